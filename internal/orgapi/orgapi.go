@@ -1,0 +1,149 @@
+// Package orgapi is the contract between the launcher, the EHR's server and the
+// organisation's backend: paths, headers, bodies, limits. openapi.yaml beside
+// this file says the same for people who write a backend of their own; a test
+// holds the two together.
+//
+// It never talks to anything: client and server share only these types.
+package orgapi
+
+import "encounterlauncher/internal/problem"
+
+// Paths below BackendURL and EHRURL.
+const (
+	PathEncounters   = "/encounters"
+	PathEncounterURL = "/encounters/url"
+	PathMe           = "/me"
+	PathEvents       = "/events"
+	PathLaunches     = "/launches"
+	PathOpenAPI      = "/openapi.yaml"
+)
+
+// Header names.
+const (
+	// HeaderIdempotencyKey is the same through every retry of one link.
+	HeaderIdempotencyKey = "Idempotency-Key"
+	// HeaderRequestID names one call in the logs of both sides.
+	HeaderRequestID = "X-Request-Id"
+	// ProblemContentType is that of every error (RFC 9457 §3).
+	ProblemContentType = "application/problem+json"
+)
+
+// Limits of the contract.
+const (
+	// MaxAnswerBytes is the largest answer that a launcher reads.
+	MaxAnswerBytes = 64 << 10
+	// MaxRequestBytes is the largest body that a backend reads.
+	MaxRequestBytes = 64 << 10
+	// MaxIdentifierRunes bounds each external id, in characters
+	// (Nabla Connect, Create encounter: "max 256 characters").
+	MaxIdentifierRunes = 256
+	// MaxUnstructuredContextRunes bounds unstructured_context, in characters.
+	MaxUnstructuredContextRunes = 700
+	// MaxLabelBytes bounds the label of an encounter in an answer.
+	MaxLabelBytes = 256
+	// HandleLifeSeconds is how long a handle lives by default.
+	HandleLifeSeconds = 600
+)
+
+// CreateRequest is the body of POST /encounters: exactly one of Handle, Request
+// or the three identifiers.
+type CreateRequest struct {
+	Handle              string `json:"handle,omitempty"`
+	Request             string `json:"request,omitempty"`
+	ExternalEncounterID string `json:"external_encounter_id,omitempty"`
+	ExternalPatientID   string `json:"external_patient_id,omitempty"`
+	ExternalProviderID  string `json:"external_provider_id,omitempty"`
+}
+
+// Encounter is what the launcher may know of an encounter.
+type Encounter struct {
+	ExternalEncounterID string `json:"external_encounter_id"`
+	ExternalProviderID  string `json:"external_provider_id"`
+	// Label is how the backend names the encounter for recents: the patient's
+	// name, from which the launcher makes what RecentsLabel allows. May be empty.
+	Label string `json:"label"`
+}
+
+// CreateAnswer is the answer of POST /encounters. EncounterURL works once, for
+// ten minutes, and must never be stored or logged.
+type CreateAnswer struct {
+	EncounterURL string    `json:"encounter_url"`
+	Encounter    Encounter `json:"encounter"`
+}
+
+// ReopenRequest is the body of POST /encounters/url.
+type ReopenRequest struct {
+	ExternalProviderID  string `json:"external_provider_id"`
+	ExternalEncounterID string `json:"external_encounter_id"`
+}
+
+// ReopenAnswer is the answer of POST /encounters/url.
+type ReopenAnswer struct {
+	EncounterURL string `json:"encounter_url"`
+}
+
+// Me is the answer of GET /me: who the backend takes the caller for.
+type Me struct {
+	Subject            string `json:"subject"`
+	ProviderEmail      string `json:"provider_email"`
+	ExternalProviderID string `json:"external_provider_id"`
+}
+
+// Demographics are Nabla's patient_demographics. Pronouns nil means null.
+type Demographics struct {
+	Name      string  `json:"name"`
+	BirthDate string  `json:"birth_date"`
+	Gender    string  `json:"gender"`
+	Pronouns  *string `json:"pronouns"`
+}
+
+// StructuredContext is Nabla's structured_context.
+type StructuredContext struct {
+	PatientDemographics Demographics `json:"patient_demographics"`
+}
+
+// LaunchRequest is the body of POST /launches: Nabla's whole create payload,
+// version 2026-02-13, field for field.
+type LaunchRequest struct {
+	ProviderEmail       string            `json:"provider_email"`
+	ExternalProviderID  string            `json:"external_provider_id"`
+	ExternalPatientID   string            `json:"external_patient_id"`
+	ExternalEncounterID string            `json:"external_encounter_id"`
+	StructuredContext   StructuredContext `json:"structured_context"`
+	UnstructuredContext *string           `json:"unstructured_context,omitempty"`
+}
+
+// LaunchAnswer is the answer of POST /launches. Link goes to the browser at
+// once; ExpiresIn is in seconds.
+type LaunchAnswer struct {
+	Handle    string `json:"handle"`
+	Link      string `json:"link"`
+	ExpiresIn int    `json:"expires_in"`
+}
+
+// ExportedEvent is the data of the server-sent event "encounter.exported".
+type ExportedEvent struct {
+	ExternalEncounterID string `json:"external_encounter_id"`
+	ExternalProviderID  string `json:"external_provider_id"`
+	At                  string `json:"at"`
+}
+
+// Problem is an error body (RFC 9457 §3.1). Detail is a constant sentence: it
+// never holds anything of the patient, a link, a URL or a token.
+type Problem struct {
+	Type      string       `json:"type"`
+	Title     string       `json:"title"`
+	Status    int          `json:"status"`
+	Detail    string       `json:"detail,omitempty"`
+	Code      problem.Code `json:"code"`
+	Reference string       `json:"reference"`
+}
+
+// NewProblem makes the body for a problem.
+func NewProblem(p *problem.Problem) Problem {
+	row := p.Row()
+	return Problem{
+		Type: "about:blank", Title: row.Sentence, Status: row.Status,
+		Detail: p.Fact, Code: row.Code, Reference: p.Reference,
+	}
+}

@@ -1,0 +1,74 @@
+//go:build unix
+
+package paths
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestTheRuntimeFolderIsTheSessionsWhenItIsOursAndClosed(t *testing.T) {
+	home(t)
+	session := t.TempDir()
+	t.Setenv("XDG_RUNTIME_DIR", session)
+	if err := os.Chmod(session, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := Of("").EnsureRuntimeDir()
+	if err != nil || dir != filepath.Join(session, "encounter-launcher") {
+		t.Fatalf("got %q, %v", dir, err)
+	}
+	if info, _ := os.Stat(dir); info.Mode().Perm() != 0o700 {
+		t.Errorf("mode %v", info.Mode())
+	}
+}
+
+func TestAnOpenOrMissingRuntimeFolderFallsBackToTheStateFolder(t *testing.T) {
+	base := home(t)
+	open := t.TempDir()
+	if err := os.Chmod(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(base, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"open": open, "unset": "", "relative": "run", "missing": filepath.Join(base, "none"), "no folder": file} {
+		t.Setenv("XDG_RUNTIME_DIR", value)
+		dir, err := Of("").EnsureRuntimeDir()
+		if err != nil || dir != filepath.Join(Of("").StateDir(), "run") {
+			t.Errorf("%s: got %q, %v", name, dir, err)
+		}
+	}
+}
+
+func TestAFolderThatIsOpenToOthersIsRefusedAndLeftAsItIs(t *testing.T) {
+	home(t)
+	dir := Of("").StateDir()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Of("").EnsureStateDir(); err == nil {
+		t.Error("an open folder was accepted")
+	}
+	if info, _ := os.Stat(dir); info.Mode().Perm() != 0o755 {
+		t.Error("the folder was changed")
+	}
+}
+
+func TestALinkInPlaceOfAFolderIsRefused(t *testing.T) {
+	base := home(t)
+	if err := os.MkdirAll(filepath.Dir(Of("").StateDir()), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(base, Of("").StateDir()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Of("").EnsureStateDir(); err == nil {
+		t.Error("a symbolic link was accepted")
+	}
+}
