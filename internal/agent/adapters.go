@@ -1,0 +1,381 @@
+package agent
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"encounterlauncher/internal/audit"
+	"encounterlauncher/internal/control"
+	"encounterlauncher/internal/flow"
+	"encounterlauncher/internal/launch"
+	"encounterlauncher/internal/opener"
+	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgclient"
+	"encounterlauncher/internal/paths"
+	"encounterlauncher/internal/policy"
+	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/recents"
+	"encounterlauncher/internal/secret"
+	"encounterlauncher/internal/tokenstore"
+	"encounterlauncher/internal/view"
+)
+
+// linkKeys makes the Idempotency-Key of a link: an HMAC under a secret of this
+// user, so that the same link has the same key through every retry, further
+// click and crash, and the key tells nobody the link.
+type linkKeys struct {
+	store *tokenstore.Store
+
+	mu     sync.Mutex
+	secret secret.Text // guarded by mu
+}
+
+const linkKeySecret = "idempotency"
+
+func newLinkKeys(store *tokenstore.Store) *linkKeys { return &linkKeys{store: store} }
+
+func newLinkSecret() (secret.Text, error) {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails since Go 1.24
+	return secret.New(base64.RawStdEncoding.EncodeToString(b)), nil
+}
+
+// load reads the secret, or makes it. Without a keyring it lives in memory.
+func (k *linkKeys) load(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.secret.Empty() {
+		return nil
+	}
+	s, err := k.store.Secret(ctx, linkKeySecret, newLinkSecret)
+	if problem.IsCode(err, problem.KeyringUnavailable) {
+		s, err = newLinkSecret()
+	}
+	if err != nil {
+		return err
+	}
+	k.secret = s
+	return nil
+}
+
+// of returns the key for a launch. A reopening is no link: its key is the
+// launch's own id.
+func (k *linkKeys) of(ctx context.Context, l flow.Launch) (string, error) {
+	if l.Reopen != nil {
+		return l.RequestID, nil
+	}
+	if err := k.load(ctx); err != nil {
+		return "", err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	mac := hmac.New(sha256.New, []byte(k.secret.Reveal()))
+	mac.Write([]byte(l.Request.Link().Reveal()))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)), nil
+}
+
+// orgOf is flow.Org on the organisation's client.
+type orgOf struct {
+	client *orgclient.Client
+	keys   *linkKeys
+}
+
+func (o orgOf) Create(ctx context.Context, s flow.Session, l flow.Launch) (launch.Target, flow.Encounter, error) {
+	key, err := o.keys.of(ctx, l)
+	if err != nil {
+		return launch.Target{}, flow.Encounter{}, err
+	}
+	target, e, err := o.client.Create(orgclient.WithRequestID(ctx, l.RequestID), s.Token, *l.Request, key)
+	return target, flow.Encounter{ExternalEncounterID: e.ExternalEncounterID, ExternalProviderID: e.ExternalProviderID, Label: e.Label}, err
+}
+
+func (o orgOf) Reopen(ctx context.Context, s flow.Session, l flow.Launch) (launch.Target, error) {
+	key, err := o.keys.of(ctx, l)
+	if err != nil {
+		return launch.Target{}, err
+	}
+	e := orgapi.Encounter{ExternalEncounterID: l.Reopen.ExternalEncounterID, ExternalProviderID: l.Reopen.ExternalProviderID}
+	return o.client.Reopen(orgclient.WithRequestID(ctx, l.RequestID), s.Token, e, key)
+}
+
+// openerOf is flow.Opener on the opener; the click is the activation that came
+// with the link or the intent.
+type openerOf struct{ opener *opener.Opener }
+
+func (o openerOf) Open(ctx context.Context, t launch.Target, click any) error {
+	a, _ := click.(control.Activation)
+	return o.opener.Open(ctx, t, opener.Activation{Token: a.Token, StartupID: a.StartupID})
+}
+
+// recentsOf keeps one list for each person who signs in here.
+type recentsOf struct {
+	layout paths.Layout
+	store  *tokenstore.Store
+	now    func() time.Time
+	log    *slog.Logger
+
+	mu     sync.Mutex
+	policy policy.Snapshot          // guarded by mu
+	lists  map[string]*recents.List // guarded by mu: by issuer and subject
+}
+
+const recentsSecret = "recents"
+
+func newRecentsOf(l paths.Layout, store *tokenstore.Store, now func() time.Time, log *slog.Logger) *recentsOf {
+	return &recentsOf{layout: l, store: store, now: now, log: log, lists: make(map[string]*recents.List)}
+}
+
+func (r *recentsOf) limit(p policy.Snapshot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.policy = p
+}
+
+func (r *recentsOf) limits() recents.Limits {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return recents.Limits{Max: r.policy.RecentsLimit, Age: r.policy.RecentsRetention}
+}
+
+func (r *recentsOf) labelPolicy() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.policy.RecentsLabel
+}
+
+// list returns the person's list, in memory only where there is no keyring to
+// seal it under or policy wants nothing kept.
+func (r *recentsOf) list(ctx context.Context, p flow.Person) (*recents.List, error) {
+	person := p.Issuer + " " + p.Subject
+	r.mu.Lock()
+	known, shared := r.lists[person], r.policy.SharedWorkstation
+	r.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	dir := r.layout.RecentsDir()
+	var identity secret.Text
+	var err error
+	if !shared {
+		identity, err = r.store.Secret(ctx, recentsSecret, recents.NewIdentity)
+	}
+	if shared || problem.IsCode(err, problem.KeyringUnavailable) {
+		dir = ""
+		identity, err = recents.NewIdentity()
+	}
+	if err != nil {
+		return nil, err
+	}
+	opened, err := recents.Open(dir, identity, person, r.store.Lock, r.limits, r.now)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known := r.lists[person]; known != nil {
+		return known, nil
+	}
+	r.lists[person] = opened
+	return opened, nil
+}
+
+// Add implements flow.Recents.
+func (r *recentsOf) Add(ctx context.Context, p flow.Person, e flow.Encounter, openedAt time.Time) (string, error) {
+	list, err := r.list(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	added, err := list.Add(ctx, recents.Entry{
+		ExternalEncounterID: e.ExternalEncounterID, ExternalProviderID: e.ExternalProviderID,
+		Label: labelFor(r.labelPolicy(), e.Label), OpenedAt: openedAt, Status: "opened",
+	})
+	return added.ID, err
+}
+
+func (r *recentsOf) find(ctx context.Context, p flow.Person, id string, last bool) (flow.Encounter, bool, error) {
+	list, err := r.list(ctx, p)
+	if err != nil {
+		return flow.Encounter{}, false, err
+	}
+	var e recents.Entry
+	var found bool
+	if last {
+		var all []recents.Entry
+		if all, err = list.All(ctx); err == nil && len(all) > 0 {
+			e, found = all[0], true
+		}
+	} else {
+		e, found, err = list.Get(ctx, id)
+	}
+	return flow.Encounter{ExternalEncounterID: e.ExternalEncounterID, ExternalProviderID: e.ExternalProviderID, Label: e.Label}, found, err
+}
+
+// visible returns the person's recents as people may see them; none when nobody
+// is signed in or the list cannot be read now.
+func (r *recentsOf) visible(p flow.Person) []view.Recent {
+	seen := []view.Recent{}
+	if p.Subject == "" {
+		return seen
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), keyringDeadline)
+	defer cancel()
+	list, err := r.list(ctx, p)
+	if err != nil {
+		r.log.Warn("reading the recents", "problem", problem.Of(err))
+		return seen
+	}
+	all, err := list.All(ctx)
+	if err != nil {
+		r.log.Warn("reading the recents", "problem", problem.Of(err))
+	}
+	label := r.labelPolicy()
+	for _, e := range all {
+		seen = append(seen, view.Recent{ID: e.ID, Label: labelFor(label, e.Label), OpenedAt: e.OpenedAt, Status: e.Status})
+	}
+	return seen
+}
+
+func (r *recentsOf) wipe(ctx context.Context) {
+	r.mu.Lock()
+	lists := r.lists
+	r.lists = make(map[string]*recents.List)
+	r.mu.Unlock()
+	for _, l := range lists {
+		if err := l.Clear(ctx); err != nil {
+			r.log.Warn("wiping the recents", "problem", problem.Of(err))
+		}
+	}
+}
+
+// expire shows the recents anew now and then, so that what is too old goes from
+// the menu while the agent runs.
+func (r *recentsOf) expire(ctx context.Context, show func()) {
+	tick := time.NewTicker(10 * time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			show()
+		}
+	}
+}
+
+// labelFor shortens a patient's name to what policy allows to be kept and seen.
+// It is idempotent, so that what was kept under a milder policy is cut as well.
+func labelFor(policy, name string) string {
+	switch policy {
+	case "name":
+		return name
+	case "none":
+		return ""
+	}
+	var initials []string
+	for _, word := range strings.Fields(name) {
+		word = strings.TrimLeftFunc(word, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) })
+		if first, size := utf8.DecodeRuneInString(word); size > 0 && first != utf8.RuneError {
+			initials = append(initials, string(unicode.ToUpper(first))+".")
+		}
+		if len(initials) == 4 {
+			break
+		}
+	}
+	return strings.Join(initials, " ")
+}
+
+// auditOf writes the audit to where policy says.
+type auditOf struct {
+	layout paths.Layout
+	now    func() time.Time
+	log    *slog.Logger
+	name   string
+
+	mu   sync.Mutex
+	to   string     // guarded by mu: the destination in force
+	file *audit.Log // guarded by mu; nil for none
+}
+
+func newAuditOf(l paths.Layout, now func() time.Time, log *slog.Logger) *auditOf {
+	name := fmt.Sprintf("agent-%s-%d", now().UTC().Format("20060102T150405"), os.Getpid())
+	return &auditOf{layout: l, now: now, log: log, name: name}
+}
+
+// destination follows the policy AuditDestination.
+func (a *auditOf) destination(to string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if to == a.to {
+		return
+	}
+	if a.file != nil {
+		_ = a.file.Close()
+		a.file = nil
+	}
+	a.to = to
+	if to == "none" {
+		return
+	}
+	var sink audit.Sink
+	if to == "system" {
+		var err error
+		if sink, err = audit.SystemSink(); err != nil {
+			a.log.Error("the system's log cannot take the audit's hashes", "problem", problem.Of(err))
+		}
+	}
+	file, err := audit.Open(a.layout.AuditDir(), a.name, sink, a.now)
+	if err != nil {
+		a.log.Error("the audit cannot be written", "problem", problem.Of(err))
+		return
+	}
+	a.file = file
+}
+
+// Record implements flow.Audit.
+func (a *auditOf) Record(ctx context.Context, l flow.Launch, o flow.Outcome, err error) {
+	r := audit.Record{Outcome: audit.Opened, Person: personName(o.Person), RequestID: l.RequestID}
+	if r.Person == "" {
+		r.Person = personName(l.Arrived)
+	}
+	switch p := problem.Of(err); {
+	case p != nil:
+		r.Outcome, r.Code, r.Reference = p.Row().Audit, p.Code, p.Reference
+	case o.Dropped:
+		r.Outcome = audit.Dropped
+	}
+	a.note(ctx, r)
+}
+
+func (a *auditOf) note(ctx context.Context, r audit.Record) {
+	a.mu.Lock()
+	file := a.file
+	a.mu.Unlock()
+	if file == nil {
+		return
+	}
+	if err := file.Record(ctx, r); err != nil {
+		a.log.Error("writing the audit", "problem", problem.Of(err))
+	}
+}
+
+func (a *auditOf) close(context.Context) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.file != nil {
+		if err := a.file.Close(); err != nil {
+			a.log.Error("closing the audit", "problem", problem.Of(err))
+		}
+		a.file = nil
+	}
+}

@@ -1,0 +1,132 @@
+package agent
+
+import (
+	"context"
+
+	"encounterlauncher/internal/audit"
+	"encounterlauncher/internal/control"
+	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/recents"
+	"encounterlauncher/internal/view"
+)
+
+// viewDo is how tray, notices and window send an intent.
+type viewDo struct{ agent *Agent }
+
+// Do implements tray.Intents and notify.Intents.
+func (v viewDo) Do(ctx context.Context, name, id string) error {
+	return v.agent.Do(ctx, control.Intent{Name: name, ID: id})
+}
+
+// Do implements control.Intents: it starts what the person asked for and does
+// not wait for a launch or a sign-in to end.
+func (a *Agent) Do(ctx context.Context, i control.Intent) error {
+	switch i.Name {
+	case control.SignIn:
+		return a.signIn()
+	case control.SignOut:
+		return a.signOut(ctx, i.All)
+	case control.OpenRecent:
+		return a.openRecent(ctx, i)
+	case control.Cancel:
+		running := a.launches.cancel()
+		if page := a.session.cancelSignIn(); !running && !page {
+			return problem.With(problem.RequestInvalid, "Nothing is running that could be cancelled.", errNothingToDo)
+		}
+		return nil
+	case control.Retry:
+		if _, ok := a.launches.again(a.session.who(), i.Activation); !ok {
+			return problem.With(problem.RequestInvalid, "There is no failed launch that can be tried again.", errNothingToDo)
+		}
+		return nil
+	case control.OpenWindow:
+		return a.openWindow(i.Activation)
+	case control.Quit:
+		// The answer goes out first: Close waits for it.
+		a.quit()
+		return nil
+	default:
+		return problem.New(problem.RequestInvalid, errNothingToDo)
+	}
+}
+
+func (a *Agent) signIn() error {
+	if _, err := a.ready(); err != nil {
+		return err
+	}
+	go func() {
+		s, err := a.session.SignIn(context.Background())
+		record := audit.Record{Outcome: audit.SignedIn, Person: personName(s.Person)}
+		if err != nil {
+			p := problem.Of(err)
+			record = audit.Record{Outcome: p.Row().Audit, Code: p.Code, Reference: p.Reference}
+			a.log.Log(context.Background(), p.Row().Level, "sign-in ended", "problem", p)
+		}
+		a.audit.note(context.Background(), record)
+	}()
+	return nil
+}
+
+func (a *Agent) signOut(ctx context.Context, all bool) error {
+	ctx = context.WithoutCancel(ctx) // half a sign-out is none
+	who := a.session.who()
+	a.launches.cancelAll()
+	err := a.session.signOut(ctx)
+	if all {
+		a.recents.wipe(ctx)
+		if wipeErr := recents.WipeAll(a.opts.Layout.RecentsDir()); wipeErr != nil && err == nil {
+			err = problem.New(problem.Internal, wipeErr)
+		}
+	}
+	record := audit.Record{Outcome: audit.SignedOut, Person: personName(who)}
+	if err != nil {
+		p := problem.Of(err)
+		record.Code, record.Reference = p.Code, p.Reference
+	}
+	a.audit.note(ctx, record)
+	a.showRecents()
+	return err
+}
+
+func (a *Agent) openRecent(ctx context.Context, i control.Intent) error {
+	who := a.session.who()
+	if who.Subject == "" {
+		return problem.New(problem.SigninNeeded, nil)
+	}
+	encounter, found, err := a.recents.find(ctx, who, i.ID, i.Last)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return problem.New(problem.EncounterUnknown, nil)
+	}
+	a.launches.reopen(encounter, who, i.Activation)
+	return nil
+}
+
+// openWindow starts the window, or brings the open one to the front.
+func (a *Agent) openWindow(activation control.Activation) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.windowUp {
+		a.board.change(func(s *view.Snapshot) { s.RaiseWindow++ })
+		return nil
+	}
+	ended, err := a.opts.Window(activation)
+	if err != nil {
+		return problem.New(problem.WindowUnavailable, err)
+	}
+	a.windowUp = true
+	go func() {
+		err := <-ended
+		a.mu.Lock()
+		a.windowUp = false
+		a.mu.Unlock()
+		if err != nil {
+			p := problem.New(problem.WindowUnavailable, err)
+			a.log.Warn("the window ended with an error", "problem", p)
+			a.notice(p)
+		}
+	}()
+	return nil
+}

@@ -1,0 +1,348 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"sync"
+	"time"
+
+	"encounterlauncher/internal/flow"
+	"encounterlauncher/internal/launch"
+	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/view"
+)
+
+// The rules of design §3.
+const (
+	// mostLinks distinct launches are accepted in linkWindow.
+	mostLinks  = 5
+	linkWindow = 10 * time.Second
+	// rememberLinks is how long a link is known after its launch ended: longer
+	// than any link lives, so that a further click finds what became of it.
+	rememberLinks = 30 * time.Minute
+	// mostRemembered bounds the memory of links; the oldest ended goes first.
+	mostRemembered = 1024
+)
+
+type linkDigest [sha256.Size]byte
+
+// tracked is one launch from its arrival to its end. Its fields are guarded by
+// launches.mu, apart from launch, which is never written after it was made.
+type tracked struct {
+	id        string
+	digest    linkDigest // zero for a reopening from the recents
+	launch    flow.Launch
+	startedAt time.Time
+	endedAt   time.Time
+	stage     view.Stage
+	ms        map[view.Stage]int64
+	problem   *problem.Problem
+	outcome   flow.Outcome
+	label     string
+	cancel    context.CancelFunc
+}
+
+func (t *tracked) retryable() bool {
+	return t.problem != nil && t.stage.Over() && t.problem.Row().Retryable
+}
+
+func (t *tracked) reach(s view.Stage, now time.Time) {
+	t.stage = s
+	if _, ok := t.ms[s]; !ok {
+		t.ms[s] = now.Sub(t.startedAt).Milliseconds()
+	}
+}
+
+// launches orders what arrives: one at a time, the same link joined, a flood
+// refused, nothing lost. It is safe for concurrent use.
+type launches struct {
+	now   func() time.Time
+	newID func() string
+	// changed is called without the lock after anything visible has changed.
+	changed func(*tracked)
+
+	mu       sync.Mutex
+	queue    []*tracked              // guarded by mu: accepted, not yet running
+	running  *tracked                // guarded by mu
+	last     *tracked                // guarded by mu: the running one, or the last that ended
+	byLink   map[linkDigest]*tracked // guarded by mu: the newest launch of each link
+	jtis     map[[2]string]jtiSeen   // guarded by mu: issuer and jti of signed requests
+	arrivals []time.Time             // guarded by mu: distinct links in the window
+	wake     chan struct{}           // buffered 1
+}
+
+type jtiSeen struct {
+	digest linkDigest
+	until  time.Time
+}
+
+func newLaunches(now func() time.Time, newID func() string, changed func(*tracked)) *launches {
+	return &launches{
+		now: now, newID: newID, changed: changed,
+		byLink: make(map[linkDigest]*tracked), jtis: make(map[[2]string]jtiSeen), wake: make(chan struct{}, 1),
+	}
+}
+
+func digestOf(r launch.Request) linkDigest { return sha256.Sum256([]byte(r.Link().Reveal())) }
+
+// link accepts a checked request, or joins it to the launch that the same link
+// has already. Problems: link_replayed, too_many_links.
+func (q *launches) link(r launch.Request, once launch.Once, arrived flow.Person, click any) (*tracked, error) {
+	digest, now := digestOf(r), q.now()
+	q.mu.Lock()
+	known := q.byLink[digest]
+	var t *tracked
+	switch {
+	case known != nil && !known.stage.Over(),
+		known != nil && known.stage == view.Opened && now.Sub(known.endedAt) < flow.OneTab && !now.Before(known.endedAt):
+		q.mu.Unlock()
+		return known, nil // joined
+	case known != nil && known.stage == view.Opened:
+		encounter := known.outcome.Encounter
+		t = q.track(flow.Launch{Reopen: &encounter, Arrived: arrived, Click: click}, digest, now)
+	case known != nil:
+		again := known.launch
+		again.Arrived, again.Click = arrived, click
+		t = q.track(again, digest, now)
+	default:
+		if err := q.admit(digest, once, now); err != nil {
+			q.mu.Unlock()
+			return nil, err
+		}
+		t = q.track(flow.Launch{Request: &r, Arrived: arrived, Click: click}, digest, now)
+	}
+	q.mu.Unlock()
+	q.arrived(t)
+	return t, nil
+}
+
+// admit applies the replay cache and the rate limit to a link not seen before.
+func (q *launches) admit(digest linkDigest, once launch.Once, now time.Time) error {
+	for key, seen := range q.jtis {
+		if now.After(seen.until) {
+			delete(q.jtis, key)
+		}
+	}
+	key := [2]string{once.Issuer, once.ID}
+	if seen, ok := q.jtis[key]; ok && once.ID != "" && seen.digest != digest {
+		return problem.New(problem.LinkReplayed, nil)
+	}
+	kept := q.arrivals[:0]
+	for _, at := range q.arrivals {
+		if age := now.Sub(at); age >= 0 && age < linkWindow {
+			kept = append(kept, at)
+		}
+	}
+	q.arrivals = kept
+	if len(q.arrivals) >= mostLinks {
+		return problem.New(problem.TooManyLinks, nil)
+	}
+	q.arrivals = append(q.arrivals, now)
+	if once.ID != "" {
+		q.jtis[key] = jtiSeen{digest, once.Until}
+	}
+	return nil
+}
+
+// reopen accepts an encounter from the recents, or joins it to a reopening of
+// the same encounter that is still under way.
+func (q *launches) reopen(e flow.Encounter, arrived flow.Person, click any) *tracked {
+	q.mu.Lock()
+	for _, t := range append([]*tracked{q.running}, q.queue...) {
+		if t != nil && t.launch.Reopen != nil && t.launch.Reopen.ExternalEncounterID == e.ExternalEncounterID {
+			q.mu.Unlock()
+			return t
+		}
+	}
+	t := q.track(flow.Launch{Reopen: &e, Arrived: arrived, Click: click}, linkDigest{}, q.now())
+	q.mu.Unlock()
+	q.arrived(t)
+	return t
+}
+
+// again tries the last launch once more when it failed and may be retried.
+func (q *launches) again(arrived flow.Person, click any) (*tracked, bool) {
+	q.mu.Lock()
+	last := q.last
+	if last == nil || !last.retryable() {
+		q.mu.Unlock()
+		return nil, false
+	}
+	l := last.launch
+	// The launch keeps the person it arrived for: a retry is not a new arrival.
+	l.Click = click
+	if l.Arrived.Subject == "" {
+		l.Arrived = arrived
+	}
+	t := q.track(l, last.digest, q.now())
+	q.mu.Unlock()
+	q.arrived(t)
+	return t, true
+}
+
+// refused tracks a link that was refused before it became a launch, so that
+// people see what became of their click and can retry it where that makes sense.
+func (q *launches) refused(r launch.Request, arrived flow.Person, click any, p *problem.Problem) *tracked {
+	q.mu.Lock()
+	now := q.now()
+	t := q.track(flow.Launch{Request: &r, Arrived: arrived, Click: click}, digestOf(r), now)
+	q.queue = q.queue[:len(q.queue)-1]
+	q.end(t, flow.Outcome{}, p, now)
+	q.mu.Unlock()
+	q.changed(t)
+	return t
+}
+
+// track makes a launch and queues it; the caller holds mu.
+func (q *launches) track(l flow.Launch, digest linkDigest, now time.Time) *tracked {
+	l.RequestID = q.newID()
+	t := &tracked{id: l.RequestID, digest: digest, launch: l, startedAt: now, ms: make(map[view.Stage]int64)}
+	t.reach(view.Received, now)
+	if l.Reopen != nil {
+		t.label = l.Reopen.Label
+	}
+	q.queue = append(q.queue, t)
+	if q.running == nil {
+		q.last = t
+	}
+	if digest != (linkDigest{}) {
+		q.forget(now)
+		q.byLink[digest] = t
+	}
+	return t
+}
+
+// forget drops links that ended long ago, and the oldest when there are too
+// many; the caller holds mu.
+func (q *launches) forget(now time.Time) {
+	var oldest linkDigest
+	var oldestEnd time.Time
+	for d, t := range q.byLink {
+		if !t.stage.Over() {
+			continue
+		}
+		if now.Sub(t.endedAt) > rememberLinks {
+			delete(q.byLink, d)
+		} else if oldestEnd.IsZero() || t.endedAt.Before(oldestEnd) {
+			oldest, oldestEnd = d, t.endedAt
+		}
+	}
+	if len(q.byLink) >= mostRemembered && !oldestEnd.IsZero() {
+		delete(q.byLink, oldest)
+	}
+}
+
+func (q *launches) arrived(t *tracked) {
+	q.changed(t)
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run takes launches one after another until ctx ends. step runs one launch.
+func (q *launches) run(ctx context.Context, step func(context.Context, *tracked, func(view.Stage)) (flow.Outcome, error)) {
+	for {
+		t, launchCtx := q.next(ctx)
+		if t == nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-q.wake:
+				continue
+			}
+		}
+		q.changed(t)
+		outcome, err := step(launchCtx, t, func(s view.Stage) {
+			q.mu.Lock()
+			t.reach(s, q.now())
+			over := s.Over()
+			q.mu.Unlock()
+			if !over { // the end is told once, when all of it is true
+				q.changed(t)
+			}
+		})
+		q.mu.Lock()
+		t.cancel()
+		q.running = nil
+		q.end(t, outcome, problem.Of(err), q.now())
+		q.mu.Unlock()
+		q.changed(t)
+	}
+}
+
+// next makes the head of the queue the running launch.
+func (q *launches) next(ctx context.Context) (*tracked, context.Context) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.queue) == 0 || ctx.Err() != nil {
+		return nil, nil
+	}
+	t := q.queue[0]
+	q.queue = append([]*tracked(nil), q.queue[1:]...)
+	launchCtx, cancel := context.WithCancel(ctx)
+	t.cancel = cancel
+	q.running, q.last = t, t
+	return t, launchCtx
+}
+
+// end records how a launch ended; the caller holds mu.
+func (q *launches) end(t *tracked, o flow.Outcome, p *problem.Problem, now time.Time) {
+	t.outcome, t.problem, t.endedAt = o, p, now
+	switch {
+	case p == nil:
+		t.reach(view.Opened, now)
+		t.label = o.Encounter.Label
+	case p.Code == problem.Cancelled:
+		t.reach(view.Cancelled, now)
+	default:
+		t.reach(view.Failed, now)
+	}
+	if q.running == nil {
+		q.last = t
+	}
+}
+
+// cancel ends the running launch and reports whether there was one.
+func (q *launches) cancel() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.running == nil {
+		return false
+	}
+	q.running.cancel()
+	return true
+}
+
+// cancelAll ends the running launch and every one that waits.
+func (q *launches) cancelAll() {
+	q.mu.Lock()
+	waiting := q.queue
+	q.queue = nil
+	now := q.now()
+	for _, t := range waiting {
+		q.end(t, flow.Outcome{}, problem.New(problem.Cancelled, nil), now)
+	}
+	if q.running != nil {
+		q.running.cancel()
+	}
+	q.mu.Unlock()
+	for _, t := range waiting {
+		q.changed(t)
+	}
+}
+
+// idle reports whether nothing runs or waits.
+func (q *launches) idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.running == nil && len(q.queue) == 0
+}
+
+// look calls f with the launch to show (the running one, or the last), under
+// the lock; f gets nil when there was none yet.
+func (q *launches) look(f func(*tracked)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	f(q.last)
+}

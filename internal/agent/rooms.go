@@ -1,0 +1,143 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"slices"
+	"strings"
+
+	"encounterlauncher/internal/launch"
+	"encounterlauncher/internal/opener"
+	"encounterlauncher/internal/orgclient"
+	"encounterlauncher/internal/policy"
+	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/signin"
+	"encounterlauncher/internal/transport"
+	"encounterlauncher/internal/view"
+)
+
+// rooms are what one policy snapshot builds. They are replaced as a whole.
+type rooms struct {
+	policy policy.Snapshot
+	// refuse is why no launch may start, nil when all is well.
+	refuse error
+	rules  launch.Rules
+	org    *orgclient.Client
+	id     *identity
+	http   *http.Client
+}
+
+// take puts a policy snapshot in force.
+func (a *Agent) take(p policy.Snapshot) {
+	r := a.build(p)
+	a.mu.Lock()
+	before := a.rooms
+	a.rooms = r
+	a.mu.Unlock()
+	if before != nil && before.http != nil {
+		before.http.CloseIdleConnections()
+	}
+	if a.opts.Level != nil {
+		_ = a.opts.Level.UnmarshalText([]byte(p.LogLevel))
+	}
+	a.audit.destination(p.AuditDestination)
+	a.recents.limit(p)
+	if before != nil && before.id != nil && (r.id == nil || before.id.binding != r.id.binding) {
+		// A token that was obtained for another server or issuer is of no use and
+		// must not lie about (design §7).
+		a.launches.cancelAll()
+		if err := a.session.signOut(context.Background()); err != nil {
+			a.log.Warn("signing out after a change of policy", "problem", problem.Of(err))
+		}
+	}
+	a.session.use(r.id)
+	a.board.change(func(s *view.Snapshot) {
+		s.OrganizationName, s.HelpDeskURL, s.Language = p.OrganizationName, p.HelpDeskURL, p.Language
+		s.Policy = view.Policy{OK: len(p.Findings) == 0 && r.refuse == nil, Problems: []string{}, RefusesLaunches: r.refuse != nil}
+		for _, f := range p.Findings {
+			s.Policy.Problems = append(s.Policy.Problems, f.Sentence)
+		}
+		if r.refuse != nil && len(p.Findings) == 0 {
+			s.Policy.Problems = append(s.Policy.Problems, problem.Of(r.refuse).Error())
+		}
+	})
+	if r.refuse != nil {
+		a.log.Error("policy refuses launches", "problem", problem.Of(r.refuse), "findings", len(p.Findings))
+	}
+	a.showRecents()
+	a.wake()
+	if before == nil && r.id != nil {
+		a.warmUp(r)
+	}
+}
+
+func (a *Agent) build(p policy.Snapshot) *rooms {
+	r := &rooms{policy: p, refuse: p.LaunchProblem()}
+	if r.refuse != nil {
+		return r
+	}
+	demo := a.opts.Layout.IsDemo()
+	if r.rules, r.refuse = launch.NewRules(p.AllowedLinkForms, p.LinkKeys, p.BackendURL); r.refuse != nil {
+		return r
+	}
+	if r.http, r.refuse = transport.NewClient(p); r.refuse != nil {
+		return r
+	}
+	r.org, r.refuse = orgclient.New(orgclient.Config{
+		BackendURL: p.BackendURL, LoopbackHTTP: demo, HTTP: r.http, Now: a.now,
+		Hosts:     launch.Addresses{Hosts: p.EncounterURLHosts, LoopbackHTTP: demo},
+		UserAgent: a.opts.Layout.Name + "/" + a.opts.Version,
+	})
+	if r.refuse != nil {
+		return r
+	}
+	prompt, maxAge := p.OIDCPrompt, p.MaxSignInAge
+	if p.SharedWorkstation && prompt == "" {
+		prompt = "login" // the next clinician must not slip into the browser's session of the last
+	}
+	if maxAge == 0 {
+		maxAge = -1
+	}
+	r.id = &identity{
+		issuer: p.OIDCIssuer, clientID: p.OIDCClientID, binding: bindingOf(p),
+		memoryOnly: p.SharedWorkstation, maxAge: p.MaxSignInAge,
+		client: signin.New(signin.Config{
+			Issuer: p.OIDCIssuer, ClientID: p.OIDCClientID, Audience: p.OIDCAudience, Scopes: p.OIDCScopes,
+			Prompt: prompt, MaxAge: maxAge, RedirectPorts: p.OIDCRedirectPorts, LoopbackHTTP: demo,
+			HTTP: r.http, Now: a.now, Timeout: holdRequest, Log: a.log,
+		}),
+		show: func(ctx context.Context, page signin.Page) error {
+			target, err := launch.Addresses{Hosts: page.Hosts, AnyPort: true, LoopbackHTTP: demo}.Check(page.Address)
+			if err != nil {
+				return err
+			}
+			return a.opener.Open(ctx, target, opener.Activation{})
+		},
+	}
+	return r
+}
+
+// bindingOf names everything that a token depends on, without saying it.
+func bindingOf(p policy.Snapshot) string {
+	scopes := slices.Sorted(slices.Values(p.OIDCScopes))
+	sum := sha256.Sum256([]byte(strings.Join([]string{p.BackendURL, p.OIDCIssuer, p.OIDCClientID, p.OIDCAudience, strings.Join(scopes, " ")}, "\x00")))
+	return hex.EncodeToString(sum[:16])
+}
+
+// warmUp reads what the first click would else wait for.
+func (a *Agent) warmUp(*rooms) {
+	go func() {
+		if err := a.keys.load(context.Background()); err != nil {
+			a.log.Info("the keyring is not ready yet", "problem", problem.Of(err))
+		}
+	}()
+}
+
+func (a *Agent) wake() {
+	select {
+	case a.wakeUp <- struct{}{}:
+	default:
+	}
+}

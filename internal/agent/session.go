@@ -1,0 +1,504 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"encounterlauncher/internal/flow"
+	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/secret"
+	"encounterlauncher/internal/signin"
+	"encounterlauncher/internal/tokenstore"
+)
+
+const (
+	// usable is how much life an access token must still have to be used: the
+	// length of one call with its retries (design §6: 15 s).
+	usable = 20 * time.Second
+	// holdRequest is how long a request waits for somebody to sign in.
+	holdRequest = 5 * time.Minute
+	// refreshRetry is the pause after a refresh that failed for the network.
+	refreshRetry = 30 * time.Second
+)
+
+// identity is what policy says of sign-in; a change of binding signs out.
+type identity struct {
+	client *signin.Client
+	// issuer and clientID must be those of a stored entry.
+	issuer, clientID string
+	// binding names the whole of BackendURL and OIDC*: a token that was obtained
+	// under another one is not used.
+	binding string
+	// memoryOnly keeps tokens out of the keyring (shared workstation).
+	memoryOnly bool
+	// maxAge is how old a sign-in may be; 0 for any age.
+	maxAge time.Duration
+	// show opens the sign-in page.
+	show func(context.Context, signin.Page) error
+}
+
+// session is the one person signed in at this agent. It implements flow.Tokens.
+// The access token lives here and nowhere else; the refresh token lives in the
+// keyring, and here only where there is no keyring.
+type session struct {
+	store *tokenstore.Store
+	now   func() time.Time
+	log   *slog.Logger
+	// changed is called without the lock when what people see has changed.
+	changed func()
+
+	// gate lets one goroutine refresh; a channel so that waiting honours ctx.
+	gate chan struct{}
+
+	mu       sync.Mutex
+	id       *identity        // guarded by mu; nil until policy is good
+	person   flow.Person      // guarded by mu; zero when signed out
+	access   secret.Text      // guarded by mu
+	expiry   time.Time        // guarded by mu
+	authTime time.Time        // guarded by mu
+	memory   secret.Text      // guarded by mu: the refresh token where it is not stored
+	inMemory bool             // guarded by mu: this sign-in is not stored
+	dead     uint64           // guarded by mu: generation that the issuer refused
+	keyring  problem.Code     // guarded by mu: what is wrong with the keyring, or empty
+	failure  *problem.Problem // guarded by mu: why the last sign-in did not work
+	attempt  *attempt         // guarded by mu: the sign-in page that is open
+}
+
+// attempt is one open sign-in page and those who wait for it.
+type attempt struct {
+	done    chan struct{}
+	cancel  context.CancelFunc
+	waiting int // guarded by session.mu
+	session flow.Session
+	err     error
+}
+
+func newSession(store *tokenstore.Store, now func() time.Time, log *slog.Logger, changed func()) *session {
+	return &session{store: store, now: now, log: log, changed: changed, gate: make(chan struct{}, 1)}
+}
+
+// use takes what policy now says. A change of binding forgets the person.
+func (s *session) use(id *identity) {
+	s.mu.Lock()
+	before := s.id
+	s.id = id
+	changed := before != nil && (id == nil || before.binding != id.binding)
+	if changed {
+		s.forget()
+		if s.attempt != nil {
+			s.attempt.cancel()
+		}
+	}
+	s.mu.Unlock()
+	if changed {
+		s.changed()
+	}
+}
+
+// forget drops what this process knows of the person; the caller holds mu.
+func (s *session) forget() {
+	s.person, s.access, s.memory, s.inMemory = flow.Person{}, secret.Text{}, secret.Text{}, false
+	s.expiry, s.authTime = time.Time{}, time.Time{}
+}
+
+// who returns the person signed in, zero for nobody.
+func (s *session) who() flow.Person {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.person
+}
+
+// restore looks whether somebody is signed in from before. It asks the issuer
+// for nothing.
+func (s *session) restore(ctx context.Context) {
+	s.mu.Lock()
+	id := s.id
+	s.mu.Unlock()
+	if id == nil || id.memoryOnly {
+		return
+	}
+	entry, found, err := s.store.Load(ctx)
+	s.mu.Lock()
+	s.noteKeyring(err)
+	if err == nil && found && s.id == id && id.owns(entry) && s.person.Subject == "" {
+		s.person = flow.Person{Issuer: entry.Issuer, Subject: entry.Subject, Email: entry.Email}
+		s.authTime = entry.AuthTime
+	}
+	s.mu.Unlock()
+	s.changed()
+}
+
+func (id *identity) owns(e tokenstore.Entry) bool {
+	return e.Issuer == id.issuer && e.ClientID == id.clientID && e.Binding == id.binding
+}
+
+// noteKeyring remembers what the keyring said; the caller holds mu.
+func (s *session) noteKeyring(err error) {
+	switch code := problem.CodeOf(err); code {
+	case "", problem.KeyringLocked, problem.KeyringUnavailable, problem.KeyringCorrupt:
+		s.keyring = code
+	}
+}
+
+// Access implements flow.Tokens. On the warm path it only looks at memory.
+func (s *session) Access(ctx context.Context) (flow.Session, error) {
+	if warm, ok := s.warm(secret.Text{}); ok {
+		return warm, nil
+	}
+	return s.refresh(ctx, secret.Text{})
+}
+
+// Renew implements flow.Tokens.
+func (s *session) Renew(ctx context.Context, refused flow.Session) (flow.Session, error) {
+	if warm, ok := s.warm(refused.Token); ok {
+		return warm, nil
+	}
+	return s.refresh(ctx, refused.Token)
+}
+
+// warm returns the session in memory when its token is usable and is not the
+// one that was refused.
+func (s *session) warm(refused secret.Text) (flow.Session, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.id == nil || s.access.Empty() || !refused.Empty() && s.access.Equal(refused) || s.expiry.Sub(s.now()) < usable || s.tooOld(s.id, s.authTime) {
+		return flow.Session{}, false
+	}
+	return flow.Session{Person: s.person, Token: s.access}, true
+}
+
+func (s *session) tooOld(id *identity, authTime time.Time) bool {
+	return id.maxAge > 0 && !authTime.IsZero() && s.now().Sub(authTime) > id.maxAge
+}
+
+// refresh obtains a new access token, one goroutine at a time.
+func (s *session) refresh(ctx context.Context, refused secret.Text) (flow.Session, error) {
+	select {
+	case s.gate <- struct{}{}:
+		defer func() { <-s.gate }()
+	case <-ctx.Done():
+		return flow.Session{}, problem.New(problem.Cancelled, ctx.Err())
+	}
+	if warm, ok := s.warm(refused); ok {
+		return warm, nil
+	}
+	s.mu.Lock()
+	id, inMemory, memory, person, authTime := s.id, s.inMemory, s.memory, s.person, s.authTime
+	s.mu.Unlock()
+	switch {
+	case id == nil:
+		return flow.Session{}, problem.New(problem.PolicyMissing, nil)
+	case inMemory || id.memoryOnly:
+		return s.refreshMemory(ctx, id, memory, person, authTime)
+	default:
+		return s.refreshStored(ctx, id)
+	}
+}
+
+func (s *session) refreshMemory(ctx context.Context, id *identity, token secret.Text, person flow.Person, authTime time.Time) (flow.Session, error) {
+	if token.Empty() || s.tooOld(id, authTime) {
+		return flow.Session{}, s.signedOut(problem.New(problem.SigninNeeded, nil))
+	}
+	grant, err := id.client.Refresh(ctx, token)
+	if problem.IsCode(err, problem.SigninNeeded) {
+		return flow.Session{}, s.signedOut(err)
+	}
+	if err != nil {
+		return flow.Session{}, err
+	}
+	return s.adopt(id, person, grant, authTime, true), nil
+}
+
+// refreshStored refreshes with the newest stored token under the per-user lock:
+// two agents of one person would else present a rotated token twice and be taken
+// for a thief (RFC 9700 §4.14.2).
+func (s *session) refreshStored(ctx context.Context, id *identity) (flow.Session, error) {
+	unlock, err := s.store.Lock(ctx)
+	if err != nil {
+		return flow.Session{}, err
+	}
+	defer unlock()
+	entry, found, err := s.store.Load(ctx)
+	s.mu.Lock()
+	s.noteKeyring(err)
+	dead := s.dead
+	s.mu.Unlock()
+	if problem.IsCode(err, problem.KeyringUnavailable) {
+		return flow.Session{}, s.signedOut(problem.New(problem.SigninNeeded, err))
+	}
+	if err != nil {
+		return flow.Session{}, err
+	}
+	if !found || !id.owns(entry) || s.tooOld(id, entry.AuthTime) || entry.Generation == dead {
+		return flow.Session{}, s.signedOut(problem.New(problem.SigninNeeded, nil))
+	}
+	grant, err := id.client.Refresh(ctx, entry.Refresh)
+	if problem.IsCode(err, problem.SigninNeeded) {
+		s.mu.Lock()
+		s.dead = entry.Generation
+		s.mu.Unlock()
+		return flow.Session{}, s.signedOut(err)
+	}
+	if err != nil {
+		return flow.Session{}, err
+	}
+	person := flow.Person{Issuer: entry.Issuer, Subject: entry.Subject, Email: entry.Email}
+	inMemory := false
+	if !grant.Refresh.Empty() && !grant.Refresh.Equal(entry.Refresh) {
+		entry.Refresh = grant.Refresh
+		// The issuer has already turned the old token off: whatever happens to
+		// this click, the new one must be kept.
+		if _, err := s.store.Save(context.WithoutCancel(ctx), entry); err != nil {
+			s.log.Error("storing the rotated sign-in failed; it lasts until this program ends", "problem", problem.Of(err))
+			s.mu.Lock()
+			s.noteKeyring(err)
+			s.mu.Unlock()
+			inMemory = true
+		}
+	}
+	return s.adopt(id, person, grant, entry.AuthTime, inMemory), nil
+}
+
+// adopt keeps a grant that came by refreshing.
+func (s *session) adopt(id *identity, person flow.Person, g signin.Grant, authTime time.Time, inMemory bool) flow.Session {
+	s.mu.Lock()
+	if s.id == id {
+		s.person, s.access, s.expiry, s.authTime = person, g.Access, g.Expiry, authTime
+		s.inMemory, s.memory = inMemory, secret.Text{}
+		if inMemory {
+			s.memory = g.Refresh
+		}
+		s.failure = nil
+	}
+	s.mu.Unlock()
+	s.changed()
+	return flow.Session{Person: person, Token: g.Access}
+}
+
+// signedOut forgets the person after the issuer or policy has ended the
+// sign-in. What is stored stays: only an explicit sign-out deletes.
+func (s *session) signedOut(err error) error {
+	s.mu.Lock()
+	s.forget()
+	s.mu.Unlock()
+	s.changed()
+	return err
+}
+
+// SignIn implements flow.Tokens: it shows one page, never two, and waits for
+// the person at most holdRequest. The page goes when nobody waits for it.
+func (s *session) SignIn(ctx context.Context) (flow.Session, error) {
+	s.mu.Lock()
+	a := s.attempt
+	if a == nil {
+		id := s.id
+		if id == nil {
+			s.mu.Unlock()
+			return flow.Session{}, problem.New(problem.PolicyMissing, nil)
+		}
+		attemptCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		a = &attempt{done: make(chan struct{}), cancel: cancel}
+		s.attempt, s.failure = a, nil
+		go s.signIn(attemptCtx, id, a)
+	}
+	a.waiting++
+	s.mu.Unlock()
+	s.changed()
+
+	timeout := time.NewTimer(holdRequest)
+	defer timeout.Stop()
+	select {
+	case <-a.done:
+		s.mu.Lock()
+		a.waiting--
+		s.mu.Unlock()
+		return a.session, a.err
+	case <-timeout.C:
+		s.leave(a)
+		return flow.Session{}, problem.With(problem.SigninFailed, "Nobody signed in within five minutes.", nil)
+	case <-ctx.Done():
+		s.leave(a)
+		return flow.Session{}, problem.New(problem.SigninCancelled, ctx.Err())
+	}
+}
+
+func (s *session) leave(a *attempt) {
+	s.mu.Lock()
+	a.waiting--
+	last := a.waiting == 0
+	s.mu.Unlock()
+	if last {
+		a.cancel()
+	}
+}
+
+// cancelSignIn closes the sign-in page and reports whether one was open.
+func (s *session) cancelSignIn() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.attempt == nil {
+		return false
+	}
+	s.attempt.cancel()
+	return true
+}
+
+func (s *session) signIn(ctx context.Context, id *identity, a *attempt) {
+	defer a.cancel()
+	grant, err := id.client.SignIn(ctx, id.show)
+	if err == nil {
+		a.session, err = s.begin(context.WithoutCancel(ctx), id, grant)
+	}
+	a.err = err
+	s.mu.Lock()
+	s.attempt = nil
+	s.failure = nil
+	if err != nil && !problem.IsCode(err, problem.SigninCancelled) {
+		s.failure = problem.Of(err)
+	}
+	s.mu.Unlock()
+	close(a.done)
+	s.changed()
+}
+
+// begin keeps a fresh sign-in: in the keyring, or in memory where there is none
+// or policy says so.
+func (s *session) begin(ctx context.Context, id *identity, g signin.Grant) (flow.Session, error) {
+	person := flow.Person{Issuer: g.Issuer, Subject: g.Subject, Email: g.Email}
+	inMemory := id.memoryOnly
+	if !inMemory {
+		err := s.keep(ctx, id, g)
+		s.mu.Lock()
+		s.noteKeyring(err)
+		s.mu.Unlock()
+		if err != nil {
+			s.log.Warn("the sign-in could not be stored; it lasts until this program ends", "problem", problem.Of(err))
+			inMemory = true
+		}
+	}
+	s.mu.Lock()
+	if s.id != id && (s.id == nil || s.id.binding != id.binding) {
+		s.mu.Unlock()
+		return flow.Session{}, problem.With(problem.SigninFailed, "The organisation's policy changed meanwhile.", nil)
+	}
+	s.mu.Unlock()
+	return s.adopt(s.current(id), person, g, g.AuthTime, inMemory), nil
+}
+
+// current is the identity in force when it has the binding of id: policy may
+// have been read again meanwhile without changing who signs in where.
+func (s *session) current(id *identity) *identity {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.id != nil && s.id.binding == id.binding {
+		return s.id
+	}
+	return id
+}
+
+func (s *session) keep(ctx context.Context, id *identity, g signin.Grant) error {
+	if g.Refresh.Empty() {
+		return problem.With(problem.KeyringUnavailable, "The sign-in service gave nothing to keep.", nil)
+	}
+	unlock, err := s.store.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	_, err = s.store.Save(ctx, tokenstore.Entry{
+		Issuer: id.issuer, ClientID: id.clientID, Binding: id.binding,
+		Subject: g.Subject, Email: g.Email, Refresh: g.Refresh, AuthTime: g.AuthTime,
+	})
+	return err
+}
+
+// signOut revokes the sign-in where the issuer can, deletes it and forgets it.
+// Whether the issuer could be told does not matter to the person.
+func (s *session) signOut(ctx context.Context) error {
+	s.mu.Lock()
+	id, token := s.id, s.memory
+	s.forget()
+	if s.attempt != nil {
+		s.attempt.cancel()
+	}
+	s.mu.Unlock()
+	s.changed()
+
+	unlock, err := s.store.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	entry, found, err := s.store.Load(ctx)
+	if found && err == nil {
+		token = entry.Refresh
+	}
+	if err == nil || problem.IsCode(err, problem.KeyringCorrupt) {
+		err = s.store.Delete(ctx)
+	}
+	if problem.IsCode(err, problem.KeyringUnavailable) {
+		err = nil // nothing is stored where there is no keyring
+	}
+	s.mu.Lock()
+	s.noteKeyring(err)
+	s.mu.Unlock()
+	if id != nil && !token.Empty() {
+		revokeCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		if err := id.client.Revoke(revokeCtx, token); err != nil {
+			s.log.Warn("the issuer could not be told of the sign-out", "problem", problem.Of(err))
+		}
+	}
+	s.changed()
+	return err
+}
+
+// refreshAhead keeps the access token fresh until ctx ends, so that a click
+// finds it ready.
+func (s *session) refreshAhead(ctx context.Context, wake <-chan struct{}) {
+	for {
+		pause := s.untilRefresh()
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-wake:
+			timer.Stop()
+			continue
+		case <-timer.C:
+		}
+		if s.who().Subject == "" {
+			continue
+		}
+		s.mu.Lock()
+		old := s.access
+		s.mu.Unlock()
+		if _, err := s.refresh(ctx, old); err != nil && ctx.Err() == nil {
+			s.log.Warn("refreshing the sign-in ahead of time", "problem", problem.Of(err))
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(refreshRetry):
+			}
+		}
+	}
+}
+
+// untilRefresh is how long the token may rest: until a fifth of an hour-long
+// token, or two thirds of a short one, is left to use.
+func (s *session) untilRefresh() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.person.Subject == "" || s.id == nil {
+		return time.Hour
+	}
+	if s.access.Empty() {
+		return 0
+	}
+	left := s.expiry.Sub(s.now())
+	ahead := min(5*time.Minute, left/3)
+	return max(left-ahead, 0)
+}

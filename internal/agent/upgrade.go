@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"time"
+
+	"encounterlauncher/internal/problem"
+)
+
+// ErrUpgraded is what Run returns when the program's own file was replaced: the
+// caller re-executes itself.
+var ErrUpgraded = errors.New("the program's file was replaced")
+
+const (
+	// upgradeLook is how often the agent looks at its own file: two system calls.
+	upgradeLook = 5 * time.Second
+	// upgradeProbe bounds the trial run of the new file.
+	upgradeProbe = 10 * time.Second
+)
+
+// watchUpgrade returns true once the program's own file was replaced, the new
+// one has stopped changing and runs, and idle says that nothing is in flight. It
+// returns false when ctx ends.
+func watchUpgrade(ctx context.Context, log *slog.Logger, idle func() bool) bool {
+	path, err := os.Executable()
+	if err != nil {
+		log.Warn("upgrades will not be noticed", "problem", problem.New(problem.Internal, err))
+		<-ctx.Done()
+		return false
+	}
+	w := upgradeWatch{
+		stat:  func() (fs.FileInfo, error) { return os.Stat(path) },
+		works: func() bool { return worksNow(ctx, path) },
+		idle:  idle,
+	}
+	tick := time.NewTicker(upgradeLook)
+	defer tick.Stop()
+	for {
+		if w.look() {
+			log.Info("the program was upgraded and starts anew")
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+	}
+}
+
+// upgradeWatch decides, look by look.
+type upgradeWatch struct {
+	stat  func() (fs.FileInfo, error)
+	works func() bool
+	idle  func() bool
+
+	own, candidate fs.FileInfo
+	tried          fs.FileInfo // a candidate that did not work is not tried again
+}
+
+func (w *upgradeWatch) look() bool {
+	info, err := w.stat()
+	if err != nil {
+		w.candidate = nil // in the middle of a replacement, or removed
+		return false
+	}
+	switch {
+	case w.own == nil:
+		w.own = info
+		return false
+	case sameFile(w.own, info), w.tried != nil && sameFile(w.tried, info):
+		w.candidate = nil
+		return false
+	case w.candidate == nil || !sameFile(w.candidate, info):
+		w.candidate = info // seen once: it may still be written to
+		return false
+	}
+	if !w.idle() {
+		return false
+	}
+	if !w.works() {
+		w.tried = info
+		return false
+	}
+	return w.idle()
+}
+
+func sameFile(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+// worksNow runs the new file's version verb: an agent must not be replaced by
+// half a file.
+func worksNow(ctx context.Context, path string) bool {
+	ctx, cancel := context.WithTimeout(ctx, upgradeProbe)
+	defer cancel()
+	return exec.CommandContext(ctx, path, "version").Run() == nil
+}

@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestAnUpgradeWaitsForAWholeFileThatWorksAndAnIdleAgent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "program")
+	write := func(content string, at int) {
+		t.Helper()
+		next := path + ".new"
+		if err := os.WriteFile(next, []byte(content), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		when := time.Unix(1_700_000_000+int64(at), 0)
+		if err := os.Chtimes(next, when, when); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(next, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("old", 0)
+	works, idle := true, true
+	probes := 0
+	w := upgradeWatch{
+		stat:  func() (fs.FileInfo, error) { return os.Stat(path) },
+		works: func() bool { probes++; return works },
+		idle:  func() bool { return idle },
+	}
+	expect := func(want bool, why string) {
+		t.Helper()
+		if got := w.look(); got != want {
+			t.Fatalf("%s: look() = %v, want %v", why, got, want)
+		}
+	}
+	expect(false, "the first look only remembers")
+	expect(false, "nothing has changed")
+	write("half", 1)
+	expect(false, "a new file is looked at twice")
+	write("whole", 2)
+	expect(false, "it was still changing")
+	idle = false
+	expect(false, "a launch is in flight")
+	if probes != 0 {
+		t.Error("the new file was tried while the agent was busy")
+	}
+	idle, works = true, false
+	expect(false, "the new file does not run")
+	works = true
+	expect(false, "a file that did not run is not tried again")
+	if probes != 1 {
+		t.Errorf("%d trial runs, want 1", probes)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	expect(false, "an uninstalled program goes on")
+	write("good", 3)
+	expect(false, "seen once")
+	expect(true, "a whole file that works, and nothing in flight")
+}

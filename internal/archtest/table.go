@@ -1,0 +1,87 @@
+// Package archtest holds the house together: which rooms there are, what each
+// may import, and why. Its test fails when code and table disagree.
+//
+// A wall that is wrong is moved here first: the row, its reason and the floor
+// plan (internal/README.md) in one commit.
+package archtest
+
+// Room is one row of the table.
+type Room struct {
+	// Name is the folder below internal, or "." for the root program.
+	Name string
+	// Does is the responsibility in one line, as the floor plan says it.
+	Does string
+	// May are the rooms of ours that it may import.
+	May []string
+	// Outside are the modules, beyond the free ones, that it may import.
+	Outside []string
+	// Why is the reason for the row's walls.
+	Why string
+}
+
+// Free modules may be imported by the thin OS files of every room.
+var Free = []string{"golang.org/x/sys", "github.com/godbus/dbus/v5"}
+
+// steps are the sibling rooms of one launch: they do not know each other.
+var launcherRooms = []string{
+	"problem", "secret", "paths", "orgapi", "launch", "intake", "policy", "transport", "signin", "tokenstore", "orgclient",
+	"opener", "recents", "audit", "flow", "scheme", "view", "text", "tray", "notify", "control",
+}
+
+func without(rooms []string, names ...string) []string {
+	var out []string
+next:
+	for _, r := range rooms {
+		for _, n := range names {
+			if r == n {
+				continue next
+			}
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// Rooms is the table, in the order of the floor plan.
+var Rooms = []Room{
+	{"problem", "closed list of codes; sentence for people, cause for the log", nil, nil, "everything speaks it, so it may depend on nothing"},
+	{"secret", "text that redacts itself everywhere", nil, nil, "everything holds it, so it may depend on nothing"},
+	{"paths", "per-user and per-machine folders, flavour", nil, []string{"github.com/adrg/xdg"}, "where things live must not depend on what they are"},
+	{"orgapi", "the contract with the organisation's backend: types, limits, OpenAPI", []string{"problem"}, nil, "client and server share this and no code that acts"},
+	{"launch", "Request, Target, Rules, Parse: pure, no I/O", []string{"problem", "secret"}, []string{"github.com/go-jose/go-jose/v4"}, "what judges hostile text does nothing else"},
+	{"intake", "argument vector to one bounded candidate", []string{"launch", "problem", "secret"}, nil, "no raw string carries a link beyond this room; a candidate's text is a secret"},
+	{"policy", "keys, sources, one Snapshot, reload", []string{"paths", "problem"}, []string{"github.com/fsnotify/fsnotify"}, "policy decides for the others and knows none of them"},
+	{"transport", "one HTTP client from policy: proxy, CA, client certificate", []string{"policy", "problem", "secret"}, []string{"github.com/mattn/go-ieproxy", "golang.org/x/net"}, "one place decides how the network is reached"},
+	{"signin", "code + PKCE on loopback, refresh, sign-out", []string{"problem", "secret"}, []string{"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2", "github.com/go-jose/go-jose/v4"}, "sibling steps do not know each other; go-jose only to name the signature algorithms that go-oidc may accept"},
+	{"tokenstore", "one refresh token in the OS keyring, the per-user lock", []string{"paths", "problem", "secret"}, []string{"github.com/zalando/go-keyring", "github.com/gofrs/flock"}, "only this room touches the keyring"},
+	{"orgclient", "the calls to the backend: bounded, timed, checked", []string{"launch", "orgapi", "problem", "secret"}, []string{"github.com/google/uuid"}, "sibling steps do not know each other"},
+	{"opener", "allow-list, then the system browser", []string{"launch", "problem"}, []string{"github.com/pkg/browser"}, "only this room starts a browser"},
+	{"recents", "sealed list", []string{"launch", "paths", "problem", "secret"}, []string{"filippo.io/age"}, "sibling steps do not know each other"},
+	{"audit", "outcomes, chained by hash", []string{"launch", "paths", "problem"}, nil, "an audit that knows no secret cannot write one"},
+	{"flow", "the sequence; declares the interfaces it uses", []string{"launch", "problem", "secret"}, nil, "who has read Run has the map"},
+	{"scheme", "who owns the link scheme: read, register, repair", []string{"paths", "problem"}, nil, "registering knows nothing of launching"},
+	{"view", "snapshot structs for tray, window, command line", []string{"problem"}, nil, "what is seen holds no truth"},
+	{"text", "sentences by code and language", []string{"problem"}, []string{"golang.org/x/text"}, "one catalogue for Go and the window"},
+	{"tray", "menu from a snapshot", []string{"view", "text", "problem"}, []string{"fyne.io/systray"}, "a view sends intents back and knows nobody who acts; problem codes key its icon and its words"},
+	{"notify", "system notifications from a snapshot", []string{"view", "text", "problem"}, nil, "a view sends intents back and knows nobody who acts; problem codes key its words"},
+	{"control", "control channel, both ends", []string{"intake", "paths", "problem", "view", "secret"}, []string{"github.com/Microsoft/go-winio"}, "the only way between our processes"},
+	{"agent", "builds the rooms from a policy snapshot, serialises launches, publishes snapshots", without(launcherRooms), nil, "the one place that knows all"},
+	{"cli", "verbs and their output", append(without(launcherRooms, "flow"), "agent"), []string{"github.com/spf13/cobra"}, "a verb asks the agent; it launches nothing itself"},
+	{".", "choose the role; Wails lives only in window_desktop.go", []string{"cli", "control", "intake", "launch", "paths", "problem", "view", "notify"}, []string{"github.com/wailsapp/wails/v2"}, "the link comes first, and paths and notify are what it needs to be handed over and to tell the person when nobody answers"},
+	{"nabla", "client of Nabla Connect: server authentication, create, refresh", []string{"problem", "secret"}, []string{"github.com/go-jose/go-jose/v4", "golang.org/x/oauth2", "golang.org/x/sync", "github.com/google/uuid"}, "the vendor's protocol in one place"},
+	{"orgserver", "the organisation's backend", []string{"nabla", "orgapi", "problem", "secret"}, []string{"github.com/coreos/go-oidc/v3", "github.com/go-jose/go-jose/v4", "github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/prometheus/client_golang", "go.yaml.in/yaml/v3", "github.com/google/uuid"}, "the launcher is only a client to it"},
+	{"nablasim", "strict simulator of Nabla Connect", nil, []string{"github.com/go-jose/go-jose/v4"}, "independent of our client, so that one mistake is not made twice"},
+	{"sandbox", "sample EHR page, OIDC issuer, backend and simulator on loopback", []string{"orgserver", "nablasim", "orgapi", "paths"}, []string{"github.com/zitadel/oidc/v3", "github.com/go-jose/go-jose/v4", "golang.org/x/text", "github.com/google/uuid"}, "it reaches the launcher only as the desktop would"},
+	{"cmd/org-backend", "org-backend: flags, handler, listen", []string{"orgserver", "problem"}, []string{"github.com/spf13/cobra"}, "a program is flags and a handler"},
+	{"cmd/nabla-sim", "nabla-sim: flags, handler, listen", []string{"nablasim", "problem"}, []string{"github.com/spf13/cobra", "github.com/go-jose/go-jose/v4"}, "a program is flags and a handler"},
+	{"cmd/sandbox", "encounter-launcher-sandbox: flags, run", []string{"sandbox", "problem"}, []string{"github.com/spf13/cobra"}, "a program is flags and a handler"},
+	{"archtest", "this table and the test that keeps it", nil, nil, "it looks at the others from outside"},
+}
+
+// NeverInRoot are import path parts that must not appear in the closure of the
+// root program: the workstation program never links a server (measured: 15.7 MB
+// idle with NATS and an issuer inside, 6.3 MB without).
+var NeverInRoot = []string{
+	"github.com/nats-io/", "github.com/zitadel/", "github.com/prometheus/", "github.com/getkin/",
+	"encounterlauncher/internal/orgserver", "encounterlauncher/internal/nablasim", "encounterlauncher/internal/nabla", "encounterlauncher/internal/sandbox",
+}

@@ -1,0 +1,263 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"encounterlauncher/internal/audit"
+	"encounterlauncher/internal/intake"
+	"encounterlauncher/internal/launch"
+	"encounterlauncher/internal/policy"
+	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/scheme"
+)
+
+// checkJSON is the answer of check-link --json (design §4).
+type checkJSON struct {
+	Accepted  bool   `json:"accepted"`
+	Form      string `json:"form"`
+	Code      string `json:"code"`
+	Sentence  string `json:"sentence,omitempty"`
+	Reference string `json:"reference,omitempty"`
+}
+
+func (p Program) checkLinkCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "check-link LINK", Short: "Say what the program thinks of a link", GroupID: "it", Args: cobra.ExactArgs(1),
+		Long:    "Says whether a link would be accepted on this machine, by its policy, and has no side effect: nothing is opened, redeemed or kept.\n\nExit status: 0 accepted, 1 refused.",
+		Example: fmt.Sprintf("  %s check-link --forms handle,identifiers '%s://launch?handle=…'", p.Layout.Name, p.Layout.Scheme()),
+	}
+	js := asJSON(c)
+	forms := c.Flags().StringSlice("forms", nil, "link forms to allow for this check: handle, request, identifiers (default: those of the policy)")
+	_ = c.RegisterFlagCompletionFunc("forms", cobra.FixedCompletions([]string{"handle", "request", "identifiers"}, cobra.ShellCompDirectiveNoFileComp))
+	c.RunE = func(_ *cobra.Command, args []string) error {
+		form, err := p.judge(args[0], *forms)
+		answer := checkJSON{Accepted: err == nil, Form: string(form)}
+		if prob := problem.Of(err); prob != nil {
+			if prob.Code == problem.RequestInvalid || prob.Code == problem.PolicyInvalid {
+				return prob
+			}
+			answer.Code, answer.Sentence, answer.Reference = string(prob.Code), prob.Error(), prob.Reference
+		}
+		if *js {
+			if err := p.printJSON(answer); err != nil {
+				return err
+			}
+		} else if answer.Accepted {
+			p.say("accepted: a link of the form “%s”", answer.Form)
+		} else {
+			p.say("refused: %s (%s)", answer.Sentence, answer.Code)
+		}
+		if !answer.Accepted {
+			return status(Negative)
+		}
+		return nil
+	}
+	return c
+}
+
+// judge says what parser and rules say of a link.
+func (p Program) judge(link string, forms []string) (launch.Form, error) {
+	for _, f := range forms {
+		if f != string(launch.FormHandle) && f != string(launch.FormRequest) && f != string(launch.FormIdentifiers) {
+			return "", problem.With(problem.RequestInvalid, "The forms are handle, request and identifiers.", nil)
+		}
+	}
+	candidate, err := intake.FromText(link)
+	if err != nil {
+		return "", err
+	}
+	request, err := candidate.Parse(p.Layout.Scheme())
+	if err != nil {
+		return "", err
+	}
+	snapshot := policy.Load(p.Layout)
+	if len(forms) == 0 {
+		forms = snapshot.AllowedLinkForms
+	}
+	rules, err := launch.NewRules(forms, snapshot.LinkKeys, snapshot.BackendURL)
+	if err != nil {
+		return "", err
+	}
+	_, err = rules.Check(time.Now(), request)
+	return request.Form(), err
+}
+
+// localPolicy says whether the policy on this machine is good, without an agent.
+func (p Program) localPolicy() policyJSON {
+	s := policy.Load(p.Layout)
+	out := policyJSON{OK: len(s.Findings) == 0, Problems: []string{}}
+	for _, f := range s.Findings {
+		out.Problems = append(out.Problems, f.Sentence)
+	}
+	if err := s.LaunchProblem(); err != nil {
+		out.OK = false
+		if len(out.Problems) == 0 {
+			out.Problems = append(out.Problems, problem.Of(err).Error())
+		}
+	}
+	return out
+}
+
+// policyAnswer is the answer of policy --json.
+type policyAnswer struct {
+	OK       bool             `json:"ok"`
+	Code     string           `json:"code"`
+	Values   []policyValue    `json:"values"`
+	Findings []policy.Finding `json:"findings"`
+}
+
+type policyValue struct {
+	policy.Value
+	Effective json.RawMessage `json:"effective"`
+	Default   json.RawMessage `json:"default"`
+}
+
+func (p Program) policyCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "policy", Short: "Show every setting, its source, and what was rejected", GroupID: "it", Args: cobra.NoArgs,
+		Long: "Reads the policy of this machine anew and shows each key with its effective value, where that comes from, and values that could not be used and why.\n\nExit status: 0 launches can go on, 1 policy refuses launches.",
+	}
+	js := asJSON(c)
+	all := c.Flags().Bool("all", false, "also show keys that nobody has set")
+	c.RunE = func(_ *cobra.Command, _ []string) error {
+		s := policy.Load(p.Layout)
+		refuse := problem.Of(s.LaunchProblem())
+		if *js {
+			answer := policyAnswer{OK: refuse == nil && len(s.Findings) == 0, Values: []policyValue{}, Findings: append([]policy.Finding{}, s.Findings...)}
+			if refuse != nil {
+				answer.Code = string(refuse.Code)
+			}
+			for _, v := range s.Values {
+				answer.Values = append(answer.Values, policyValue{v, json.RawMessage(v.Effective), json.RawMessage(v.Default)})
+			}
+			if err := p.printJSON(answer); err != nil {
+				return err
+			}
+		} else {
+			p.printPolicy(s, *all)
+		}
+		if refuse != nil {
+			if !*js {
+				p.say("\nlaunches are refused: %s", refuse.Error())
+			}
+			return status(Negative)
+		}
+		return nil
+	}
+	return c
+}
+
+func (p Program) printPolicy(s policy.Snapshot, all bool) {
+	w := tabwriter.NewWriter(p.Stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "KEY\tVALUE\tSOURCE")
+	hidden := 0
+	for _, v := range s.Values {
+		if v.Source == policy.SourceBuiltIn && len(v.Rejected) == 0 && !all {
+			hidden++
+			continue
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", v.Key, visible(v.Effective, 72), v.Source)
+		for _, r := range v.Rejected {
+			fmt.Fprintf(w, "\trejected\t%s: %s\n", r.Source, r.Sentence)
+		}
+	}
+	_ = w.Flush()
+	if hidden > 0 {
+		p.say("%d keys have their built-in default: add --all to see them", hidden)
+	}
+	for _, f := range s.Findings {
+		p.say("! %s", f.Sentence)
+	}
+}
+
+func (p Program) auditCommand() *cobra.Command {
+	c := &cobra.Command{Use: "audit", Short: "Work with the audit of this machine", GroupID: "it", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	verify := &cobra.Command{
+		Use: "verify", Short: "Check that no audit line was lost or changed", Args: cobra.NoArgs,
+		Long: "Checks the chain of hashes in every audit file of this user, and compares with the system's log where AuditDestination is “system”.\nIt shows accidental loss and casual edits, not an attacker with this user's rights.\n\nExit status: 0 whole, 1 something is missing or was changed.",
+	}
+	js := asJSON(verify)
+	verify.RunE = func(_ *cobra.Command, _ []string) error {
+		var sink audit.Sink
+		if policy.Load(p.Layout).AuditDestination == "system" {
+			var err error
+			if sink, err = audit.SystemSink(); err != nil {
+				p.say("the system's log cannot be read: only the files are checked")
+			}
+		}
+		report, err := audit.Verify(p.Layout.AuditDir(), sink)
+		if err != nil {
+			return err
+		}
+		if *js {
+			if err := p.printJSON(report); err != nil {
+				return err
+			}
+		} else {
+			for _, line := range report.Lines() {
+				p.say("%s", line)
+			}
+		}
+		if !report.OK {
+			return status(Negative)
+		}
+		return nil
+	}
+	c.AddCommand(verify)
+	return c
+}
+
+func (p Program) registerCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "register", Short: "Make this program open the EHR's links, for this user", GroupID: "it", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := scheme.Register(p.Layout, p.Executable); err != nil {
+				return err
+			}
+			p.say("%s links now open with this program", p.Layout.Scheme())
+			return nil
+		},
+	}
+}
+
+func (p Program) unregisterCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "unregister", Short: "Undo register", GroupID: "it", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := scheme.Unregister(p.Layout); err != nil {
+				return err
+			}
+			p.say("%s links no longer open with this program by this user's choice", p.Layout.Scheme())
+			return nil
+		},
+	}
+}
+
+func (p Program) versionCommand() *cobra.Command {
+	c := &cobra.Command{Use: "version", Short: "Print the version", GroupID: "it", Args: cobra.NoArgs}
+	js := asJSON(c)
+	c.RunE = func(*cobra.Command, []string) error {
+		if !*js {
+			p.say("%s", p.Version)
+			return nil
+		}
+		answer := map[string]string{"name": p.Layout.Name, "version": p.Version, "scheme": p.Layout.Scheme()}
+		if info, ok := debug.ReadBuildInfo(); ok {
+			answer["go"] = info.GoVersion
+			if i := slices.IndexFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "vcs.revision" }); i >= 0 {
+				answer["revision"] = strings.TrimSpace(info.Settings[i].Value)
+			}
+		}
+		return p.printJSON(answer)
+	}
+	return c
+}

@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"encounterlauncher/internal/agent"
+	"encounterlauncher/internal/audit"
+	"encounterlauncher/internal/control"
+	"encounterlauncher/internal/paths"
+	"encounterlauncher/internal/policy"
+	"encounterlauncher/internal/problem"
+)
+
+// mostLog is the size in bytes at which the log is set aside at the next start;
+// one older log is kept.
+const mostLog = 1 << 20
+
+func (p Program) agentCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "agent", Short: "Run the agent in the foreground", GroupID: "parts", Args: cobra.NoArgs,
+		Long: "Runs the agent in the foreground until it is told to quit. The first link starts it by itself; run it here to see why it does not start.\n\nExit status: 0 told to quit, or another agent of this user runs already.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.agent(cmd.Context()) },
+	}
+}
+
+func (p Program) agent(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	level := new(slog.LevelVar)
+	log, file, err := p.openLog(level)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	err = agent.Run(ctx, agent.Options{Layout: p.Layout, Version: p.Version, Window: p.StartWindow, Log: log, Level: level})
+	switch {
+	case errors.Is(err, control.ErrOwned):
+		p.say("another agent of this user runs already")
+		return nil
+	case errors.Is(err, agent.ErrUpgraded):
+		return agent.Reexecute()
+	default:
+		return err
+	}
+}
+
+func (p Program) openLog(level slog.Leveler) (*slog.Logger, *os.File, error) {
+	if _, err := p.Layout.EnsureStateDir(); err != nil {
+		return nil, nil, problem.New(problem.Internal, err)
+	}
+	path := p.Layout.LogFile()
+	if info, err := os.Stat(path); err == nil && info.Size() > mostLog {
+		if err := os.Rename(path, path+".1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, problem.New(problem.Internal, fmt.Errorf("setting the old log aside: %w", err))
+		}
+	}
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, nil, problem.New(problem.Internal, fmt.Errorf("opening the log: %w", err))
+	}
+	return slog.New(slog.NewJSONHandler(file, &slog.HandlerOptions{Level: level})), file, nil
+}
+
+func (p Program) windowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "window", Short: "Open the window", GroupID: "parts", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if p.RunWindow != nil {
+				return p.RunWindow(cmd.Context())
+			}
+			return p.window(cmd.Context())
+		},
+	}
+}
+
+// AuditRefusal writes a refused link into the audit when no agent runs that
+// could. It never fails: the person has been told already.
+func AuditRefusal(l paths.Layout, p *problem.Problem) {
+	if policy.Load(l).AuditDestination == "none" {
+		return
+	}
+	if _, err := l.EnsureStateDir(); err != nil {
+		return
+	}
+	_ = audit.RecordOnce(l.AuditDir(), audit.Record{Outcome: audit.Refused, Code: p.Code, Reference: p.Reference}, time.Now)
+}
+
+// startPatience is how long a started agent may take to answer.
+const startPatience = 5 * time.Second
+
+// window asks the agent, which it starts where needed, to show the window.
+func (p Program) window(ctx context.Context) error {
+	err := p.do(ctx, control.Intent{Name: control.OpenWindow})
+	if !errors.Is(err, control.ErrNoAgent) {
+		return err
+	}
+	if err := p.StartAgent(); err != nil {
+		return problem.New(problem.AgentUnreachable, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := p.do(ctx, control.Intent{Name: control.OpenWindow})
+		if !errors.Is(err, control.ErrNoAgent) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return problem.New(problem.AgentUnreachable, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}

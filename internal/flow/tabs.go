@@ -1,0 +1,37 @@
+package flow
+
+import (
+	"sync"
+	"time"
+)
+
+// Tabs remembers which encounters were opened a moment ago. It forgets after
+// OneTab and is safe for concurrent use. The zero value is ready.
+type Tabs struct {
+	mu     sync.Mutex
+	opened map[string]time.Time
+}
+
+// OpenedWithin reports whether the encounter was opened less than d before now.
+func (t *Tabs) OpenedWithin(e Encounter, d time.Duration, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, ok := t.opened[e.ExternalEncounterID]
+	// A clock set back must not suppress a tab for hours.
+	return ok && now.Sub(at) < d && !now.Before(at)
+}
+
+// Note records that the encounter was opened at the given time.
+func (t *Tabs) Note(e Encounter, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.opened == nil {
+		t.opened = make(map[string]time.Time)
+	}
+	for id, before := range t.opened {
+		if at.Sub(before) >= OneTab || at.Before(before) {
+			delete(t.opened, id)
+		}
+	}
+	t.opened[e.ExternalEncounterID] = at
+}

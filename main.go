@@ -1,0 +1,97 @@
+// Encounter Launcher takes a clinician from a button in the EHR to the open
+// encounter.
+//
+// This program is the link handler, the resident agent, the command line and,
+// built with other tags, the window; main only chooses the role. A link comes
+// before everything else: nothing is initialised for it but the way to the
+// agent. The program never links a server, and on Linux the agent never links a
+// webview.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+
+	"encounterlauncher/internal/cli"
+	"encounterlauncher/internal/control"
+	"encounterlauncher/internal/intake"
+	"encounterlauncher/internal/paths"
+	"encounterlauncher/internal/problem"
+)
+
+// version is set with -ldflags "-X main.version=…".
+var version = "0.0.0-dev"
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	layout := paths.Current()
+	if onlyWindow {
+		return window(layout)
+	}
+	candidate, isLink, err := intake.FromArgs(layout.Scheme(), args, cli.IsVerb, cli.CarriesLink)
+	switch {
+	case err != nil:
+		return refuse(layout, problem.Of(err))
+	case isLink:
+		return handOver(layout, candidate)
+	}
+	// The click is for what this process passes on, not for what an agent that
+	// it starts will open tomorrow.
+	click := takeClick()
+	executable, err := os.Executable()
+	if err != nil {
+		executable = os.Args[0]
+	}
+	p := cli.Program{
+		Layout: layout, Version: version, Stdout: os.Stdout, Stderr: os.Stderr, Click: click, Executable: executable,
+		StartAgent:  startAgent,
+		StartWindow: startWindow,
+	}
+	if windowHere {
+		p.RunWindow = func(ctx context.Context) error { return runWindow(ctx, windowOf(layout)) }
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	return cli.Run(ctx, p, args)
+}
+
+// window is the only role of the window's own program.
+func window(layout paths.Layout) int {
+	if err := runWindow(context.Background(), windowOf(layout)); err != nil {
+		cli.PrintProblem(os.Stderr, problem.Of(err))
+		return cli.Refused
+	}
+	return cli.Done
+}
+
+// startWindow starts the window's process, with the person's click.
+func startWindow(click control.Activation) (<-chan error, error) {
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this program: %w", err)
+	}
+	cmd := windowProcess(executable)
+	cmd.Env = append(os.Environ(), click.Environ()...)
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting the window: %w", withoutPath(err))
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	return ended, nil
+}
+
+// withoutPath drops the path from an error of os/exec: the log does not need
+// where the person's programs lie.
+func withoutPath(err error) error {
+	if e, ok := err.(*exec.Error); ok {
+		return e.Err
+	}
+	if e, ok := err.(*os.PathError); ok {
+		return e.Err
+	}
+	return err
+}

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"golang.org/x/sys/windows"
+)
+
+// startAgent starts the agent detached: no console, a process group of its own,
+// no inherited handles.
+func startAgent() error {
+	executable, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	cmd := exec.Command(executable, "agent")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		CreationFlags:    windows.DETACHED_PROCESS | windows.CREATE_NEW_PROCESS_GROUP,
+		NoInheritHandles: true,
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting the agent: %w", withoutPath(err))
+	}
+	return cmd.Process.Release()
+}
