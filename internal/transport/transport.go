@@ -1,0 +1,301 @@
+// Package transport makes the one HTTP client with which the agent talks to the
+// outside: through the proxy that the policy names, trusting the system's roots
+// and the policy's extra ones, over TLS 1.2 or newer.
+//
+// Its errors are classified where they arise: every error of a round trip is a
+// *problem.Problem of code tls_untrusted, proxy_auth_needed or org_unreachable,
+// or the context's own error. None of them holds a URL.
+//
+// It never switches the verification of certificates off, never follows a
+// redirection to another host, never keeps a cookie, and never takes a user name
+// or password for a proxy from policy.
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"encounterlauncher/internal/policy"
+	"encounterlauncher/internal/problem"
+)
+
+// Limits of every connection. None bounds a whole answer: callers bound their
+// calls with a context, and an event stream may stay open for hours.
+const (
+	dialTimeout      = 5 * time.Second
+	handshakeTimeout = 5 * time.Second
+	// idleTimeout keeps a connection warm between two clicks, so that the second
+	// needs neither DNS nor a TLS handshake. A server that closes earlier costs a
+	// new connection, not an error.
+	idleTimeout = 5 * time.Minute
+	// pingAfter and pingTimeout find an HTTP/2 connection that a firewall or a
+	// change of network has cut silently, before a click has to wait for it.
+	pingAfter   = 30 * time.Second
+	pingTimeout = 5 * time.Second
+	// maxHeaderBytes bounds the header of an answer.
+	maxHeaderBytes = 64 << 10
+	// maxCAFileBytes bounds ExtraCAFile.
+	maxCAFileBytes = 1 << 20
+	// maxRedirects bounds the redirections within one host.
+	maxRedirects = 3
+)
+
+// proxyFunc chooses the proxy of a request as http.Transport asks for it; nil
+// URL and nil error mean none.
+type proxyFunc func(*http.Request) (*url.URL, error)
+
+// NewClient returns the client for a policy. It reads ProxyMode (system, also
+// when empty; direct; manual with ProxyURL; pac with ProxyPACURL), and
+// ExtraCAFile (PEM certificates that are trusted beside the system's roots). A
+// value that cannot be used is a policy_invalid problem, and no client is made.
+//
+// The client has no overall timeout: callers bound every call with a context.
+// Client.CloseIdleConnections closes what is not in use; call it when the policy
+// has changed and a new client takes over.
+func NewClient(p policy.Snapshot) (*http.Client, error) {
+	proxy, err := proxyFor(p)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := rootsFor(p.ExtraCAFile)
+	if err != nil {
+		return nil, problem.With(problem.PolicyInvalid, "ExtraCAFile cannot be used.", err)
+	}
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	return &http.Client{
+		CheckRedirect: sameHostOnly,
+		Transport: &roundTripper{base: &http.Transport{
+			Proxy:                  guarded(proxy),
+			DialContext:            dialer.DialContext,
+			TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout:    handshakeTimeout,
+			ForceAttemptHTTP2:      true,
+			HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+			IdleConnTimeout:        idleTimeout,
+			MaxIdleConns:           8,
+			MaxResponseHeaderBytes: maxHeaderBytes,
+			OnProxyConnectResponse: proxyAnswer,
+		}},
+	}, nil
+}
+
+func proxyFor(p policy.Snapshot) (proxyFunc, error) {
+	switch p.ProxyMode {
+	case "", "system":
+		return systemProxy(), nil
+	case "direct":
+		return nil, nil
+	case "manual":
+		u, err := proxyAddress(p.ProxyURL)
+		if err != nil {
+			return nil, problem.With(problem.PolicyInvalid, "ProxyURL cannot be used.", err)
+		}
+		return http.ProxyURL(u), nil
+	case "pac":
+		proxy, err := scriptProxy(p.ProxyPACURL)
+		if err != nil {
+			return nil, problem.With(problem.PolicyInvalid, "ProxyMode pac cannot be used on this computer.", err)
+		}
+		return proxy, nil
+	}
+	return nil, problem.With(problem.PolicyInvalid, "ProxyMode is none of system, direct, manual and pac.", nil)
+}
+
+// proxyAddress checks ProxyURL: http or https, a host, and nothing else.
+func proxyAddress(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || raw == "" || len(raw) > 2048:
+		return nil, errors.New("the proxy's address is not a URL")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, errors.New("the proxy's address is neither http nor https")
+	case u.User != nil:
+		return nil, errors.New("the proxy's address holds a user name")
+	case u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("the proxy's address is not a host and a port")
+	}
+	return u, nil
+}
+
+// guarded never sends what goes to this computer through a proxy, and hides the
+// texts of failed look-ups: they quote the setting, which may hold a password.
+func guarded(proxy proxyFunc) proxyFunc {
+	if proxy == nil {
+		return nil
+	}
+	return func(r *http.Request) (*url.URL, error) {
+		if loopback(r.URL.Hostname()) {
+			return nil, nil
+		}
+		u, err := proxy(r)
+		if err != nil {
+			return nil, problem.With(problem.OrgUnreachable, "The proxy setting of this computer cannot be read.",
+				errors.New("looking up the proxy failed"))
+		}
+		return u, nil
+	}
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func rootsFor(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil // the system's roots
+	}
+	certificates, err := readCertificates(file)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("reading the system's certificates: %w", err)
+	}
+	for _, c := range certificates {
+		roots.AddCert(c)
+	}
+	return roots, nil
+}
+
+// readCertificates is strict where x509's own reader skips what it does not
+// understand: a file that is only half used would fail later, far from its cause.
+func readCertificates(file string) ([]*x509.Certificate, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("opening the file of certificates: %w", pathless(err))
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxCAFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the file of certificates: %w", pathless(err))
+	}
+	if len(text) > maxCAFileBytes {
+		return nil, errors.New("the file of certificates is too large")
+	}
+	var all []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, errors.New("the file holds something else than certificates")
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("reading certificate %d of the file: %w", len(all)+1, err)
+		}
+		all = append(all, c)
+	}
+	if len(all) == 0 {
+		return nil, errors.New("the file holds no certificate in PEM")
+	}
+	return all, nil
+}
+
+func pathless(err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+func sameHostOnly(r *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return problem.With(problem.OrgAnswerInvalid, "It redirected too often.", nil)
+	}
+	if first := via[0].URL; r.URL.Scheme != first.Scheme || r.URL.Host != first.Host {
+		return problem.With(problem.OrgAnswerInvalid, "It redirected to another server.", nil)
+	}
+	return nil
+}
+
+// errProxyAuth marks the refusal of a proxy on its way through http.Transport.
+var errProxyAuth = errors.New("the proxy answered 407")
+
+func proxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+	switch answer.StatusCode {
+	case http.StatusOK:
+		return nil
+	case http.StatusProxyAuthRequired:
+		return errProxyAuth
+	}
+	return fmt.Errorf("the proxy answered %d", answer.StatusCode)
+}
+
+// roundTripper turns every failure into a problem.
+type roundTripper struct{ base *http.Transport }
+
+// RoundTrip does one exchange. Its errors are those of the package comment.
+func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := t.base.RoundTrip(r)
+	if err != nil {
+		if done := r.Context().Err(); done != nil {
+			return nil, done
+		}
+		return nil, classify(err)
+	}
+	if answer.StatusCode == http.StatusProxyAuthRequired {
+		_ = answer.Body.Close()
+		return nil, classify(errProxyAuth)
+	}
+	return answer, nil
+}
+
+// CloseIdleConnections closes the connections that nobody uses now.
+func (t *roundTripper) CloseIdleConnections() { t.base.CloseIdleConnections() }
+
+// classify names the failure of a round trip. A handshake that fails for any
+// reason of TLS is tls_untrusted: what answered is not the server we may talk to.
+func classify(err error) error {
+	var (
+		known        *problem.Problem
+		certificate  *tls.CertificateVerificationError
+		notTLS       tls.RecordHeaderError
+		op           *net.OpError
+		name         x509.HostnameError
+		unknown      x509.UnknownAuthorityError
+		invalid      x509.CertificateInvalidError
+		alert        = errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
+		unacceptable = errors.As(err, &certificate) || errors.As(err, &notTLS) || alert
+	)
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, errProxyAuth):
+		return problem.New(problem.ProxyAuthNeeded, errProxyAuth)
+	case errors.As(err, &name):
+		return problem.With(problem.TLSUntrusted, "Its certificate is for another name.", err)
+	case errors.As(err, &unknown):
+		return problem.With(problem.TLSUntrusted, "Its certificate comes from an authority that this computer does not know.", err)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return problem.With(problem.TLSUntrusted, "Its certificate has expired, or this computer's clock is wrong.", err)
+	case unacceptable:
+		return problem.New(problem.TLSUntrusted, err)
+	}
+	return problem.New(problem.OrgUnreachable, urlless(err))
+}
+
+// urlless replaces a cause that quotes a URL by what lies below it.
+func urlless(err error) error {
+	for {
+		var ue *url.Error
+		if !errors.As(err, &ue) {
+			return err
+		}
+		err = ue.Err
+	}
+}
