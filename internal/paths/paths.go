@@ -44,6 +44,8 @@ type Layout struct {
 
 	stateHome, configHome, dataHome string
 	machineRoot                     string
+	// sessionless keeps the runtime folder inside the state folder.
+	sessionless bool
 }
 
 // Current returns the layout of this build.
@@ -61,6 +63,20 @@ func Of(flavour string) Layout {
 		stateHome: xdg.StateHome, configHome: xdg.ConfigHome, dataHome: xdg.DataHome,
 		machineRoot: machineRoot,
 	}
+}
+
+// Under returns a layout whose user and machine folders all lie below root, the
+// runtime folder included, and in which the owner of root stands for root. root
+// is absolute. Tests and the sandbox's play use it; a release program never
+// calls it.
+func Under(root, flavour string) Layout {
+	l := Of(flavour)
+	l.stateHome = filepath.Join(root, "state")
+	l.configHome = filepath.Join(root, "config")
+	l.dataHome = filepath.Join(root, "data")
+	l.machineRoot = root
+	l.sessionless = true
+	return l
 }
 
 // IsDemo reports whether this is the sandbox's flavour, the only one that may
@@ -139,7 +155,7 @@ func (l Layout) EnsureStateDir() (string, error) {
 // lock, creating it with mode 0700: inside the session's runtime folder when
 // that is ours and closed to others, else inside the state folder.
 func (l Layout) EnsureRuntimeDir() (string, error) {
-	if base, ok := sessionRuntimeBase(); ok {
+	if base, ok := sessionRuntimeBase(); ok && !l.sessionless {
 		dir := filepath.Join(base, l.stateName())
 		if err := ensurePrivateDir(dir); err == nil {
 			return dir, nil

@@ -72,3 +72,28 @@ func TestALinkInPlaceOfAFolderIsRefused(t *testing.T) {
 		t.Error("a symbolic link was accepted")
 	}
 }
+
+func TestALayoutUnderARootKeepsEverythingBelowIt(t *testing.T) {
+	home(t)
+	session := t.TempDir()
+	if err := os.Chmod(session, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_RUNTIME_DIR", session)
+	for _, flavour := range []string{"", Demo} {
+		root := t.TempDir()
+		l := Under(root, flavour)
+		runtime, err := l.EnsureRuntimeDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, place := range []string{runtime, l.StateDir(), l.SettingsFile(), l.MachinePolicyFile(), l.InstallerDefaultsFile(), l.SandboxDir()} {
+			if rel, err := filepath.Rel(root, place); err != nil || !filepath.IsLocal(rel) {
+				t.Errorf("%q is not below the root", place)
+			}
+		}
+		if l.Name != Of(flavour).Name || l.Flavour != flavour {
+			t.Errorf("got %+v", l)
+		}
+	}
+}
