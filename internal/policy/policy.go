@@ -9,7 +9,13 @@
 package policy
 
 import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
+
+	"encounterlauncher/internal/problem"
 )
 
 // Snapshot is the policy in force at one moment. It is a value that is never
@@ -17,8 +23,8 @@ import (
 // slices are not to be written to.
 //
 // Strings are empty and lists nil where a key is unset and has no default.
-// Values of keys that refuse launches are unset when they could not be used:
-// ask LaunchProblem before any of them.
+// Where a value could not be used, the key's safest one is in force, and a key
+// that refuses launches makes LaunchProblem say so: ask it before any launch.
 type Snapshot struct {
 	// OrganizationName is shown in tray and window; empty when unset.
 	OrganizationName string
@@ -39,7 +45,7 @@ type Snapshot struct {
 	ProxyURL, ProxyPACURL string
 	// ExtraCAFile is an absolute path to PEM certificates, or empty.
 	ExtraCAFile string
-	// Language is a BCP 47 tag of the supported list.
+	// Language is a BCP 47 tag of the supported list; empty means the system's.
 	Language string
 	// AuditDestination is file, system or none.
 	AuditDestination string
@@ -124,6 +130,8 @@ type Finding struct {
 	Sentence string `json:"sentence"`
 	// RefusesLaunches says that no launch goes on until it is mended.
 	RefusesLaunches bool `json:"refuses_launches"`
+	// Code is policy_missing or policy_invalid when RefusesLaunches, else empty.
+	Code problem.Code `json:"code"`
 }
 
 // The sources, strongest first.
@@ -133,4 +141,84 @@ const (
 	SourcePerson   = "person's choice"
 	SourceDefaults = "installer defaults"
 	SourceBuiltIn  = "built-in default"
+	// SourceSafest stands for no source: what a source says cannot be used, and
+	// the key's safest value is in force.
+	SourceSafest = "safest value"
 )
+
+// LaunchProblem is why no launch may go on: nil, policy_missing when a required
+// key is set nowhere, or policy_invalid when a key that guards launches, or a
+// source that could hold one, cannot be used. The fact names keys, never values.
+// The zero snapshot is policy_missing. Every call makes a new reference.
+func (s Snapshot) LaunchProblem() error {
+	var invalid, missing []string
+	for _, f := range s.Findings {
+		name := f.Key
+		if name == "" {
+			name = "the " + f.Source
+		}
+		switch {
+		case !f.RefusesLaunches || slices.Contains(invalid, name) || slices.Contains(missing, name):
+		case f.Code == problem.PolicyMissing:
+			missing = append(missing, name)
+		default:
+			invalid = append(invalid, name)
+		}
+	}
+	switch {
+	case len(invalid) > 0:
+		names := strings.Join(invalid, ", ")
+		return problem.With(problem.PolicyInvalid, "Look at "+names+".", errors.New("policy cannot be used: "+names))
+	case len(missing) > 0:
+		names := strings.Join(missing, ", ")
+		return problem.With(problem.PolicyMissing, "Not set: "+names+".", errors.New("policy is not set: "+names))
+	case s.BackendURL == "" || s.OIDCIssuer == "" || s.OIDCClientID == "" || len(s.EncounterURLHosts) == 0:
+		return problem.New(problem.PolicyMissing, errors.New("policy has not been read"))
+	}
+	return nil
+}
+
+// Equal reports whether two snapshots say the same in every respect, findings
+// and sources included. It costs microseconds.
+func (s Snapshot) Equal(other Snapshot) bool { return reflect.DeepEqual(s, other) }
+
+// ChangesIdentity reports whether going from old to new puts another backend or
+// another sign-in in force (BackendURL or any OIDC key differs), so that the
+// person must be signed out.
+//
+// It is false when either has a LaunchProblem: a policy that is broken for a
+// moment says nothing about who may be signed in, and launches are refused
+// meanwhile. So compare with the last snapshot that had none, not with the last
+// one that came.
+func ChangesIdentity(old, new Snapshot) bool {
+	if old.LaunchProblem() != nil || new.LaunchProblem() != nil {
+		return false
+	}
+	return old.BackendURL != new.BackendURL || old.OIDCIssuer != new.OIDCIssuer || old.OIDCClientID != new.OIDCClientID ||
+		old.OIDCAudience != new.OIDCAudience || old.OIDCPrompt != new.OIDCPrompt ||
+		!slices.Equal(old.OIDCScopes, new.OIDCScopes) || !slices.Equal(old.OIDCRedirectPorts, new.OIDCRedirectPorts)
+}
+
+// Explanation is the answer of "encounter-launcher policy": what is in force,
+// from where, and what was rejected and why.
+type Explanation struct {
+	// OK says that there is no finding.
+	OK bool `json:"ok"`
+	// RefusesLaunches says that LaunchProblem is not nil.
+	RefusesLaunches bool      `json:"refuses_launches"`
+	Values          []Value   `json:"values"`
+	Findings        []Finding `json:"findings"`
+}
+
+// Explain returns what the command line shows of a snapshot. Its lists are never
+// nil, so that they are lists in JSON too.
+func Explain(s Snapshot) Explanation {
+	e := Explanation{
+		OK: len(s.Findings) == 0, RefusesLaunches: s.LaunchProblem() != nil,
+		Values: append([]Value{}, s.Values...), Findings: append([]Finding{}, s.Findings...),
+	}
+	for i := range e.Values {
+		e.Values[i].Rejected = append([]Rejected{}, e.Values[i].Rejected...)
+	}
+	return e
+}

@@ -1,0 +1,262 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Type is how a value of a key is written in JSON and in the registry.
+type Type string
+
+// The types.
+const (
+	// Text is a JSON string, REG_SZ.
+	Text Type = "text"
+	// Choice is a Text out of Key.Allowed.
+	Choice Type = "choice"
+	// List is a JSON array of strings, REG_MULTI_SZ.
+	List Type = "list"
+	// Number is a whole number from Key.Min to Key.Max, REG_DWORD.
+	Number Type = "number"
+	// YesNo is true or false, REG_DWORD 1 or 0.
+	YesNo Type = "yes/no"
+	// Object is a JSON object, in the registry its text as REG_SZ.
+	Object Type = "object"
+)
+
+// Scope says which of the two policies may set a key. Installer defaults may
+// set every key.
+type Scope string
+
+// The scopes.
+const (
+	// Machine keys describe the computer: a user policy that sets one is rejected.
+	Machine Scope = "machine"
+	// MachineAndUser keys may be set by both.
+	MachineAndUser Scope = "machine and user"
+)
+
+// OnError is what a value that cannot be used, or a source that cannot be read,
+// does to a key. A weaker source never takes the place of either.
+type OnError string
+
+// The two outcomes.
+const (
+	// RefuseLaunches stops every launch until the value is mended.
+	RefuseLaunches OnError = "refuse launches"
+	// TakeSafest puts Key.Safest in force and shows the fault.
+	TakeSafest OnError = "take the safest value"
+)
+
+// Key is one row of the one table: everything that the product knows about a
+// key of policy. Parser, explanation and every generated artefact are driven by
+// it.
+type Key struct {
+	Name string
+	Type Type
+	// Default is the built-in default as JSON text, "null" when there is none.
+	Default string
+	// Since is the version that first knew the key.
+	Since string
+	Scope Scope
+	// PersonMayChoose says that the person's settings file may set the key.
+	PersonMayChoose bool
+	OnError         OnError
+	// Safest is what is in force when a value cannot be used, as JSON text;
+	// "null" leaves the key unset.
+	Safest string
+	// Required says that launches wait until the key is set.
+	Required bool
+	// Allowed are the values of a Choice, and the items of a List that has a
+	// closed list; nil for every other key.
+	Allowed []string
+	// Min and Max are the bounds of a Number, both included.
+	Min, Max int
+	// Sentence says what the key does, for administrators.
+	Sentence string
+
+	// check says what is wrong with a value of the right type, as the end of a
+	// sentence ("must be …"); empty when nothing is. nil checks nothing more.
+	check func(v value, r rules) string
+	put   func(s *Snapshot, v value)
+}
+
+// value is a value of the right type: the field that belongs to the type of the
+// key is set.
+type value struct {
+	text   string
+	list   []string
+	number int
+	yes    bool
+	object []byte
+}
+
+// rules are what the checks need to know about this build and this system.
+type rules struct {
+	// demo allows http://127.0.0.1:<port>.
+	demo bool
+	// pac says that this system can evaluate a proxy script.
+	pac bool
+}
+
+const (
+	nothing = "null"
+	v1      = "1.0"
+)
+
+// Keys returns the table in its fixed order. The caller may change the copy.
+func Keys() []Key {
+	keys := table()
+	for i := range keys {
+		keys[i].Allowed = slices.Clone(keys[i].Allowed)
+	}
+	return keys
+}
+
+// table is a function and not a variable, so that a start of the program which
+// reads no policy does not pay for it.
+func table() []Key {
+	return []Key{
+		{
+			Name: "OrganizationName", Type: Text, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: TakeSafest, Safest: nothing,
+			Sentence: "The name of the organisation, shown in the tray and in the window.",
+			check:    checkName,
+			put:      func(s *Snapshot, v value) { s.OrganizationName = v.text },
+		}, {
+			Name: "HelpDeskURL", Type: Text, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: TakeSafest, Safest: nothing,
+			Sentence: "The page of the IT help desk that the tray and the window offer to open.",
+			check:    checkPage,
+			put:      func(s *Snapshot, v value) { s.HelpDeskURL = v.text },
+		}, {
+			Name: "BackendURL", Type: Text, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing, Required: true,
+			Sentence: "The address of the organisation's backend, to which the launcher sends every encounter.",
+			check:    checkService,
+			put:      func(s *Snapshot, v value) { s.BackendURL = v.text },
+		}, {
+			Name: "OIDCIssuer", Type: Text, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing, Required: true,
+			Sentence: "The OpenID Connect issuer at which clinicians sign in, written exactly as the issuer calls itself.",
+			check:    checkService,
+			put:      func(s *Snapshot, v value) { s.OIDCIssuer = v.text },
+		}, {
+			Name: "OIDCClientID", Type: Text, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing, Required: true,
+			Sentence: "The client id under which the launcher is registered at the issuer, as a public client without a secret.",
+			check:    checkIdentifier,
+			put:      func(s *Snapshot, v value) { s.OIDCClientID = v.text },
+		}, {
+			Name: "OIDCScopes", Type: List, Default: `["openid","email","offline_access"]`, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing,
+			Sentence: "The scopes that the launcher asks for at sign-in; openid is one of them.",
+			check:    checkScopes,
+			put:      func(s *Snapshot, v value) { s.OIDCScopes = v.list },
+		}, {
+			Name: "OIDCAudience", Type: Text, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing,
+			Sentence: "The audience that the access token is asked for: the backend's name at the issuer, never the client id.",
+			check:    checkIdentifier,
+			put:      func(s *Snapshot, v value) { s.OIDCAudience = v.text },
+		}, {
+			Name: "OIDCRedirectPorts", Type: List, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing,
+			Sentence: "The ports on 127.0.0.1 to which the issuer may redirect after sign-in, in the order in which they are tried; any free port when unset.",
+			check:    checkPorts,
+			put:      putPorts,
+		}, {
+			Name: "OIDCPrompt", Type: Choice, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing,
+			Allowed:  []string{"login", "consent", "select_account"},
+			Sentence: "What the issuer is asked to show at every sign-in; nothing is asked when unset.",
+			put:      func(s *Snapshot, v value) { s.OIDCPrompt = v.text },
+		}, {
+			Name: "EncounterURLHosts", Type: List, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing, Required: true,
+			Sentence: "The hosts on which encounters may be opened: exact names, or endings with a leading dot.",
+			check:    checkHosts,
+			put:      func(s *Snapshot, v value) { s.EncounterURLHosts = v.list },
+		}, {
+			Name: "AllowedLinkForms", Type: List, Default: `["handle","request"]`, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing,
+			Allowed:  []string{"handle", "request", "identifiers"},
+			Sentence: "The forms of links that are accepted from the EHR.",
+			check:    checkNotEmpty,
+			put:      func(s *Snapshot, v value) { s.AllowedLinkForms = v.list },
+		}, {
+			Name: "LinkKeys", Type: Object, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing,
+			Sentence: "The public keys that sign links, as a JWK set in which each key has kid, alg and the issuer of its links as iss; with keys, signatures are checked on this computer too.",
+			check:    checkLinkKeys,
+			put:      func(s *Snapshot, v value) { s.LinkKeys = v.object },
+		}, {
+			Name: "RecentsLimit", Type: Number, Default: "10", Since: v1, Scope: MachineAndUser, OnError: TakeSafest, Safest: "0", Max: 200,
+			Sentence: "How many recent encounters are kept; 0 keeps none.",
+			put:      func(s *Snapshot, v value) { s.RecentsLimit = v.number },
+		}, {
+			Name: "RecentsRetentionHours", Type: Number, Default: "24", Since: v1, Scope: MachineAndUser, OnError: TakeSafest, Safest: "0", Max: 720,
+			Sentence: "For how many hours a recent encounter is kept; 0 keeps none.",
+			put:      func(s *Snapshot, v value) { s.RecentsRetention = time.Duration(v.number) * time.Hour },
+		}, {
+			Name: "RecentsLabel", Type: Choice, Default: `"initials"`, Since: v1, Scope: MachineAndUser, OnError: TakeSafest, Safest: `"none"`,
+			Allowed:  []string{"none", "initials", "name"},
+			Sentence: "What a recent encounter shows of the patient.",
+			put:      func(s *Snapshot, v value) { s.RecentsLabel = v.text },
+		}, {
+			Name: "SharedWorkstation", Type: YesNo, Default: "false", Since: v1, Scope: Machine, OnError: RefuseLaunches, Safest: "true",
+			Sentence: "Several people work under one account of this computer: a sign-in lasts in memory only and nothing is left for the next person.",
+			put:      func(s *Snapshot, v value) { s.SharedWorkstation = v.yes },
+		}, {
+			Name: "IdleSignOutMinutes", Type: Number, Default: "0", Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: "5", Max: 1440,
+			Sentence: "After how many minutes without a key or the mouse the person is signed out; 0 never.",
+			put:      func(s *Snapshot, v value) { s.IdleSignOut = time.Duration(v.number) * time.Minute },
+		}, {
+			Name: "SignOutOnLock", Type: YesNo, Default: "false", Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: "true",
+			Sentence: "Locking the computer signs the person out.",
+			put:      func(s *Snapshot, v value) { s.SignOutOnLock = v.yes },
+		}, {
+			Name: "MaxSignInAgeMinutes", Type: Number, Default: "0", Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: "60", Max: 43200,
+			Sentence: "How many minutes ago the person may have signed in at the issuer; 0 sets no limit.",
+			put:      func(s *Snapshot, v value) { s.MaxSignInAge = time.Duration(v.number) * time.Minute },
+		}, {
+			Name: "Autostart", Type: YesNo, Default: "true", Since: v1, Scope: MachineAndUser, PersonMayChoose: true, OnError: TakeSafest, Safest: "false",
+			Sentence: "The launcher starts when the person logs on; without it, the first link starts it.",
+			put:      func(s *Snapshot, v value) { s.Autostart = v.yes },
+		}, {
+			Name: "ProxyMode", Type: Choice, Default: `"system"`, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing,
+			Allowed:  []string{"system", "direct", "manual", "pac"},
+			Sentence: "How the launcher finds the proxy: the system's settings, none, ProxyURL, or the script at ProxyPACURL.",
+			check:    checkProxyMode,
+			put:      func(s *Snapshot, v value) { s.ProxyMode = v.text },
+		}, {
+			Name: "ProxyURL", Type: Text, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing,
+			Sentence: "The proxy for ProxyMode manual, without user name and password.",
+			check:    checkProxy,
+			put:      func(s *Snapshot, v value) { s.ProxyURL = v.text },
+		}, {
+			Name: "ProxyPACURL", Type: Text, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing,
+			Sentence: "The address of the proxy script for ProxyMode pac.",
+			check:    checkScript,
+			put:      func(s *Snapshot, v value) { s.ProxyPACURL = v.text },
+		}, {
+			Name: "ExtraCAFile", Type: Text, Default: nothing, Since: v1, Scope: Machine, OnError: RefuseLaunches, Safest: nothing,
+			Sentence: "A file of PEM certificates that are trusted in addition to the system's.",
+			check:    checkFile,
+			put:      func(s *Snapshot, v value) { s.ExtraCAFile = v.text },
+		}, {
+			Name: "Language", Type: Choice, Default: nothing, Since: v1, Scope: MachineAndUser, PersonMayChoose: true, OnError: TakeSafest, Safest: nothing,
+			Allowed:  []string{"en", "fr", "es", "de"},
+			Sentence: "The language of tray, window and notices; the system's when unset. Words that are not translated yet are shown in English.",
+			put:      func(s *Snapshot, v value) { s.Language = v.text },
+		}, {
+			Name: "AuditDestination", Type: Choice, Default: `"file"`, Since: v1, Scope: MachineAndUser, OnError: TakeSafest, Safest: `"file"`,
+			Allowed:  []string{"file", "system", "none"},
+			Sentence: "Where outcomes of launches are recorded: a file of the person, that file and the system's log, or nowhere.",
+			put:      func(s *Snapshot, v value) { s.AuditDestination = v.text },
+		}, {
+			Name: "LogLevel", Type: Choice, Default: `"info"`, Since: v1, Scope: MachineAndUser, OnError: TakeSafest, Safest: `"info"`,
+			Allowed:  []string{"debug", "info", "warn", "error"},
+			Sentence: "How much the agent writes to its log; no level writes patient data, links or tokens.",
+			put:      func(s *Snapshot, v value) { s.LogLevel = v.text },
+		},
+	}
+}
+
+func putPorts(s *Snapshot, v value) {
+	s.OIDCRedirectPorts = nil
+	for _, item := range v.list {
+		if port, err := strconv.Atoi(item); err == nil {
+			s.OIDCRedirectPorts = append(s.OIDCRedirectPorts, port)
+		}
+	}
+}

@@ -1,0 +1,118 @@
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/sys/windows/registry"
+)
+
+const (
+	policiesKey = `Software\Policies\EncounterLauncher`
+	defaultsKey = `Software\EncounterLauncher`
+)
+
+// hive is a root of the registry and its usual short name.
+type hive struct {
+	root registry.Key
+	name string
+}
+
+var (
+	localMachine = hive{registry.LOCAL_MACHINE, "HKLM"}
+	currentUser  = hive{registry.CURRENT_USER, "HKCU"}
+)
+
+// readRegistry reads one key of the registry as JSON by the types of the table.
+// emptyIsUnset leaves out empty texts and lists: an installer writes one for
+// every property that nobody gave.
+func readRegistry(source string, h hive, path string, emptyIsUnset bool) reading {
+	r := reading{source: source, path: h.name + `\` + path}
+	k, err := registry.OpenKey(h.root, path, registry.QUERY_VALUE|registry.WOW64_64KEY)
+	if errors.Is(err, registry.ErrNotExist) {
+		return r
+	}
+	if err != nil {
+		r.unreadable = "it cannot be opened: give Users read access to the registry key"
+		return r
+	}
+	defer k.Close()
+	names, err := k.ReadValueNames(-1)
+	if err != nil {
+		r.unreadable = "its values cannot be listed: give Users read access to the registry key"
+		return r
+	}
+	keys := table()
+	for _, name := range names {
+		if name == "" {
+			continue
+		}
+		e := entry{key: name, raw: json.RawMessage(nothing)}
+		if row := rowNamed(keys, name); row != nil {
+			e.key = row.Name
+			var unset bool
+			e.raw, unset, e.wrong = registryValue(k, name, row.Type)
+			if unset && emptyIsUnset {
+				continue
+			}
+		}
+		r.entries = append(r.entries, e)
+	}
+	return r
+}
+
+// rowNamed finds a row as the registry does: upper and lower case are the same.
+func rowNamed(keys []Key, name string) *Key {
+	for i := range keys {
+		if strings.EqualFold(keys[i].Name, name) {
+			return &keys[i]
+		}
+	}
+	return nil
+}
+
+func registryValue(k registry.Key, name string, t Type) (raw json.RawMessage, unset bool, wrong string) {
+	switch t {
+	case Number, YesNo:
+		n, kind, err := k.GetIntegerValue(name)
+		if err != nil || kind != registry.DWORD {
+			return nil, false, "must be a REG_DWORD"
+		}
+		if t == Number {
+			return json.RawMessage(strconv.FormatUint(n, 10)), false, ""
+		}
+		if n > 1 {
+			return nil, false, "must be a REG_DWORD of 0 or 1"
+		}
+		return json.RawMessage(strconv.FormatBool(n == 1)), false, ""
+	case List:
+		items, kind, err := k.GetStringsValue(name)
+		if err != nil || kind != registry.MULTI_SZ {
+			return nil, false, "must be a REG_MULTI_SZ"
+		}
+		raw, err := json.Marshal(append([]string{}, items...))
+		if err != nil {
+			return nil, false, "must be a REG_MULTI_SZ"
+		}
+		return raw, len(items) == 0, ""
+	}
+	text, kind, err := k.GetStringValue(name)
+	// REG_EXPAND_SZ is refused: what it means depends on the person's environment.
+	if err != nil || kind != registry.SZ {
+		return nil, false, "must be a REG_SZ"
+	}
+	if len(text) > maxFile || !utf8.ValidString(text) {
+		return nil, false, "must be a REG_SZ of at most 256 KiB"
+	}
+	if t == Object && text != "" {
+		raw := json.RawMessage(text)
+		if !json.Valid(raw) || repeatsAKey(raw) {
+			return nil, false, "must be a REG_SZ that holds valid JSON without a repeated key"
+		}
+		return raw, false, ""
+	}
+	return json.RawMessage(quote(text)), text == "", ""
+}
