@@ -1,0 +1,99 @@
+package tokenstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	secretsName    = "org.freedesktop.secrets"
+	secretsPath    = "/org/freedesktop/secrets"
+	defaultAlias   = "/org/freedesktop/secrets/aliases/default"
+	loginPath      = "/org/freedesktop/secrets/collection/login"
+	serviceFace    = "org.freedesktop.Secret.Service"
+	collectionFace = "org.freedesktop.Secret.Collection"
+	isLockedName   = "org.freedesktop.Secret.Error.IsLocked"
+)
+
+// stateTimeout bounds the question whether the keyring is locked, which a
+// service answers without asking anybody.
+const stateTimeout = 2 * time.Second
+
+// reachable refuses when there is no session bus: godbus would start one by
+// dbus-launch, and leave it behind, with a keyring in it that nobody can unlock.
+func reachable() error {
+	if !hasSessionBus(os.Getenv("DBUS_SESSION_BUS_ADDRESS"), "/run/user/"+strconv.Itoa(os.Getuid())) {
+		return fmt.Errorf("%w: there is no session bus", ErrUnavailable)
+	}
+	return nil
+}
+
+// hasSessionBus looks where godbus looks before it starts a bus (conn.go,
+// getSessionBusAddress).
+func hasSessionBus(address, runtimeDir string) bool {
+	if address != "" && address != "autolaunch:" {
+		return true
+	}
+	_, err := os.Stat(runtimeDir + "/bus")
+	return err == nil
+}
+
+// classify says what an error of go-keyring means. Its text for a locked keyring
+// and for one without a collection is the same, so the service is asked.
+func classify(err error) error {
+	var named dbus.Error
+	if errors.As(err, &named) && named.Name == isLockedName {
+		return fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	locked, stateErr := collectionLocked()
+	switch {
+	case stateErr == nil && locked:
+		return fmt.Errorf("%w: %w", ErrLocked, err)
+	case errors.Is(stateErr, context.DeadlineExceeded), stateErr == nil && strings.HasPrefix(err.Error(), "failed to unlock"):
+		// It was locked a moment ago, or cannot say: locked never looks absent.
+		return fmt.Errorf("%w: %w", ErrLocked, err)
+	default:
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+}
+
+// collectionLocked reports whether the collection that go-keyring uses is
+// locked: "login" where there is one, else the default
+// (secret_service.go, GetLoginCollection).
+func collectionLocked() (bool, error) {
+	conn, err := dbus.SessionBus()
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stateTimeout)
+	defer cancel()
+	var collections []dbus.ObjectPath
+	if err := property(ctx, conn.Object(secretsName, secretsPath), serviceFace, "Collections", &collections); err != nil {
+		return false, err
+	}
+	path := dbus.ObjectPath(defaultAlias)
+	for _, c := range collections {
+		if c == loginPath {
+			path = c
+		}
+	}
+	var locked bool
+	err = property(ctx, conn.Object(secretsName, path), collectionFace, "Locked", &locked)
+	return locked, err
+}
+
+func property(ctx context.Context, object dbus.BusObject, face, name string, into any) error {
+	var value dbus.Variant
+	err := object.CallWithContext(ctx, "org.freedesktop.DBus.Properties.Get", 0, face, name).Store(&value)
+	if err != nil {
+		return err
+	}
+	return value.Store(into)
+}
