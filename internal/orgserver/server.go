@@ -2,6 +2,17 @@
 // backend: it knows the clinician from the access token, keeps the context of a
 // launch for minutes in memory, and asks Nabla for one-time URLs.
 //
+// Choices where the design is silent:
+//
+//   - a handle that was never made cannot be told from one that is gone, so both
+//     answer handle_expired;
+//   - Nabla is told the clinician's e-mail address of the access token in every
+//     form, also where POST /launches named another: one person, one address;
+//   - routes, methods and content types that do not exist are request_invalid
+//     with the HTTP status of their own (404, 405, 415);
+//   - a store that fails is org_busy, an issuer that does not answer
+//     org_unreachable.
+//
 // It never writes a one-time URL, a handle, a token or anything of a patient to
 // a file or a log, never trusts a link for who the clinician is, and never lets
 // one clinician act for another.
@@ -9,9 +20,36 @@ package orgserver
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
+
+	"encounterlauncher/internal/nabla"
+	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/problem"
+)
+
+// Paths that are not of the launcher's contract.
+const (
+	PathHealth = "/healthz"
+	PathJWKS   = "/.well-known/jwks.json"
+)
+
+const (
+	// callTime is below the 15 seconds for which a launcher waits.
+	callTime      = 14 * time.Second
+	minSecret     = 32
+	maxHeaderText = 128
 )
 
 // Deps is what a test or the sandbox may replace. The zero value is right for
@@ -21,24 +59,349 @@ type Deps struct {
 	Now func() time.Time
 	// Log may be nil: nothing is logged.
 	Log *slog.Logger
-	// HTTP reaches the OIDC issuer and Nabla; nil means one with bounded times.
+	// HTTP reaches the OIDC issuer and Nabla; nil means clients of our own. Every
+	// call has a time limit, whatever it says.
 	HTTP *http.Client
 }
 
-// Server is the backend: an http.Handler.
-type Server struct{}
+// Server is the backend: an http.Handler. It is safe for concurrent use.
+type Server struct {
+	parts
+	store  *store
+	closer func() error
+	routes map[string]map[string]call
+}
+
+// parts are what the configuration makes without starting anything.
+type parts struct {
+	base       string
+	publicURL  string
+	scheme     string
+	life       time.Duration
+	identifier bool
+	now        func() time.Time
+	log        *slog.Logger
+	tokens     *accessTokens
+	identities *identities
+	ehrs       []ehrCredential
+	requests   requestKeys
+	contexts   contextSource
+	nabla      *nabla.Client
+}
+
+// ehrCredential is one EHR server's bearer secret, by its hash.
+type ehrCredential struct {
+	name string
+	sum  [sha256.Size]byte
+}
+
+// call is one route: the status and body of its answer, or an error that is, or
+// wraps, a Problem.
+type call func(w http.ResponseWriter, r *http.Request) (int, any, error)
+
+// raw is a body that is not JSON made here.
+type raw struct {
+	contentType string
+	body        []byte
+}
+
+func assemble(cfg Config, deps Deps) (parts, error) {
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
+	p := parts{
+		publicURL: cfg.PublicURL, scheme: cfg.scheme(), life: cfg.life(), identifier: cfg.IdentifiersAllowed,
+		now: deps.Now, log: deps.Log,
+	}
+	var faults []error
+	if err := cfg.values(); err != nil {
+		faults = append(faults, err)
+	}
+	if u, err := url.Parse(cfg.PublicURL); err == nil {
+		p.base = u.Path
+	}
+	issuerHTTP := deps.HTTP
+	if issuerHTTP == nil {
+		issuerHTTP = &http.Client{Timeout: issuerTime}
+	}
+	p.tokens = &accessTokens{issuer: cfg.Issuer, audience: cfg.Audience, http: issuerHTTP, now: deps.Now}
+	var err error
+	note := func(err error) {
+		if err != nil {
+			faults = append(faults, err)
+		}
+	}
+	p.identities, err = newIdentities(cfg)
+	note(err)
+	p.requests, err = newRequestKeys(cfg.LinkKeysFile)
+	note(err)
+	p.contexts, err = newContextSource(cfg.ContextFile)
+	note(err)
+	p.ehrs, err = newEHRs(cfg.EHRs)
+	note(err)
+	p.nabla, err = newNabla(cfg.Nabla, deps)
+	note(err)
+	return p, errors.Join(faults...)
+}
+
+func newEHRs(list []EHR) ([]ehrCredential, error) {
+	credentials := make([]ehrCredential, 0, len(list))
+	for _, e := range list {
+		body, err := readBounded(e.SecretFile, 4<<10)
+		if err != nil {
+			return nil, fmt.Errorf("ehrs: secret_file: %w", err)
+		}
+		word := strings.TrimRight(string(body), "\r\n")
+		if len(word) < minSecret || strings.ContainsAny(word, " \t\r\n") {
+			return nil, fmt.Errorf("ehrs: a secret_file does not hold one line of at least %d characters without spaces", minSecret)
+		}
+		c := ehrCredential{e.Name, sha256.Sum256([]byte(word))}
+		if slices.ContainsFunc(credentials, func(o ehrCredential) bool { return o.sum == c.sum }) {
+			return nil, errors.New("ehrs: two entries have the same secret")
+		}
+		credentials = append(credentials, c)
+	}
+	return credentials, nil
+}
+
+func newNabla(cfg Nabla, deps Deps) (*nabla.Client, error) {
+	keys := make([]nabla.Key, 0, len(cfg.KeyFiles))
+	for _, file := range cfg.KeyFiles {
+		k, err := nabla.ReadKey(file, "")
+		if err != nil {
+			return nil, fmt.Errorf("nabla.key_files: %w", err)
+		}
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return nil, nil // values has said so
+	}
+	c, err := nabla.New(nabla.Config{
+		BaseURL: cfg.BaseURL, Region: cfg.Region, ClientID: cfg.ClientID, Keys: keys, Version: cfg.Version,
+		HTTP: deps.HTTP, Now: deps.Now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("nabla: %w", err)
+	}
+	return c, nil
+}
 
 // New builds a Server and its stores. It does not listen and calls nobody: the
-// issuer is discovered with the first token.
-func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) { return &Server{}, nil }
-
-// ServeHTTP serves the contract of internal/orgapi/openapi.yaml below the path
-// of PublicURL, with GET /healthz, GET /openapi.yaml and GET
-// /.well-known/jwks.json (our keys for Nabla).
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {}
+// issuer is discovered with the first token. Every fault of the configuration is
+// reported at once.
+func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
+	p, err := assemble(cfg, deps)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	nc, closer, err := connect(cfg.NATS)
+	if err != nil {
+		return nil, err
+	}
+	st, err := openStore(ctx, nc, p.life, p.now)
+	if err != nil {
+		return nil, errors.Join(err, closer())
+	}
+	s := &Server{parts: p, store: st, closer: closer}
+	s.routes = map[string]map[string]call{
+		p.base + orgapi.PathEncounters:   {http.MethodPost: s.create},
+		p.base + orgapi.PathEncounterURL: {http.MethodPost: s.reopen},
+		p.base + orgapi.PathMe:           {http.MethodGet: s.me},
+		p.base + orgapi.PathLaunches:     {http.MethodPost: s.launch},
+		p.base + orgapi.PathOpenAPI:      {http.MethodGet: s.openAPI},
+		p.base + PathJWKS:                {http.MethodGet: s.jwks},
+		p.base + PathHealth:              {http.MethodGet: s.health},
+		// Load balancers look at the root, whatever prefix the proxy adds.
+		PathHealth: {http.MethodGet: s.health},
+	}
+	return s, nil
+}
 
 // JWKS returns the public keys to register with Nabla, as a JWK set.
-func (s *Server) JWKS() []byte { return nil }
+func (s *Server) JWKS() []byte { return s.nabla.JWKS() }
 
 // Close ends the stores. Handles that were not redeemed are lost.
-func (s *Server) Close() error { return nil }
+func (s *Server) Close() error { return s.closer() }
+
+// ServeHTTP serves the contract of internal/orgapi/openapi.yaml below the path
+// of PublicURL, with PathHealth, and PathJWKS (our keys for Nabla).
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	id, idErr := requestID(r)
+	h.Set(orgapi.HeaderRequestID, id)
+	route := "none"
+	status, err := http.StatusInternalServerError, error(nil)
+	defer func() {
+		if fault := recover(); fault != nil {
+			// What panicked may hold anything: its text is not logged.
+			err = problem.New(problem.Internal, errors.New("a call panicked"))
+			status = s.refuse(w, err)
+		}
+		s.record(r, route, status, id, time.Since(started), err)
+	}()
+	ctx, cancel := context.WithTimeout(r.Context(), callTime)
+	defer cancel()
+	methods, known := s.routes[r.URL.Path]
+	handle, allowed := methods[r.Method]
+	switch {
+	case !known:
+		err = &statusError{status: http.StatusNotFound, Problem: problem.With(problem.RequestInvalid, "There is no such call.", nil)}
+	case !allowed:
+		route = r.URL.Path
+		err = &statusError{status: http.StatusMethodNotAllowed, allow: firstKey(methods), Problem: problem.With(problem.RequestInvalid, "The call has another method.", nil)}
+	case idErr != nil:
+		route, err = r.URL.Path, idErr
+	default:
+		route = r.URL.Path
+		var body any
+		if status, body, err = handle(w, r.WithContext(ctx)); err == nil {
+			answer(w, status, body)
+			return
+		}
+	}
+	status = s.refuse(w, err)
+}
+
+func firstKey(m map[string]call) string {
+	for k := range m {
+		return k
+	}
+	return ""
+}
+
+// record writes the access log: no id of a person, nothing of a body, and a
+// path only when it is one of ours.
+func (s *Server) record(r *http.Request, route string, status int, id string, took time.Duration, err error) {
+	attrs := []slog.Attr{
+		slog.String("method", method(r.Method)), slog.String("route", route), slog.Int("status", status),
+		slog.String("request_id", id), slog.Duration("took", took),
+	}
+	level := slog.LevelInfo
+	if err != nil {
+		p := problem.Of(err)
+		attrs = append(attrs, slog.Any("problem", p))
+		level = p.Row().Level
+	}
+	s.log.LogAttrs(r.Context(), level, "call", attrs...)
+}
+
+func method(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodPost, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodOptions, http.MethodPatch:
+		return m
+	}
+	return "other"
+}
+
+func (s *Server) refuse(w http.ResponseWriter, err error) int {
+	p := problem.Of(err)
+	body := orgapi.NewProblem(p)
+	var special *statusError
+	if errors.As(err, &special) {
+		body.Status = special.status
+		if special.allow != "" {
+			w.Header().Set("Allow", special.allow)
+		}
+	}
+	if body.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	answer(w, body.Status, body)
+	return body.Status
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	kind := "application/json"
+	var text []byte
+	switch b := body.(type) {
+	case raw:
+		kind, text = b.contentType, b.body
+	case orgapi.Problem:
+		kind = orgapi.ProblemContentType
+		text, _ = json.Marshal(b) // a struct of strings and a number
+	default:
+		text, _ = json.Marshal(b)
+	}
+	w.Header().Set("Content-Type", kind)
+	w.WriteHeader(status)
+	_, _ = w.Write(text) // the caller may be gone
+}
+
+// requestID returns the id of a call: the caller's, or our own where it sent
+// none or one that is not fit for a log.
+func requestID(r *http.Request) (string, error) {
+	values := r.Header.Values(orgapi.HeaderRequestID)
+	if len(values) == 1 && headerWord(values[0]) {
+		return values[0], nil
+	}
+	id := random(16)
+	if len(values) == 0 {
+		return id, nil
+	}
+	return id, problem.With(problem.RequestInvalid, "The header X-Request-Id is not a word of at most 128 characters.", nil)
+}
+
+func idempotencyKey(r *http.Request) (string, error) {
+	values := r.Header.Values(orgapi.HeaderIdempotencyKey)
+	if len(values) != 1 || !headerWord(values[0]) {
+		return "", problem.With(problem.RequestInvalid, "The header Idempotency-Key is missing, or not a word of at most 128 characters.", nil)
+	}
+	return values[0], nil
+}
+
+func headerWord(s string) bool {
+	if s == "" || len(s) > maxHeaderText {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && strings.IndexByte("-_.:+/=", c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func random(bytes int) string {
+	b := make([]byte, bytes)
+	_, _ = rand.Read(b) // crypto/rand.Read never fails since Go 1.24
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// ehr returns the name of the EHR server that calls.
+func (s *Server) ehr(r *http.Request) (string, error) {
+	token, err := bearer(r)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(token.Reveal()))
+	name, found := "", 0
+	for _, e := range s.ehrs {
+		if subtle.ConstantTimeCompare(sum[:], e.sum[:]) == 1 {
+			name, found = e.name, 1
+		}
+	}
+	if found == 0 {
+		return "", problem.New(problem.Unauthorized, errors.New("the bearer secret is no EHR's"))
+	}
+	return name, nil
+}
+
+// caller returns the clinician who calls.
+func (s *Server) caller(r *http.Request) (clinician, error) {
+	token, err := bearer(r)
+	if err != nil {
+		return clinician{}, err
+	}
+	claims, err := s.tokens.verify(r.Context(), token)
+	if err != nil {
+		return clinician{}, err
+	}
+	return s.identities.of(claims)
+}

@@ -1,0 +1,231 @@
+package orgserver
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/problem"
+)
+
+// statusError is a problem that HTTP has a status of its own for.
+type statusError struct {
+	status int
+	allow  string
+	*problem.Problem
+}
+
+func (e *statusError) Unwrap() error { return e.Problem }
+
+// readBody reads the whole body as one JSON object into a type of the contract.
+func readBody(w http.ResponseWriter, r *http.Request, into any) error {
+	kind, parameters, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	parameters = strings.ToLower(strings.ReplaceAll(strings.TrimSpace(parameters), `"`, ""))
+	if !strings.EqualFold(strings.TrimSpace(kind), "application/json") || (parameters != "" && parameters != "charset=utf-8") {
+		return &statusError{status: http.StatusUnsupportedMediaType, Problem: problem.With(problem.RequestInvalid, "The body must be application/json.", nil)}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, orgapi.MaxRequestBytes))
+	if err != nil {
+		var large *http.MaxBytesError
+		if errors.As(err, &large) {
+			return problem.New(problem.RequestTooLarge, errors.New("the body is over the limit"))
+		}
+		return problem.With(problem.RequestInvalid, "The body was cut off.", err)
+	}
+	if err := decodeStrict(body, into); err != nil {
+		return problem.New(problem.RequestInvalid, fmt.Errorf("reading the body: %w", err))
+	}
+	return nil
+}
+
+// decodeStrict fills a struct of strings and structs from one JSON object.
+// encoding/json alone would repair: it ignores the case of names, lets the last
+// of two equal names win, reads null as empty and mends bad UTF-8. The tags say
+// what is allowed: omitempty means that a field may be absent, a pointer that it
+// may be null. Errors name what is wrong, never what was sent.
+func decodeStrict(body []byte, into any) error {
+	if !utf8.Valid(body) {
+		return errors.New("it is not UTF-8")
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	if first, err := d.Token(); err != nil || first != json.Delim('{') {
+		return errors.New("it is not a JSON object")
+	}
+	mended := !bytes.ContainsRune(body, unicode.ReplacementChar) && !bytes.Contains(bytes.ToLower(body), []byte(`\ufffd`))
+	s := strict{decoder: d, refuseReplacement: mended}
+	if err := s.object(reflect.ValueOf(into).Elem()); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the JSON object")
+	}
+	return nil
+}
+
+type strict struct {
+	decoder *json.Decoder
+	// refuseReplacement: U+FFFD was not sent, so finding it means that half a
+	// surrogate pair was mended.
+	refuseReplacement bool
+}
+
+var errJSON = errors.New("it is not JSON")
+
+func (s strict) object(target reflect.Value) error {
+	seen := make([]bool, target.NumField())
+	for s.decoder.More() {
+		token, err := s.decoder.Token()
+		name, ok := token.(string)
+		if err != nil || !ok {
+			return errJSON
+		}
+		i := fieldNamed(target.Type(), name)
+		if i < 0 {
+			return errors.New("it has an unknown field")
+		}
+		if seen[i] {
+			return errors.New("it has the same field twice")
+		}
+		seen[i] = true
+		if err := s.value(target.Field(i)); err != nil {
+			return err
+		}
+	}
+	if _, err := s.decoder.Token(); err != nil {
+		return errJSON
+	}
+	for i, was := range seen {
+		if _, optional := tagOf(target.Type().Field(i)); !was && !optional {
+			return errors.New("a field is missing")
+		}
+	}
+	return nil
+}
+
+func (s strict) value(target reflect.Value) error {
+	token, err := s.decoder.Token()
+	if err != nil {
+		return errJSON
+	}
+	switch v := token.(type) {
+	case nil:
+		if target.Kind() == reflect.Pointer {
+			return nil
+		}
+	case string:
+		if s.refuseReplacement && strings.ContainsRune(v, unicode.ReplacementChar) {
+			return errors.New("a text holds half a surrogate pair")
+		}
+		if target.Kind() == reflect.Pointer && target.Type().Elem().Kind() == reflect.String {
+			target.Set(reflect.ValueOf(&v))
+			return nil
+		}
+		if target.Kind() == reflect.String {
+			target.SetString(v)
+			return nil
+		}
+	case json.Delim:
+		if v == '{' && target.Kind() == reflect.Struct {
+			return s.object(target)
+		}
+	}
+	return errors.New("a field has the wrong type")
+}
+
+func fieldNamed(t reflect.Type, name string) int {
+	for i := range t.NumField() {
+		if tag, _ := tagOf(t.Field(i)); tag == name {
+			return i
+		}
+	}
+	return -1
+}
+
+func tagOf(f reflect.StructField) (name string, optional bool) {
+	parts := strings.Split(f.Tag.Get("json"), ",")
+	return parts[0], slices.Contains(parts[1:], "omitempty")
+}
+
+// identifier reports whether a text may be an external id: 1 to 256 characters,
+// none of which a log or a screen would act on.
+func identifier(s string) bool {
+	return strings.TrimSpace(s) != "" && utf8.RuneCountInString(s) <= orgapi.MaxIdentifierRunes && printable(s)
+}
+
+// printable refuses what would break out of a line, or turn it round.
+func printable(s string) bool {
+	for _, r := range s {
+		if unicode.Is(unicode.Cc, r) || r == '\u2028' || r == '\u2029' ||
+			(r >= '\u202a' && r <= '\u202e') || (r >= '\u2066' && r <= '\u2069') {
+			return false
+		}
+	}
+	return true
+}
+
+func email(s string) bool {
+	local, host, ok := strings.Cut(s, "@")
+	return ok && local != "" && host != "" && !strings.ContainsAny(s, " ") && !strings.Contains(host, "@") &&
+		len(s) <= 320 && printable(s)
+}
+
+func checkLaunch(l orgapi.LaunchRequest) error {
+	switch {
+	case !email(l.ProviderEmail):
+		return problem.With(problem.RequestInvalid, "The field provider_email is not an e-mail address.", nil)
+	case !identifier(l.ExternalProviderID):
+		return problem.With(problem.RequestInvalid, "The field external_provider_id is empty, too long or holds control characters.", nil)
+	case !identifier(l.ExternalPatientID):
+		return problem.With(problem.RequestInvalid, "The field external_patient_id is empty, too long or holds control characters.", nil)
+	case !identifier(l.ExternalEncounterID):
+		return problem.With(problem.RequestInvalid, "The field external_encounter_id is empty, too long or holds control characters.", nil)
+	}
+	return checkContext(patientContext{l.StructuredContext.PatientDemographics, l.UnstructuredContext})
+}
+
+// checkContext tells a context that is not complete (the clinician can mend that
+// in the EHR) from one that can never be sent.
+func checkContext(c patientContext) error {
+	d := c.Demographics
+	for _, text := range []string{d.Name, d.BirthDate, d.Gender} {
+		if !printable(text) {
+			return problem.With(problem.RequestInvalid, "The patient's details hold control characters.", nil)
+		}
+	}
+	switch {
+	case d.Pronouns != nil && !printable(*d.Pronouns):
+		return problem.With(problem.RequestInvalid, "The patient's details hold control characters.", nil)
+	case c.Unstructured != nil && strings.ContainsRune(*c.Unstructured, 0):
+		return problem.With(problem.RequestInvalid, "The field unstructured_context holds control characters.", nil)
+	case c.Unstructured != nil && utf8.RuneCountInString(*c.Unstructured) > orgapi.MaxUnstructuredContextRunes:
+		return problem.With(problem.RequestInvalid, "The field unstructured_context has more than 700 characters.", nil)
+	case strings.TrimSpace(d.Name) == "":
+		return problem.With(problem.ContextIncomplete, "The name is missing.", nil)
+	case strings.TrimSpace(d.BirthDate) == "":
+		return problem.With(problem.ContextIncomplete, "The date of birth is missing.", nil)
+	case strings.TrimSpace(d.Gender) == "":
+		return problem.With(problem.ContextIncomplete, "The gender is missing.", nil)
+	}
+	return nil
+}
+
+// label bounds a patient's name for an answer, at a character's edge.
+func label(name string) string {
+	if len(name) <= orgapi.MaxLabelBytes {
+		return name
+	}
+	cut := orgapi.MaxLabelBytes
+	for !utf8.RuneStart(name[cut]) {
+		cut--
+	}
+	return name[:cut]
+}

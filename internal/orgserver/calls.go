@@ -1,0 +1,222 @@
+package orgserver
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"encounterlauncher/internal/nabla"
+	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/problem"
+)
+
+// handleBytes makes handles of 192 bits, 32 characters.
+const handleBytes = 24
+
+// launch is POST /launches: an EHR server registers a context and gets a handle.
+func (s *Server) launch(w http.ResponseWriter, r *http.Request) (int, any, error) {
+	ehr, err := s.ehr(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	var body orgapi.LaunchRequest
+	if err := readBody(w, r, &body); err != nil {
+		return 0, nil, err
+	}
+	if err := checkLaunch(body); err != nil {
+		return 0, nil, err
+	}
+	handle := random(handleBytes)
+	if err := s.store.mint(r.Context(), handle, ehr, body); err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, orgapi.LaunchAnswer{
+		Handle: handle, Link: s.scheme + "://launch?handle=" + handle, ExpiresIn: int(s.life.Seconds()),
+	}, nil
+}
+
+// create is POST /encounters. It reads top to bottom: who calls, what is asked,
+// whose encounter it is, and only then is anything spent.
+func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error) {
+	who, err := s.caller(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	key, err := idempotencyKey(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	var body orgapi.CreateRequest
+	if err := readBody(w, r, &body); err != nil {
+		return 0, nil, err
+	}
+	a, err := s.ask(r.Context(), body)
+	if err != nil {
+		return 0, nil, err
+	}
+	if a.providerID != who.providerID {
+		return 0, nil, problem.New(problem.ProviderMismatch, nil)
+	}
+	if err := s.store.once(r.Context(), who.subject, key, hashed("create", body.Handle, body.Request, body.ExternalEncounterID, body.ExternalPatientID, body.ExternalProviderID)); err != nil {
+		return 0, nil, err
+	}
+	known, err := a.context(r.Context())
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := a.redeem(r.Context(), spender(who.subject, key)); err != nil {
+		return 0, nil, err
+	}
+	address, err := s.nabla.Create(r.Context(), nabla.CreatePayload{
+		ProviderEmail: who.email, ExternalProviderID: who.providerID,
+		ExternalPatientID: a.patientID, ExternalEncounterID: a.encounterID,
+		StructuredContext: nabla.StructuredContext{PatientDemographics: nabla.Demographics{
+			Name: known.Demographics.Name, BirthDate: known.Demographics.BirthDate,
+			Gender: known.Demographics.Gender, Pronouns: known.Demographics.Pronouns,
+		}},
+		UnstructuredContext: known.Unstructured,
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, orgapi.CreateAnswer{
+		EncounterURL: address.Reveal(),
+		Encounter: orgapi.Encounter{
+			ExternalEncounterID: a.encounterID, ExternalProviderID: who.providerID, Label: label(known.Demographics.Name),
+		},
+	}, nil
+}
+
+// asked is what one form of a request asks for, and how its context is found and
+// its right spent. Making it spends nothing.
+type asked struct {
+	encounterID, patientID, providerID string
+	context                            func(context.Context) (patientContext, error)
+	redeem                             func(ctx context.Context, by string) error
+}
+
+// ask reads the one form that a request has.
+func (s *Server) ask(ctx context.Context, body orgapi.CreateRequest) (asked, error) {
+	ids := body.ExternalEncounterID != "" || body.ExternalPatientID != "" || body.ExternalProviderID != ""
+	switch {
+	case body.Handle != "" && body.Request == "" && !ids:
+		return s.askByHandle(ctx, body.Handle)
+	case body.Request != "" && body.Handle == "" && !ids:
+		return s.askByRequest(body.Request)
+	case ids && body.Handle == "" && body.Request == "":
+		return s.askByIdentifiers(body)
+	}
+	return asked{}, problem.With(problem.RequestInvalid, "The body must hold exactly one of handle, request and the three identifiers.", nil)
+}
+
+func (s *Server) askByHandle(ctx context.Context, handle string) (asked, error) {
+	if !handleWord(handle) {
+		return asked{}, problem.New(problem.RequestInvalid, errors.New("the handle is not of the form of one"))
+	}
+	launch, err := s.store.look(ctx, handle)
+	if err != nil {
+		return asked{}, err
+	}
+	return asked{
+		encounterID: launch.ExternalEncounterID, patientID: launch.ExternalPatientID, providerID: launch.ExternalProviderID,
+		context: func(context.Context) (patientContext, error) {
+			return patientContext{launch.StructuredContext.PatientDemographics, launch.UnstructuredContext}, nil
+		},
+		redeem: func(ctx context.Context, by string) error { return s.store.redeemHandle(ctx, handle, by) },
+	}, nil
+}
+
+func (s *Server) askByRequest(compact string) (asked, error) {
+	request, err := s.requests.verify(compact, s.publicURL, s.now())
+	if err != nil {
+		return asked{}, err
+	}
+	return asked{
+		encounterID: request.encounterID, patientID: request.patientID, providerID: request.providerID,
+		context: func(ctx context.Context) (patientContext, error) { return s.contexts.find(ctx, request.patientID) },
+		redeem: func(ctx context.Context, by string) error {
+			return s.store.redeemJTI(ctx, request.issuer, request.id, request.until, by)
+		},
+	}, nil
+}
+
+func (s *Server) askByIdentifiers(body orgapi.CreateRequest) (asked, error) {
+	if !s.identifier {
+		return asked{}, problem.New(problem.LinkFormNotAllowed, errors.New("identifiers are not allowed by the configuration"))
+	}
+	if !identifier(body.ExternalEncounterID) || !identifier(body.ExternalPatientID) || !identifier(body.ExternalProviderID) {
+		return asked{}, problem.With(problem.RequestInvalid, "An identifier is missing, too long or holds control characters.", nil)
+	}
+	return asked{
+		encounterID: body.ExternalEncounterID, patientID: body.ExternalPatientID, providerID: body.ExternalProviderID,
+		context: func(ctx context.Context) (patientContext, error) {
+			return s.contexts.find(ctx, body.ExternalPatientID)
+		},
+		redeem: func(context.Context, string) error { return nil },
+	}, nil
+}
+
+// handleWord is the grammar of design §4: [A-Za-z0-9_-]{22,64}.
+func handleWord(s string) bool {
+	if len(s) < 22 || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+// reopen is POST /encounters/url: a fresh URL for an encounter of the caller's.
+func (s *Server) reopen(w http.ResponseWriter, r *http.Request) (int, any, error) {
+	who, err := s.caller(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	key, err := idempotencyKey(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	var body orgapi.ReopenRequest
+	if err := readBody(w, r, &body); err != nil {
+		return 0, nil, err
+	}
+	if !identifier(body.ExternalEncounterID) || !identifier(body.ExternalProviderID) {
+		return 0, nil, problem.With(problem.RequestInvalid, "An identifier is empty, too long or holds control characters.", nil)
+	}
+	if body.ExternalProviderID != who.providerID {
+		return 0, nil, problem.New(problem.ProviderMismatch, nil)
+	}
+	if err := s.store.once(r.Context(), who.subject, key, hashed("reopen", body.ExternalProviderID, body.ExternalEncounterID)); err != nil {
+		return 0, nil, err
+	}
+	address, err := s.nabla.Refresh(r.Context(), who.providerID, body.ExternalEncounterID)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, orgapi.ReopenAnswer{EncounterURL: address.Reveal()}, nil
+}
+
+// me is GET /me.
+func (s *Server) me(_ http.ResponseWriter, r *http.Request) (int, any, error) {
+	who, err := s.caller(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, orgapi.Me{Subject: who.subject, ProviderEmail: who.email, ExternalProviderID: who.providerID}, nil
+}
+
+func (s *Server) openAPI(http.ResponseWriter, *http.Request) (int, any, error) {
+	return http.StatusOK, raw{"application/yaml", orgapi.OpenAPI}, nil
+}
+
+func (s *Server) jwks(http.ResponseWriter, *http.Request) (int, any, error) {
+	return http.StatusOK, raw{"application/jwk-set+json", s.nabla.JWKS()}, nil
+}
+
+func (s *Server) health(http.ResponseWriter, *http.Request) (int, any, error) {
+	return http.StatusOK, raw{"application/json", []byte(`{"status":"ok"}`)}, nil
+}

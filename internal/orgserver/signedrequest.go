@@ -1,0 +1,205 @@
+package orgserver
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"encounterlauncher/internal/problem"
+)
+
+const (
+	requestType    = "encounter-launch+jwt"
+	maxRequestLife = 5 * time.Minute
+	requestSkew    = time.Minute
+	maxJTIBytes    = 256
+)
+
+// requestKeys are the keys of signed requests by iss and kid. A key verifies one
+// algorithm only.
+type requestKeys map[[2]string]requestKey
+
+type requestKey struct {
+	algorithm jose.SignatureAlgorithm
+	key       any
+}
+
+// signedRequest is what a verified signed request says.
+type signedRequest struct {
+	issuer, id                         string
+	until                              time.Time
+	encounterID, patientID, providerID string
+}
+
+func requestAlgorithms() []jose.SignatureAlgorithm {
+	return []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA, jose.RS256}
+}
+
+// newRequestKeys reads link_keys_file. nil keys mean that signed requests are not
+// taken.
+func newRequestKeys(file string) (requestKeys, error) {
+	if file == "" {
+		return nil, nil
+	}
+	body, err := readBounded(file, 1<<20)
+	if err != nil {
+		return nil, fmt.Errorf("link_keys_file: %w", err)
+	}
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(body, &set); err != nil || len(set.Keys) == 0 {
+		return nil, errors.New("link_keys_file: it is not a JWK set with keys")
+	}
+	keys := requestKeys{}
+	for n, raw := range set.Keys {
+		var owner struct {
+			Issuer string `json:"iss"`
+		}
+		var key jose.JSONWebKey
+		if json.Unmarshal(raw, &owner) != nil || json.Unmarshal(raw, &key) != nil || !key.Valid() || !key.IsPublic() ||
+			owner.Issuer == "" || key.KeyID == "" || (key.Use != "" && key.Use != "sig") || !fits(key) {
+			return nil, fmt.Errorf("link_keys_file: key %d is not a public signature key with kid, iss and an alg of ES256, EdDSA or RS256 that fits it", n+1)
+		}
+		name := [2]string{owner.Issuer, key.KeyID}
+		if _, twice := keys[name]; twice {
+			return nil, fmt.Errorf("link_keys_file: key %d has the kid of another of the same iss", n+1)
+		}
+		keys[name] = requestKey{jose.SignatureAlgorithm(key.Algorithm), key.Key}
+	}
+	return keys, nil
+}
+
+// fits reports whether a key is of the kind that its alg needs.
+func fits(k jose.JSONWebKey) bool {
+	switch p := k.Key.(type) {
+	case *ecdsa.PublicKey:
+		return k.Algorithm == string(jose.ES256) && p.Curve == elliptic.P256()
+	case ed25519.PublicKey:
+		return k.Algorithm == string(jose.EdDSA)
+	case *rsa.PublicKey:
+		return k.Algorithm == string(jose.RS256) && p.N.BitLen() >= 2048
+	}
+	return false
+}
+
+// requestClaims are exactly the claims of a signed request: one that is not
+// among them is refused, so that nothing of a patient travels in a link.
+type requestClaims struct {
+	Issuer      *string  `json:"iss"`
+	Audience    audience `json:"aud"`
+	IssuedAt    *float64 `json:"iat"`
+	Expiry      *float64 `json:"exp"`
+	ID          *string  `json:"jti"`
+	EncounterID *string  `json:"external_encounter_id"`
+	PatientID   *string  `json:"external_patient_id"`
+	ProviderID  *string  `json:"external_provider_id"`
+}
+
+// audience is one string, or a list of one (RFC 7519 §4.1.3).
+type audience string
+
+func (a *audience) UnmarshalJSON(text []byte) error {
+	var one string
+	if json.Unmarshal(text, &one) == nil {
+		*a = audience(one)
+		return nil
+	}
+	var list []string
+	if json.Unmarshal(text, &list) != nil || len(list) != 1 {
+		return errors.New("aud is not one text")
+	}
+	*a = audience(list[0])
+	return nil
+}
+
+// verify checks a signed request by design: signature, type, audience, times.
+// Its errors are link_form_not_allowed, link_invalid and link_expired.
+func (k requestKeys) verify(compact, audience string, now time.Time) (signedRequest, error) {
+	var none signedRequest
+	if k == nil {
+		return none, problem.New(problem.LinkFormNotAllowed, errors.New("no keys of signed requests are configured"))
+	}
+	invalid := func(what string) (signedRequest, error) {
+		return none, problem.New(problem.LinkInvalid, errors.New("signed request: "+what))
+	}
+	parsed, err := jose.ParseSignedCompact(compact, requestAlgorithms())
+	if err != nil || len(parsed.Signatures) != 1 {
+		return invalid("not a compact JWS with an accepted algorithm")
+	}
+	header := parsed.Signatures[0].Protected
+	if header.ExtraHeaders[jose.HeaderType] != requestType {
+		return invalid("typ is another")
+	}
+	var unverified struct {
+		Issuer string `json:"iss"`
+	}
+	if json.Unmarshal(parsed.UnsafePayloadWithoutVerification(), &unverified) != nil {
+		return invalid("the claims are not JSON")
+	}
+	key, known := k[[2]string{unverified.Issuer, header.KeyID}]
+	if !known || string(key.algorithm) != header.Algorithm {
+		return invalid("iss, kid and alg name no key")
+	}
+	payload, err := parsed.Verify(key.key)
+	if err != nil {
+		return invalid("the signature is wrong")
+	}
+	var c requestClaims
+	if err := oneObject(payload, &c); err != nil || c.Issuer == nil || c.IssuedAt == nil || c.Expiry == nil || c.ID == nil ||
+		c.EncounterID == nil || c.PatientID == nil || c.ProviderID == nil {
+		return invalid("a claim is missing, unknown or of the wrong type")
+	}
+	if *c.Issuer != unverified.Issuer || string(c.Audience) != audience {
+		return invalid("aud is another backend")
+	}
+	if *c.ID == "" || len(*c.ID) > maxJTIBytes || !identifier(*c.EncounterID) || !identifier(*c.PatientID) || !identifier(*c.ProviderID) {
+		return invalid("an id is empty, too long or holds control characters")
+	}
+	issued, expires, ok := times(*c.IssuedAt, *c.Expiry)
+	switch {
+	case !ok || expires.Sub(issued) > maxRequestLife || !expires.After(issued):
+		return invalid("it lives for more than five minutes, or not at all")
+	case issued.After(now.Add(requestSkew)):
+		return invalid("iat is in the future")
+	case !now.Before(expires.Add(requestSkew)):
+		return none, problem.New(problem.LinkExpired, nil)
+	}
+	return signedRequest{
+		issuer: *c.Issuer, id: *c.ID, until: expires.Add(requestSkew),
+		encounterID: *c.EncounterID, patientID: *c.PatientID, providerID: *c.ProviderID,
+	}, nil
+}
+
+func times(issued, expires float64) (time.Time, time.Time, bool) {
+	for _, t := range []float64{issued, expires} {
+		if math.IsNaN(t) || t < 0 || t > 1<<40 {
+			return time.Time{}, time.Time{}, false
+		}
+	}
+	return time.Unix(int64(issued), 0), time.Unix(int64(expires), 0), true
+}
+
+// oneObject reads claims without unknown names and without anything behind them.
+// (A signature stands over them: doubled names and letter case are its maker's.)
+func oneObject(payload []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(payload))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the claims")
+	}
+	return nil
+}
