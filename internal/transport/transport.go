@@ -233,8 +233,13 @@ func proxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Re
 	case http.StatusProxyAuthRequired:
 		return errProxyAuth
 	}
-	return fmt.Errorf("the proxy answered %d", answer.StatusCode)
+	return proxyRefusal(answer.StatusCode)
 }
+
+// proxyRefusal is the status with which a proxy refused to connect.
+type proxyRefusal int
+
+func (p proxyRefusal) Error() string { return fmt.Sprintf("the proxy answered %d", int(p)) }
 
 // roundTripper turns every failure into a problem.
 type roundTripper struct{ base *http.Transport }
@@ -286,16 +291,22 @@ func classify(err error) error {
 	case unacceptable:
 		return problem.New(problem.TLSUntrusted, err)
 	}
-	return problem.New(problem.OrgUnreachable, urlless(err))
+	return problem.New(problem.OrgUnreachable, quoteless(err))
 }
 
-// urlless replaces a cause that quotes a URL by what lies below it.
-func urlless(err error) error {
-	for {
-		var ue *url.Error
-		if !errors.As(err, &ue) {
-			return err
-		}
-		err = ue.Err
+// quoteless keeps the causes that name what failed on the network, and replaces
+// the others: net/http's errors about a malformed answer quote the answer.
+func quoteless(err error) error {
+	var network net.Error
+	var proxy proxyRefusal
+	var ue *url.Error
+	switch {
+	case errors.As(err, &ue):
+		return quoteless(ue.Err)
+	case errors.As(err, &proxy):
+		return proxy
+	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return err
 	}
+	return errors.New("the exchange with the server broke")
 }

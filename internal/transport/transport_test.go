@@ -490,10 +490,18 @@ func TestAnAnswerWithAnEndlessHeaderIsCut(t *testing.T) {
 	wantCode(t, err, problem.OrgUnreachable)
 }
 
-func TestNoURLStaysInACause(t *testing.T) {
-	inner := errors.New("inner")
-	err := urlless(fmt.Errorf("outer: %w", &url.Error{Op: "Get", URL: "https://example.com/canary", Err: &url.Error{Op: "parse", URL: "canary", Err: inner}}))
-	if err != inner {
-		t.Errorf("got %v", err)
+func TestACauseNeverQuotesAnAddressOrAnAnswer(t *testing.T) {
+	network := &net.OpError{Op: "dial", Err: errors.New("refused")}
+	for _, err := range []error{
+		&url.Error{Op: "Get", URL: name + "/canary", Err: &url.Error{Op: "parse", URL: "canary", Err: network}},
+		fmt.Errorf("malformed answer %q", "canary"),
+		&url.Error{Op: "Get", URL: name + "/canary", Err: errors.New("canary")},
+	} {
+		if got := quoteless(err); strings.Contains(got.Error(), "canary") {
+			t.Errorf("%v", got)
+		}
+	}
+	if got := quoteless(fmt.Errorf("dialling: %w", network)); !errors.Is(got, network) {
+		t.Errorf("a network's error should stay, got %v", got)
 	}
 }
