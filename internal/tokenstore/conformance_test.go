@@ -23,14 +23,14 @@ func newStore(t *testing.T, k Keyring) *Store {
 // entryOf makes a sign-in whose token has n characters, not all of them ASCII.
 func entryOf(n int, mark string) Entry {
 	return Entry{
-		Issuer: "https://issuer.example", ClientID: "launcher", Subject: "subject-" + mark,
+		Issuer: "https://issuer.example", ClientID: "launcher", Binding: "binding-" + mark, Subject: "subject-" + mark,
 		Email: "dr." + mark + "@clinic.example", Refresh: secret.New(mark + strings.Repeat("tö€n", n/4+1)),
 		AuthTime: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC),
 	}
 }
 
 func sameEntry(a, b Entry) bool {
-	return a.Issuer == b.Issuer && a.ClientID == b.ClientID && a.Subject == b.Subject && a.Email == b.Email &&
+	return a.Issuer == b.Issuer && a.ClientID == b.ClientID && a.Binding == b.Binding && a.Subject == b.Subject && a.Email == b.Email &&
 		a.Refresh.Equal(b.Refresh) && a.AuthTime.Equal(b.AuthTime)
 }
 

@@ -61,6 +61,7 @@ type head struct {
 type storedEntry struct {
 	Issuer   string    `json:"issuer"`
 	ClientID string    `json:"client_id"`
+	Binding  string    `json:"binding,omitempty"`
 	Subject  string    `json:"subject"`
 	Email    string    `json:"email"`
 	Refresh  string    `json:"refresh"`
@@ -90,13 +91,13 @@ func sumOf(h head, payload string) string {
 
 func encodeEntry(e Entry) (string, error) {
 	stored := storedEntry{
-		Issuer: e.Issuer, ClientID: e.ClientID, Subject: e.Subject, Email: e.Email,
+		Issuer: e.Issuer, ClientID: e.ClientID, Binding: e.Binding, Subject: e.Subject, Email: e.Email,
 		Refresh: e.Refresh.Reveal(), AuthTime: e.AuthTime.Round(0).UTC(),
 	}
 	if stored.Refresh == "" {
 		return "", errors.New("there is no refresh token")
 	}
-	for _, field := range []string{stored.Issuer, stored.ClientID, stored.Subject, stored.Email, stored.Refresh} {
+	for _, field := range []string{stored.Issuer, stored.ClientID, stored.Binding, stored.Subject, stored.Email, stored.Refresh} {
 		// JSON would replace what is not UTF-8, and the token would be another one.
 		if !utf8.ValidString(field) {
 			return "", errors.New("a field is not UTF-8")
@@ -118,7 +119,7 @@ func decodeEntry(payload string) (Entry, error) {
 		return Entry{}, fmt.Errorf("%w: it does not hold a sign-in", errCorrupt)
 	}
 	return Entry{
-		Issuer: stored.Issuer, ClientID: stored.ClientID, Subject: stored.Subject, Email: stored.Email,
+		Issuer: stored.Issuer, ClientID: stored.ClientID, Binding: stored.Binding, Subject: stored.Subject, Email: stored.Email,
 		Refresh: secret.New(stored.Refresh), AuthTime: stored.AuthTime,
 	}, nil
 }

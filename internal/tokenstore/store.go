@@ -49,6 +49,9 @@ type Keyring interface {
 type Entry struct {
 	// Issuer and ClientID say for which organisation's sign-in the token is good.
 	Issuer, ClientID string
+	// Binding names the whole configuration under which the token was obtained; it
+	// is opaque here. A token of another configuration is not to be used.
+	Binding string
 	// Subject and Email are the person, as the issuer says; Email may be empty.
 	Subject, Email string
 	// Refresh is the refresh token.
