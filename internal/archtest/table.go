@@ -75,6 +75,7 @@ var Rooms = []Room{
 	{"cmd/org-backend", "org-backend: flags, handler, listen", []string{"orgserver", "problem"}, []string{"github.com/spf13/cobra"}, "a program is flags and a handler"},
 	{"cmd/nabla-sim", "nabla-sim: flags, handler, listen", []string{"nablasim", "problem"}, []string{"github.com/spf13/cobra", "github.com/go-jose/go-jose/v4"}, "a program is flags and a handler"},
 	{"cmd/sandbox", "encounter-launcher-sandbox: flags, run", []string{"sandbox", "problem"}, []string{"github.com/spf13/cobra"}, "a program is flags and a handler"},
+	{"cmd/e2e-desktop", "stand-in for a desktop's tray host and notification service, for the end-to-end test", nil, nil, "it meets the program on the bus only"},
 	{"archtest", "this table and the test that keeps it", nil, nil, "it looks at the others from outside"},
 }
 
