@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -164,7 +165,7 @@ func TestALockThatCannotBeMadeIsAProblemWithoutThePath(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := New(Memory(), testService, filepath.Join(base, "dr-canary", "user.lock"), 0).Lock(context.Background())
-	if problem.CodeOf(err) != problem.Internal || containsAny(problem.Of(err).LogValue().String(), "canary", base) {
+	if problem.CodeOf(err) != problem.Internal || strings.Contains(problem.Of(err).LogValue().String(), "canary") {
 		t.Errorf("got %v", problem.Of(err).LogValue())
 	}
 }

@@ -21,15 +21,6 @@ import (
 
 const keyringPassword = "the person's password"
 
-func containsAny(text string, parts ...string) bool {
-	for _, p := range parts {
-		if strings.Contains(text, p) {
-			return true
-		}
-	}
-	return false
-}
-
 // startBus starts a session bus of its own, without activation of services, and
 // makes it that of this process until the test ends.
 func startBus(t *testing.T) {
