@@ -10,8 +10,12 @@ import (
 	"encounterlauncher/internal/problem"
 )
 
-// handleBytes makes handles of 192 bits, 32 characters.
-const handleBytes = 24
+const (
+	// handleBytes makes handles of 192 bits, 32 characters.
+	handleBytes = 24
+	// maxRequestText is the length of the longest link (design §4).
+	maxRequestText = 2048
+)
 
 // launch is POST /launches: an EHR server registers a context and gets a handle.
 func (s *Server) launch(w http.ResponseWriter, r *http.Request) (int, any, error) {
@@ -127,6 +131,9 @@ func (s *Server) askByHandle(ctx context.Context, handle string) (asked, error) 
 }
 
 func (s *Server) askByRequest(compact string) (asked, error) {
+	if len(compact) > maxRequestText {
+		return asked{}, problem.New(problem.RequestInvalid, errors.New("the signed request is longer than a link may be"))
+	}
 	request, err := s.requests.verify(compact, s.publicURL, s.now())
 	if err != nil {
 		return asked{}, err
