@@ -151,6 +151,13 @@ func with(name, value string, h http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
+// hang answers nothing, ever: a handler that merely returned when the caller has
+// gone could still be heard.
+func hang(_ http.ResponseWriter, r *http.Request) {
+	<-r.Context().Done()
+	panic(http.ErrAbortHandler)
+}
+
 func reset(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }
 
 func wantCode(t *testing.T, err error, code problem.Code) {
@@ -615,7 +622,7 @@ func TestARetryAfterThatCannotBeReadIsIgnored(t *testing.T) {
 }
 
 func TestABackendThatHangsIsTriedAgainAndThenUnreachable(t *testing.T) {
-	b := newBackend(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, ok(good))
+	b := newBackend(t, hang, ok(good))
 	c, k := newClient(t, b)
 	c.attempt = 500 * time.Millisecond
 	c.sleep = func(ctx context.Context, d time.Duration) error {
@@ -642,7 +649,7 @@ func TestABackendThatHangsIsTriedAgainAndThenUnreachable(t *testing.T) {
 }
 
 func TestTheWholeCallEndsInTime(t *testing.T) {
-	b := newBackend(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	b := newBackend(t, hang)
 	c, _ := newClient(t, b)
 	c.total = 30 * time.Millisecond
 	_, _, err := create(t, c)
@@ -657,7 +664,7 @@ func TestTheWholeCallEndsInTime(t *testing.T) {
 
 func TestCancellingEndsACallAndAWait(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	b := newBackend(t, func(_ http.ResponseWriter, r *http.Request) { cancel(); <-r.Context().Done() })
+	b := newBackend(t, func(w http.ResponseWriter, r *http.Request) { cancel(); hang(w, r) })
 	c, _ := newClient(t, b)
 	_, _, err := c.Create(ctx, secret.New(token), link(t, "handle="+handle), key)
 	wantCode(t, err, problem.Cancelled)
@@ -674,7 +681,7 @@ func TestCancellingEndsACallAndAWait(t *testing.T) {
 }
 
 func TestACallersDeadlineIsNotACancel(t *testing.T) {
-	b := newBackend(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	b := newBackend(t, hang)
 	c, _ := newClient(t, b)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
