@@ -106,6 +106,13 @@ func (l Layout) LogFile() string { return filepath.Join(l.StateDir(), "agent.log
 // the rotation of the refresh token and the recents.
 func (l Layout) UserLockFile() string { return filepath.Join(l.StateDir(), "user.lock") }
 
+// DataHome is the user's XDG data folder, shared with every program; ours to
+// change are only files of our name below it.
+func (l Layout) DataHome() string { return l.dataHome }
+
+// ConfigHome is the user's XDG configuration folder, shared with every program.
+func (l Layout) ConfigHome() string { return l.configHome }
+
 // SettingsFile holds the person's own choices, where policy allows a choice.
 func (l Layout) SettingsFile() string {
 	return filepath.Join(l.configHome, l.stateName(), "settings.json")

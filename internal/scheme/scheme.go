@@ -1,0 +1,61 @@
+// Package scheme knows who owns the link scheme on this computer: which program
+// the operating system starts when somebody opens a link, for this user.
+//
+// It writes only this user's registration, never the machine's, keeps the
+// handlers of others where they are, and undoes exactly what it did. It never
+// starts the handler.
+package scheme
+
+import (
+	"encounterlauncher/internal/paths"
+	"encounterlauncher/internal/problem"
+)
+
+// Handler is the program that receives the links of our scheme.
+type Handler struct {
+	// ID is the name under which the system knows the handler: on Linux the
+	// desktop file's id, such as "encounter-launcher.desktop". Empty when nobody
+	// handles the scheme.
+	ID string
+	// Program is the absolute path of the program that is started, symbolic
+	// links resolved where they can be. Empty when it cannot be told.
+	Program string
+}
+
+// Register makes executable, an absolute path, the handler of the scheme of l for
+// this user, and the default where there are several. Whoever was the default
+// before stays behind us in line and is the default again after Unregister.
+// Registering again is harmless.
+//
+// The registration passes the link as exactly one argument, whatever characters
+// the path holds; a path with control characters or an equals sign cannot be
+// registered (Desktop Entry Specification, "The Exec key"), nor can a file that
+// is missing or not executable. A file under our name that this package did not
+// write is left alone and is an error. Every error is an internal problem.
+func Register(l paths.Layout, executable string) error {
+	if err := register(l, executable); err != nil {
+		return problem.With(problem.Internal, "The program could not be registered for links from the EHR.", err)
+	}
+	return nil
+}
+
+// Unregister removes what Register did and leaves no trace of it; without a
+// registration of ours it does nothing. A handler that somebody else installed,
+// also under our name, stays. Every error is an internal problem.
+func Unregister(l paths.Layout) error {
+	if err := unregister(l); err != nil {
+		return problem.With(problem.Internal, "The registration for links from the EHR could not be removed.", err)
+	}
+	return nil
+}
+
+// Owner returns who receives the links of the scheme of l now, as the system's
+// own rules have it; the zero Handler when nobody does. It changes nothing.
+// Every error is an internal problem.
+func Owner(l paths.Layout) (Handler, error) {
+	h, err := owner(l)
+	if err != nil {
+		return Handler{}, problem.With(problem.Internal, "Who receives links from the EHR could not be found out.", err)
+	}
+	return h, nil
+}
