@@ -236,7 +236,11 @@ func TestAClosedPortIsUnreachable(t *testing.T) {
 
 func TestTheContextsOwnErrorIsNotClassified(t *testing.T) {
 	entered := make(chan struct{})
-	s := server(t, func(_ http.ResponseWriter, r *http.Request) { close(entered); <-r.Context().Done() })
+	s := server(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler) // merely returning could still be heard
+	})
 	c := client(t, policy.Snapshot{ProxyMode: "direct", ExtraCAFile: caFile(t, s)})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-entered; cancel() }()
