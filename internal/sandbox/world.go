@@ -1,0 +1,154 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"encounterlauncher/internal/nablasim"
+	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgserver"
+)
+
+const (
+	// builtInClientID is the launcher's client id at the built-in issuer.
+	builtInClientID = "encounter-launcher-sandbox"
+	// nablaClientID is the backend's client id at the simulator.
+	nablaClientID = "3f1d2c4e-0000-4000-8000-5a4db0c05a4d"
+	// nablaBasePath is where Nabla's protocol begins.
+	nablaBasePath = "/v1/connect/server"
+)
+
+// world is everything that a launch meets outside the workstation, each at an
+// origin of its own on loopback: EHR, issuer, backend, Nabla.
+type world struct {
+	ehrURL, issuerURL, backendURL, nablaURL string
+	clientID                                string
+
+	timeline *timeline
+	issuer   *issuer // nil when an external one is used
+	ehr      *ehr
+
+	servers []*http.Server
+	closers []io.Closer
+}
+
+// build makes the world and serves it. Whatever it started is ended by close.
+func build(ctx context.Context, o Options, p places, scheme string, print func(string)) (*world, error) {
+	w := &world{timeline: newTimeline(time.Now, print), clientID: o.ClientID}
+	ok := false
+	defer func() {
+		if !ok {
+			w.close()
+		}
+	}()
+	var listeners [4]net.Listener
+	for i, port := range []int{o.EHRPort, o.IssuerPort, o.BackendPort, o.NablaPort} {
+		if i == 1 && o.Issuer != "" {
+			continue
+		}
+		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			return nil, fmt.Errorf("opening port %d on loopback: another program has it, or it is not allowed", port)
+		}
+		listeners[i] = l
+		w.closers = append(w.closers, l)
+	}
+	w.ehrURL, w.backendURL, w.nablaURL = originOf(listeners[0]), originOf(listeners[2]), originOf(listeners[3])
+	w.issuerURL = o.Issuer
+	if o.Issuer == "" {
+		w.issuerURL = originOf(listeners[1])
+		if w.clientID == "" {
+			w.clientID = builtInClientID
+		}
+		var err error
+		if w.issuer, err = newIssuer(w.issuerURL, w.clientID, w.backendURL, time.Now); err != nil {
+			return nil, err
+		}
+		w.serve(listeners[1], w.issuer)
+	}
+	secret := randomText()
+	if err := writeFile(p.ehrSecret(), []byte(secret+"\n")); err != nil {
+		return nil, err
+	}
+	if err := writeKey(p.nablaKey()); err != nil {
+		return nil, err
+	}
+	clock := newClock()
+	backend, err := orgserver.New(ctx, orgserver.Config{
+		Listen: listeners[2].Addr().String(), PublicURL: w.backendURL,
+		Issuer: w.issuerURL, Audience: w.backendURL, LauncherClientID: w.clientID,
+		Claims:     orgserver.Claims{ProviderEmail: claimEmail, ExternalProviderID: claimProviderID},
+		EHRs:       []orgserver.EHR{{Name: "sandbox-ehr", SecretFile: p.ehrSecret()}},
+		LinkScheme: scheme, HandleLife: o.HandleLife,
+		Nabla: orgserver.Nabla{BaseURL: w.nablaURL + nablaBasePath, ClientID: nablaClientID, KeyFiles: []string{p.nablaKey()}},
+	}, orgserver.Deps{Now: clock.Now})
+	if err != nil {
+		return nil, fmt.Errorf("starting the backend: %w", err)
+	}
+	w.closers = append(w.closers, backend)
+	sim, err := nablasim.New(nablasim.Config{
+		BaseURL: w.nablaURL + nablaBasePath, PageBase: w.nablaURL,
+		Clients: map[string]nablasim.Client{nablaClientID: {JWKS: backend.JWKS()}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("starting the simulator: %w", err)
+	}
+	endless := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, orgapi.PathEvents) }
+	w.serve(listeners[2], watchBackend(w.timeline, clock.guard(endless, backend)))
+	w.serve(listeners[3], watchNabla(w.timeline, w.nablaURL, sim))
+	w.ehr = newEHR(w.ehrURL, scheme, &backendMinter{
+		url: w.backendURL, secret: secret, clock: clock,
+		http: &http.Client{Timeout: 15 * time.Second},
+	}, w.timeline)
+	w.serve(listeners[0], w.ehr)
+	ok = true
+	return w, nil
+}
+
+func originOf(l net.Listener) string { return "http://" + l.Addr().String() }
+
+func (w *world) serve(l net.Listener, handler http.Handler) {
+	server := &http.Server{
+		Handler: onlyFrom(l.Addr().String(), handler), ReadHeaderTimeout: 10 * time.Second,
+		// What net/http would log may quote a request.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	w.servers = append(w.servers, server)
+	go func() { _ = server.Serve(l) }()
+}
+
+// close ends every server at once and forgets everything.
+func (w *world) close() {
+	for _, s := range w.servers {
+		_ = s.Close()
+	}
+	for _, c := range w.closers {
+		_ = c.Close()
+	}
+}
+
+// writeKey makes the key by which the backend signs in at Nabla.
+func writeKey(file string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return errors.New("making the backend's key for Nabla")
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return errors.New("writing the backend's key for Nabla")
+	}
+	return writeFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
