@@ -339,19 +339,15 @@ func (p *play) launchID(ctx context.Context) string {
 
 // refusedAs waits until a new launch has failed with a code, and checks that
 // nothing was opened.
-func (p *play) refusedAs(ctx context.Context, before string, pages int, codes ...string) error {
-	if err := await(ctx, "a launch that fails with "+strings.Join(codes, " or "), func() (bool, string) {
+func (p *play) refusedAs(ctx context.Context, before string, pages int, code string) error {
+	if err := await(ctx, "a launch that fails with "+code, func() (bool, string) {
 		s, err := p.launcher.status(ctx)
 		if err != nil || s.Launch == nil || s.Launch.ID == before {
 			return false, "no new launch"
 		}
 		p.world.timeline.reported(s.Launch)
-		for _, code := range codes {
-			if s.Launch.Stage == "failed" && s.Launch.Code == code {
-				return true, ""
-			}
-		}
-		return false, strings.TrimSpace(s.Launch.Stage + " " + s.Launch.Code)
+		state := strings.TrimSpace(s.Launch.Stage + " " + s.Launch.Code)
+		return state == "failed "+code, state
 	}); err != nil {
 		return err
 	}
@@ -530,7 +526,7 @@ func (p *play) spentAddress(ctx context.Context) error {
 	return nil
 }
 
-func (p *play) pressRefused(ctx context.Context, button string, codes ...string) error {
+func (p *play) pressRefused(ctx context.Context, button, code string) error {
 	before, pages := p.launchID(ctx), p.pageCount()
 	link, err := p.press(ctx, button, "ada")
 	if err != nil {
@@ -539,7 +535,7 @@ func (p *play) pressRefused(ctx context.Context, button string, codes ...string)
 	if err := p.handOver(ctx, exitDone, link); err != nil {
 		return err
 	}
-	return p.refusedAs(ctx, before, pages, codes...)
+	return p.refusedAs(ctx, before, pages, code)
 }
 
 func (p *play) staleLink(ctx context.Context) error {
@@ -547,7 +543,7 @@ func (p *play) staleLink(ctx context.Context) error {
 }
 
 func (p *play) forgedLink(ctx context.Context) error {
-	return p.pressRefused(ctx, buttonForged, "handle_expired", "handle_spent")
+	return p.pressRefused(ctx, buttonForged, "handle_expired")
 }
 
 // refusedAtOnce hands over arguments that must be refused with status 2 and

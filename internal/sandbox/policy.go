@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"encounterlauncher/internal/paths"
 )
 
 // organization is the name in the demo policy.
@@ -70,12 +68,12 @@ func writeFile(file string, data []byte) error {
 var ErrMachinePolicy = errors.New("this computer has a machine policy of Encounter Launcher: a sandbox may not run on a computer that an organisation governs")
 
 // refuseGovernedMachine returns ErrMachinePolicy when there is a machine policy,
-// or when that cannot be told.
-func refuseGovernedMachine(release paths.Layout) error {
+// or when that cannot be told. file is where a release looks for it; empty where
+// no file holds it.
+func refuseGovernedMachine(file string) error {
 	if governedByRegistry() {
 		return ErrMachinePolicy
 	}
-	file := release.MachinePolicyFile()
 	if file == "" {
 		return nil
 	}

@@ -35,8 +35,6 @@ type Options struct {
 	// the backend's address as audience and the claims "email" and
 	// "external_provider_id".
 	Issuer, ClientID string
-	// HandleLife is how long a handle lives; 0 means ten minutes.
-	HandleLife time.Duration
 	// Play goes through all of it without a person, a display or a browser.
 	Play bool
 	// NoBrowser leaves opening the page to the reader.
@@ -80,7 +78,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := checkOptions(&o, say); err != nil {
 		return err
 	}
-	if err := refuseGovernedMachine(paths.Of("")); err != nil {
+	if err := refuseGovernedMachine(paths.Of("").MachinePolicyFile()); err != nil {
 		return err
 	}
 	if o.Play && o.Isolated == "" {
@@ -90,7 +88,11 @@ func Run(ctx context.Context, o Options) error {
 	if _, err := layout.EnsureStateDir(); err != nil {
 		return err
 	}
-	p := places{layout.SandboxDir()}
+	return runIn(ctx, o, places{layout.SandboxDir()}, layout.Scheme(), say)
+}
+
+// runIn runs a sandbox that keeps its files in one folder.
+func runIn(ctx context.Context, o Options, p places, scheme string, say func(string)) error {
 	if err := paths.EnsurePrivateDir(p.dir); err != nil {
 		return err
 	}
@@ -120,7 +122,7 @@ func Run(ctx context.Context, o Options) error {
 	if !o.Play {
 		run.line = say
 	}
-	return run.run(ctx, layout.Scheme())
+	return run.run(ctx, scheme)
 }
 
 func checkOptions(o *Options, say func(string)) error {

@@ -92,8 +92,8 @@ func build(ctx context.Context, o Options, p places, scheme string, print func(s
 		Issuer: w.issuerURL, Audience: w.backendURL, LauncherClientID: w.clientID,
 		Claims:     orgserver.Claims{ProviderEmail: claimEmail, ExternalProviderID: claimProviderID},
 		EHRs:       []orgserver.EHR{{Name: "sandbox-ehr", SecretFile: p.ehrSecret()}},
-		LinkScheme: scheme, HandleLife: o.HandleLife,
-		Nabla: orgserver.Nabla{BaseURL: w.nablaURL + nablaBasePath, ClientID: nablaClientID, KeyFiles: []string{p.nablaKey()}},
+		LinkScheme: scheme,
+		Nabla:      orgserver.Nabla{BaseURL: w.nablaURL + nablaBasePath, ClientID: nablaClientID, KeyFiles: []string{p.nablaKey()}},
 	}, orgserver.Deps{Now: clock.Now})
 	if err != nil {
 		return nil, fmt.Errorf("starting the backend: %w", err)

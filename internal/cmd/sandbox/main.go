@@ -79,7 +79,6 @@ with 0 only if everything went as it should.`,
 	f.StringVar(&o.Launcher, "launcher", "", "the demo launcher (default: encounter-launcher-demo beside this program)")
 	f.StringVar(&o.Issuer, "issuer", "", "use this OIDC issuer instead of the built-in one (with --client-id)")
 	f.StringVar(&o.ClientID, "client-id", "", "the launcher's client id at the issuer")
-	f.DurationVar(&o.HandleLife, "handle-life", 0, "how long a handle lives (default 10m)")
 	f.IntVar(&o.EHRPort, "ehr-port", 0, "port of the sample EHR on 127.0.0.1 (default: any)")
 	f.IntVar(&o.IssuerPort, "issuer-port", 0, "port of the OIDC issuer (default: any)")
 	f.IntVar(&o.BackendPort, "backend-port", 0, "port of the organisation's backend (default: any)")
