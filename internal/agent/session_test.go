@@ -1,0 +1,364 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"encounterlauncher/internal/flow"
+	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/secret"
+	"encounterlauncher/internal/signin"
+	"encounterlauncher/internal/tokenstore"
+)
+
+// world is one workstation: a keyring, a lock file and an issuer that several
+// agents of one person share.
+type world struct {
+	t       *testing.T
+	issuer  *issuer
+	keyring tokenstore.Keyring
+	dir     string
+	// browser is what follows a sign-in page.
+	browser func(address string) error
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, issuer: newIssuer(t), keyring: tokenstore.Memory(), dir: t.TempDir()}
+	w.browser = func(address string) error {
+		answer, err := http.Get(address)
+		if err == nil {
+			_, _ = io.Copy(io.Discard, answer.Body)
+			_ = answer.Body.Close()
+		}
+		return err
+	}
+	return w
+}
+
+func (w *world) identity() *identity {
+	return &identity{
+		issuer: w.issuer.URL, clientID: testClient, binding: "b1",
+		client: signin.New(signin.Config{
+			Issuer: w.issuer.URL, ClientID: testClient, Audience: testAudience, Scopes: []string{"openid"}, MaxAge: -1,
+			LoopbackHTTP: true, HTTP: http.DefaultClient, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		}),
+		show: func(_ context.Context, p signin.Page) error {
+			go func() { _ = w.browser(p.Address.Reveal()) }()
+			return nil
+		},
+	}
+}
+
+func (w *world) session() *session {
+	store := tokenstore.New(w.keyring, "test", filepath.Join(w.dir, "user.lock"), 10*time.Second)
+	s := newSession(store, time.Now, slog.New(slog.DiscardHandler), func() {})
+	s.use(w.identity())
+	return s
+}
+
+func TestTwoAgentsOfOnePersonRefreshAThousandTimesAndAreNeverTakenForAThief(t *testing.T) {
+	w := newWorld(t)
+	first, second := w.session(), w.session()
+	if _, err := first.SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var both sync.WaitGroup
+	for _, s := range []*session{first, second} {
+		both.Go(func() {
+			var old flow.Session
+			for range 500 {
+				next, err := s.Renew(t.Context(), old)
+				if err != nil {
+					t.Errorf("refreshing: %v", problem.Of(err).LogValue())
+					return
+				}
+				old = next
+			}
+		})
+	}
+	both.Wait()
+	w.issuer.set(func(is *issuer) {
+		// The first Renew of the agent that signed in may find its token warm.
+		if is.thefts != 0 || is.rotated < 999 {
+			t.Errorf("%d refreshes, %d of them with a used token", is.rotated, is.thefts)
+		}
+	})
+}
+
+func TestASignInSurvivesTheAgent(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.session().SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	later := w.session()
+	later.restore(t.Context())
+	if who := later.who(); who.Subject != "ada" || who.Email != "ada@hospital.example" {
+		t.Errorf("restored %+v", who)
+	}
+	if _, err := later.Access(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w.issuer.set(func(is *issuer) {
+		if is.pages != 1 {
+			t.Errorf("%d sign-in pages, want 1", is.pages)
+		}
+	})
+}
+
+func TestAWarmTokenAsksNobody(t *testing.T) {
+	w := newWorld(t)
+	s := w.session()
+	if _, err := s.SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.issuer.set(func(is *issuer) { is.down = true })
+	for range 100 {
+		if _, err := s.Access(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestATokenThatIsAboutToExpireIsNotUsed(t *testing.T) {
+	w := newWorld(t)
+	w.issuer.life = usable - time.Second
+	s := w.session()
+	before, err := s.SignIn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := s.Access(t.Context())
+	if err != nil || after.Token.Equal(before.Token) {
+		t.Errorf("got the same token, or %v", err)
+	}
+}
+
+func TestAnIssuerThatCannotBeReachedSignsNobodyOut(t *testing.T) {
+	w := newWorld(t)
+	s := w.session()
+	signed, err := s.SignIn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.issuer.set(func(is *issuer) { is.down = true })
+	if _, err := s.Renew(t.Context(), signed); problem.IsCode(err, problem.SigninNeeded) || err == nil {
+		t.Errorf("got %v", err)
+	}
+	if s.who().Subject != "ada" {
+		t.Error("the person was forgotten")
+	}
+	w.issuer.set(func(is *issuer) { is.down = false })
+	if _, err := s.Renew(t.Context(), signed); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+func TestAnEndedSignInAsksForAnotherOneAndIsNotTriedTwice(t *testing.T) {
+	w := newWorld(t)
+	s := w.session()
+	signed, err := s.SignIn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.issuer.set(func(is *issuer) { clear(is.refresh) })
+	for range 3 {
+		if _, err := s.Renew(t.Context(), signed); !problem.IsCode(err, problem.SigninNeeded) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if s.who().Subject != "" {
+		t.Error("the person still looks signed in")
+	}
+	if _, found, err := s.store.Load(t.Context()); !found || err != nil {
+		t.Error("only an explicit sign-out deletes what is stored")
+	}
+	if _, err := s.SignIn(t.Context()); err != nil {
+		t.Errorf("signing in again: %v", err)
+	}
+}
+
+func TestSigningOutRevokesDeletesAndForgets(t *testing.T) {
+	w := newWorld(t)
+	s := w.session()
+	if _, err := s.SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.signOut(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, found, _ := s.store.Load(t.Context()); found || s.who().Subject != "" {
+		t.Error("something of the sign-in is left")
+	}
+	w.issuer.set(func(is *issuer) {
+		if is.revoked != 1 {
+			t.Errorf("revoked %d times", is.revoked)
+		}
+	})
+	if _, err := s.Access(t.Context()); !problem.IsCode(err, problem.SigninNeeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSeveralWhoWaitShareOneSignInPage(t *testing.T) {
+	w := newWorld(t)
+	gate := make(chan struct{})
+	follow := w.browser
+	w.browser = func(address string) error { <-gate; return follow(address) }
+	s := w.session()
+	var all sync.WaitGroup
+	for range 5 {
+		all.Go(func() {
+			if _, err := s.SignIn(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for {
+		s.mu.Lock()
+		waiting := s.attempt != nil && s.attempt.waiting == 5
+		s.mu.Unlock()
+		if waiting {
+			break
+		}
+	}
+	close(gate)
+	all.Wait()
+	w.issuer.set(func(is *issuer) {
+		if is.pages != 1 {
+			t.Errorf("%d pages", is.pages)
+		}
+	})
+}
+
+func TestTheSignInPageGoesWhenTheLastWhoWaitedLeaves(t *testing.T) {
+	w := newWorld(t)
+	w.browser = func(string) error { return nil } // nobody signs in
+	s := w.session()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for {
+			s.mu.Lock()
+			open := s.attempt != nil
+			s.mu.Unlock()
+			if open {
+				cancel()
+				return
+			}
+		}
+	}()
+	if _, err := s.SignIn(ctx); !problem.IsCode(err, problem.SigninCancelled) {
+		t.Errorf("got %v", err)
+	}
+	for {
+		s.mu.Lock()
+		open := s.attempt != nil
+		s.mu.Unlock()
+		if !open {
+			break
+		}
+	}
+}
+
+func TestATokenOfAnotherConfigurationIsNotUsed(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.session().SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	other := w.session()
+	id := w.identity()
+	id.binding = "b2"
+	other.use(id)
+	other.restore(t.Context())
+	if other.who().Subject != "" {
+		t.Error("a sign-in made for another backend was taken over")
+	}
+	if _, err := other.Access(t.Context()); !problem.IsCode(err, problem.SigninNeeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// locked is a keyring that is locked until it is told otherwise.
+type locked struct {
+	tokenstore.Keyring
+	mu   sync.Mutex
+	shut error
+}
+
+func (l *locked) Get(service, user string) (string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shut != nil {
+		return "", l.shut
+	}
+	return l.Keyring.Get(service, user)
+}
+
+func (l *locked) set(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.shut = err
+}
+
+func TestALockedKeyringIsNoSignOutAndAfterUnlockingTheNextLinkWorks(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.session().SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	k := &locked{Keyring: w.keyring}
+	w.keyring = k
+	k.set(tokenstore.ErrLocked)
+	s := w.session()
+	s.restore(t.Context())
+	if _, err := s.Access(t.Context()); !problem.IsCode(err, problem.KeyringLocked) {
+		t.Fatalf("got %v", err)
+	}
+	k.set(nil)
+	if got, err := s.Access(t.Context()); err != nil || got.Person.Subject != "ada" {
+		t.Errorf("after unlocking: %+v, %v", got, err)
+	}
+}
+
+func TestWithoutAKeyringASignInLastsInMemory(t *testing.T) {
+	w := newWorld(t)
+	k := &locked{Keyring: w.keyring}
+	k.set(tokenstore.ErrUnavailable)
+	w.keyring = k
+	s := w.session()
+	signed, err := s.SignIn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.inMemory || s.keyring != problem.KeyringUnavailable {
+		t.Errorf("in memory %v, keyring %q", s.inMemory, s.keyring)
+	}
+	if next, err := s.Renew(t.Context(), signed); err != nil || next.Token.Equal(signed.Token) {
+		t.Errorf("refreshing from memory: %v", err)
+	}
+	if _, err := w.session().Access(t.Context()); !problem.IsCode(err, problem.SigninNeeded) {
+		t.Errorf("another agent: %v", err)
+	}
+}
+
+func TestASignInThatIsTooOldForPolicyIsNotUsed(t *testing.T) {
+	w := newWorld(t)
+	s := w.session()
+	if _, err := s.SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	s.id.maxAge = time.Hour
+	s.now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+	s.mu.Unlock()
+	if _, err := s.Access(t.Context()); !problem.IsCode(err, problem.SigninNeeded) {
+		t.Errorf("got %v", err)
+	}
+	if !(secret.Text{}).Empty() || s.who().Subject != "" {
+		t.Error("the person still looks signed in")
+	}
+}
