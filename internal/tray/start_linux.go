@@ -1,0 +1,59 @@
+package tray
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"fyne.io/systray"
+	"github.com/godbus/dbus/v5"
+)
+
+// busLimit is how long the session bus may take to let us in.
+const busLimit = 5 * time.Second
+
+// start puts the icon on the session bus (StatusNotifierItem). A desktop that has
+// no notification area yet finds it there when it gets one.
+func start(ctx context.Context, id string, build func()) (gone <-chan struct{}, stop func(), err error) {
+	if err := knock(ctx); err != nil {
+		return nil, nil, err
+	}
+	// The library uses this same shared connection, and would start a bus of its own
+	// or crash at its end if there were none: so it is made, and ended, here.
+	conn, err := dbus.SessionBus()
+	if err != nil {
+		return nil, nil, errors.New("the session bus cannot be reached")
+	}
+	systray.SetTitle(id)
+	begin, _ := systray.RunWithExternalLoop(nil, nil)
+	build()
+	begin()
+	return conn.Context().Done(), func() {
+		systray.Quit()
+		_ = conn.Close()
+	}, nil
+}
+
+// knock finds out whether there is a session bus that answers, without starting
+// one.
+func knock(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, busLimit)
+	defer cancel()
+	conn, err := dbus.SessionBusPrivateNoAutoStartup(dbus.WithContext(ctx))
+	if err != nil {
+		return errors.New("there is no session bus")
+	}
+	defer func() { _ = conn.Close() }()
+	if conn.Auth(nil) != nil || conn.Hello() != nil {
+		return errors.New("the session bus does not let us in")
+	}
+	return nil
+}
+
+// literal keeps underscores from being taken for access keys (com.canonical.dbusmenu,
+// property label).
+func literal(title string) string { return strings.ReplaceAll(title, "_", "__") }
+
+// format returns the picture as the desktop wants it.
+func format(png []byte) []byte { return png }
