@@ -3,36 +3,46 @@ package policy
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 func TestManyHintsAreOneReadingAndNoChangeIsNoSnapshot(t *testing.T) {
-	// Unbuffered channels make each step wait for the one before.
-	hints, still, loads := make(chan struct{}), make(chan time.Time), make(chan Snapshot)
-	var started int
-	clock := func(d time.Duration) <-chan time.Time {
-		if d != quiet {
-			t.Errorf("waits %v", d)
+	synctest.Test(t, func(t *testing.T) {
+		hints := make(chan struct{})
+		now := Snapshot{RecentsLimit: 1}
+		loads := 0
+		out := watch(t.Context(), func() Snapshot { loads++; return now }, func(context.Context) <-chan struct{} { return hints }, time.After)
+		got := func() int {
+			synctest.Wait()
+			select {
+			case s := <-out:
+				return s.RecentsLimit
+			default:
+				return 0
+			}
 		}
-		started++
-		return still
-	}
-	out := watch(t.Context(), func() Snapshot { return <-loads }, func(context.Context) <-chan struct{} { return hints }, clock)
-	loads <- Snapshot{RecentsLimit: 1}
-	if s := <-out; s.RecentsLimit != 1 {
-		t.Fatalf("%+v", s)
-	}
-	for range 5 {
+		if got() != 1 || loads != 1 {
+			t.Fatal("no first snapshot")
+		}
+		for range 5 {
+			hints <- struct{}{}
+			time.Sleep(quiet / 2) // on the bubble's clock: nobody waits
+		}
+		if got() != 0 || loads != 1 {
+			t.Errorf("read %d times before it was quiet", loads)
+		}
+		time.Sleep(quiet)
+		if got() != 0 || loads != 2 {
+			t.Errorf("read %d times, and nothing changed", loads)
+		}
+		now = Snapshot{RecentsLimit: 2}
 		hints <- struct{}{}
-	}
-	still <- time.Time{}
-	loads <- Snapshot{RecentsLimit: 1} // nothing changed
-	hints <- struct{}{}
-	still <- time.Time{}
-	loads <- Snapshot{RecentsLimit: 2}
-	if s := <-out; s.RecentsLimit != 2 {
-		t.Fatalf("%+v", s)
-	}
+		time.Sleep(quiet)
+		if got() != 2 || got() != 0 || loads != 3 {
+			t.Errorf("a change was not sent once, after %d readings", loads)
+		}
+	})
 }
 
 func TestASlowReceiverGetsTheNewest(t *testing.T) {

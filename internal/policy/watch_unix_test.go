@@ -32,17 +32,24 @@ func listen(t *testing.T, l paths.Layout) <-chan Snapshot {
 	}, atOnce)
 }
 
-// until receives snapshots until one is as wanted. The test binary's own
-// time limit ends a wait that is in vain.
-func until(t *testing.T, snapshots <-chan Snapshot, wanted func(Snapshot) bool) Snapshot {
+// until receives snapshots until one is as wanted. The limit only ends a wait
+// that is in vain; it measures nothing.
+func until(t *testing.T, snapshots <-chan Snapshot, wanted func(Snapshot) bool) {
 	t.Helper()
-	for s := range snapshots {
-		if wanted(s) {
-			return s
+	limit := time.After(time.Minute)
+	for {
+		select {
+		case s, ok := <-snapshots:
+			if !ok {
+				t.Fatal("the channel was closed")
+			}
+			if wanted(s) {
+				return
+			}
+		case <-limit:
+			t.Fatal("the change was never heard")
 		}
 	}
-	t.Fatal("the channel was closed")
-	return Snapshot{}
 }
 
 func replace(t *testing.T, file, text string) {
