@@ -229,14 +229,14 @@ func checkPorts(v value, _ rules) string {
 
 func checkService(v value, r rules) string {
 	if !address(v.text, r.demo, false) {
-		return "must be an https address such as https://encounters.hospital.example/api, in lower-case host, without user name, query and fragment"
+		return "must be an https address such as https://encounters.hospital.example/api, with the host in lower case, without user name, query and fragment"
 	}
 	return ""
 }
 
 func checkPage(v value, _ rules) string {
 	if !address(v.text, false, true) {
-		return "must be an https address such as https://help.hospital.example/, in lower-case host, without user name and fragment"
+		return "must be an https address such as https://help.hospital.example/, with the host in lower case, without user name and fragment"
 	}
 	return ""
 }
