@@ -38,7 +38,7 @@ func resolve(readings []reading, r rules) Snapshot {
 
 	for i := range keys {
 		k := &keys[i]
-		v := Value{Key: k.Name, Type: string(k.Type), Default: k.Default, Locked: !k.PersonMayChoose}
+		v := Value{Key: k.Name, Type: string(k.Type), Default: k.Default, Locked: !k.PersonMayChoose, Rejected: []Rejected{}}
 		decided := false
 		// decide puts a value in force unless a stronger source did.
 		decide := func(text, source, path string) {

@@ -107,7 +107,7 @@ type Value struct {
 	Locked bool `json:"locked"`
 	// Rejected are the values that sources hold and that were not taken because
 	// they cannot be used, strongest first. A usable value that a stronger
-	// source overrides is not rejected.
+	// source overrides is not rejected. Empty, never nil, as Load makes it.
 	Rejected []Rejected `json:"rejected"`
 }
 
