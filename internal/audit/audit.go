@@ -12,10 +12,12 @@
 package audit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -79,8 +81,9 @@ type Log struct {
 }
 
 // Open opens the audit file of an agent in a folder, creating the folder (0700)
-// and the file (0600). name is that of one agent and ends in ".jsonl", such as
-// "agent-20260301T080000Z-4711.jsonl"; two running agents must not share one.
+// and the file (0600). name is that of one agent, such as
+// "agent-20260301T080000Z-4711", with or without ".jsonl"; two running agents
+// must not share one.
 // An existing file is continued: a line that a crash tore is kept, and the next
 // line says so. sink may be nil; now may be nil for the real clock.
 //
@@ -91,7 +94,7 @@ func Open(dir, name string, sink Sink, now func() time.Time) (*Log, error) {
 	if now == nil {
 		now = time.Now
 	}
-	base, ok := baseOf(name)
+	base, ok := baseOf(strings.TrimSuffix(name, suffix) + suffix)
 	if !ok || base == handlerBase {
 		return nil, problem.New(problem.Internal, errors.New("opening the audit: its name is not one"))
 	}
@@ -109,8 +112,9 @@ func Open(dir, name string, sink Sink, now func() time.Time) (*Log, error) {
 // alike (outcome, code, person) beyond five in ten seconds are counted, and
 // become one line with their number when another outcome is recorded, when the
 // ten seconds are over, at Flush or at Close. An error wraps ErrSink when only
-// the sink failed; the problem is internal.
-func (l *Log) Record(r Record) error {
+// the sink failed; the problem is internal. The end of ctx does not keep what
+// happened from being written.
+func (l *Log) Record(_ context.Context, r Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ func (d *desk) open(name string, sink Sink) *Log {
 
 func record(t testing.TB, l *Log, r Record) {
 	t.Helper()
-	if err := l.Record(r); err != nil {
+	if err := l.Record(context.Background(), r); err != nil {
 		t.Fatal(problem.Of(err).LogValue())
 	}
 }
@@ -79,8 +80,8 @@ func (d *desk) verify(sink Sink) Report {
 func (d *desk) mustBeIntact(lines int) Report {
 	d.t.Helper()
 	report := d.verify(nil)
-	if !report.Intact() || report.Lines != lines {
-		d.t.Fatalf("%d lines of %d, breaks %v", report.Lines, lines, report.Breaks)
+	if !report.OK || report.Total != lines {
+		d.t.Fatalf("%d lines of %d, breaks %v", report.Total, lines, report.Breaks)
 	}
 	return report
 }
@@ -176,7 +177,7 @@ func TestTheLongestLineFits(t *testing.T) {
 
 func TestANameThatLeadsElsewhereIsRefused(t *testing.T) {
 	d := newDesk(t)
-	for _, name := range []string{"", ".jsonl", "agent", "../agent.jsonl", "a/b.jsonl", `a\b.jsonl`, "agent.0002.jsonl", "a.b.jsonl", "handler.jsonl", strings.Repeat("a", 81) + ".jsonl"} {
+	for _, name := range []string{"", ".jsonl", "../agent.jsonl", "a/b.jsonl", "handler", `a\b.jsonl`, "agent.0002.jsonl", "a.b.jsonl", "handler.jsonl", strings.Repeat("a", 81) + ".jsonl"} {
 		if _, err := Open(d.dir, name, nil, d.now); problem.CodeOf(err) != problem.Internal {
 			t.Errorf("%q: %v", name, err)
 		}
@@ -321,7 +322,7 @@ func TestAfterCloseNothingIsWrittenAndClosingTwiceIsFine(t *testing.T) {
 	if err := errors.Join(l.Close(), l.Close(), l.Flush()); err != nil {
 		t.Error(err)
 	}
-	if err := l.Record(Record{Outcome: Opened}); problem.CodeOf(err) != problem.Internal {
+	if err := l.Record(context.Background(), Record{Outcome: Opened}); problem.CodeOf(err) != problem.Internal {
 		t.Errorf("got %v", err)
 	}
 	d.mustBeIntact(1)
@@ -386,7 +387,7 @@ func TestManyGoroutinesWriteOneChain(t *testing.T) {
 	for range 4 {
 		all.Go(func() {
 			for range 25 {
-				if err := l.Record(Record{Outcome: Opened}); err != nil {
+				if err := l.Record(context.Background(), Record{Outcome: Opened}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -438,7 +439,7 @@ func TestTheNumberOfFilesIsBounded(t *testing.T) {
 	if n := len(d.files()); n != 20 {
 		t.Errorf("%d files", n)
 	}
-	if report := d.verify(nil); !report.Intact() {
+	if report := d.verify(nil); !report.OK {
 		t.Errorf("breaks %v", report.Breaks)
 	}
 }
@@ -550,7 +551,7 @@ func TestAChangedFileIsNotWrittenToAgain(t *testing.T) {
 	}
 	record(t, d.open("agent-1.jsonl", nil), Record{Outcome: Opened})
 	report := d.verify(nil)
-	if len(report.Breaks) != 1 || report.Breaks[0] != (Break{"agent-1.jsonl", 2, "the line was changed"}) || report.Lines != 2 {
+	if len(report.Breaks) != 1 || report.Breaks[0] != (Break{"agent-1.jsonl", 2, "the line was changed"}) || report.Total != 2 {
 		t.Errorf("%+v", report)
 	}
 	if after, err := os.ReadFile(path); err != nil || string(after) != changed {
@@ -568,7 +569,7 @@ func TestAnAgentWhoseFileIsRemovedGoesOnInAnotherAndItIsSeen(t *testing.T) {
 	}
 	record(t, l, Record{Outcome: Opened})
 	report := d.verify(nil)
-	if report.Lines != 1 || len(report.Breaks) != 1 || report.Breaks[0].File != "agent-1.jsonl" {
+	if report.Total != 1 || len(report.Breaks) != 1 || report.Breaks[0].File != "agent-1.jsonl" {
 		t.Errorf("%+v", report)
 	}
 }
@@ -586,7 +587,7 @@ func TestAWriteThatFailedIsRecoveredByTheNext(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.chain.file = readOnly
-	if err := l.Record(Record{Outcome: Opened}); problem.CodeOf(err) != problem.Internal || strings.Contains(problem.Of(err).LogValue().String(), d.dir) {
+	if err := l.Record(context.Background(), Record{Outcome: Opened}); problem.CodeOf(err) != problem.Internal || strings.Contains(problem.Of(err).LogValue().String(), d.dir) {
 		t.Errorf("got %v", problem.Of(err).LogValue())
 	}
 	record(t, l, Record{Outcome: Opened})
@@ -597,7 +598,7 @@ func BenchmarkRecord(b *testing.B) {
 	d := newDesk(b)
 	l := d.open("agent-1.jsonl", nil)
 	for b.Loop() {
-		if err := l.Record(Record{Outcome: Opened, Person: "dr.a@clinic.example"}); err != nil {
+		if err := l.Record(context.Background(), Record{Outcome: Opened, Person: "dr.a@clinic.example"}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -30,7 +30,7 @@ const (
 // number by the next call after that, or by the next agent: a page that fires a
 // thousand bad links leaves six lines. sink and now may be nil. It waits for
 // other handlers at most a second. Errors are as of Log.Record.
-func RecordOnce(dir string, sink Sink, now func() time.Time, r Record) error {
+func RecordOnce(dir string, sink Sink, r Record, now func() time.Time) error {
 	if now == nil {
 		now = time.Now
 	}

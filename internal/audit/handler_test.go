@@ -17,7 +17,7 @@ func isSink(err error) bool { return errors.Is(err, ErrSink) }
 
 func (d *desk) once(r Record) {
 	d.t.Helper()
-	if err := RecordOnce(d.dir, nil, d.now, r); err != nil {
+	if err := RecordOnce(d.dir, nil, r, d.now); err != nil {
 		d.t.Fatal(problem.Of(err).LogValue())
 	}
 }
@@ -80,7 +80,7 @@ func TestHandlersAtTheSameTimeWriteOneChain(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 5 {
-				if err := RecordOnce(d.dir, nil, d.now, Record{Outcome: Failed, Code: problem.AgentUnreachable}); err != nil {
+				if err := RecordOnce(d.dir, nil, Record{Outcome: Failed, Code: problem.AgentUnreachable}, d.now); err != nil {
 					t.Error(problem.Of(err).LogValue())
 				}
 			}
@@ -101,7 +101,7 @@ func TestAHandlerDoesNotWaitForEverForAnother(t *testing.T) {
 	if locked, err := tryLock(held); err != nil || !locked {
 		t.Fatalf("%v, %v", locked, err)
 	}
-	if err := RecordOnce(d.dir, nil, d.now, refusal(2)); problem.CodeOf(err) != problem.Internal {
+	if err := RecordOnce(d.dir, nil, refusal(2), d.now); problem.CodeOf(err) != problem.Internal {
 		t.Errorf("got %v", err)
 	}
 	d.mustBeIntact(1)
@@ -134,7 +134,7 @@ func TestATornHandlerFileIsRecoveredByTheNextHandler(t *testing.T) {
 func TestAHandlerFileThatWasRemovedAsOldBeginsAnew(t *testing.T) {
 	d, s := newDesk(t), &shelf{}
 	for range 3 {
-		if err := RecordOnce(d.dir, s, d.now, Record{Outcome: Failed}); err != nil {
+		if err := RecordOnce(d.dir, s, Record{Outcome: Failed}, d.now); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -146,10 +146,10 @@ func TestAHandlerFileThatWasRemovedAsOldBeginsAnew(t *testing.T) {
 		t.Fatalf("files %v", names)
 	}
 	d.pass(time.Second)
-	if err := RecordOnce(d.dir, s, d.now, Record{Outcome: Failed}); err != nil {
+	if err := RecordOnce(d.dir, s, Record{Outcome: Failed}, d.now); err != nil {
 		t.Fatal(err)
 	}
-	if r := d.verify(s); !r.Intact() {
+	if r := d.verify(s); !r.OK {
 		t.Errorf("breaks %v", r.Breaks)
 	}
 }

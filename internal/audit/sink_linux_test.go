@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -89,11 +90,11 @@ func TestTheJournalGetsEveryHashAndGivesItBack(t *testing.T) {
 		}
 		s.read = append(s.read, asEntry(fields, "1000"))
 	}
-	if r := d.verify(s.journal()); !r.Intact() || r.Anchored != 3 {
+	if r := d.verify(s.journal()); !r.OK || r.Anchored != 3 {
 		t.Errorf("%+v", r)
 	}
 	d.put("agent-1.jsonl", nil)
-	if r := d.verify(s.journal()); r.Intact() {
+	if r := d.verify(s.journal()); r.OK {
 		t.Errorf("%+v", r)
 	}
 }
@@ -131,7 +132,7 @@ func TestAJournalThatIsNotThereIsAnError(t *testing.T) {
 	}
 	d := newDesk(t)
 	l := d.open("agent-1.jsonl", j)
-	if err := l.Record(Record{Outcome: Opened}); !isSink(err) {
+	if err := l.Record(context.Background(), Record{Outcome: Opened}); !isSink(err) {
 		t.Errorf("got %v", err)
 	}
 	j.read = func(func(io.Reader) error, ...string) error { return errors.New("no journalctl") }

@@ -18,8 +18,10 @@ import (
 type Report struct {
 	// Files in the order of their first line.
 	Files []FileReport `json:"files"`
-	// Lines is how many lines are whole and in their place.
-	Lines int `json:"lines"`
+	// OK says that there is no break. Torn lines do not count against it.
+	OK bool `json:"ok"`
+	// Total is how many lines are whole and in their place.
+	Total int `json:"lines"`
 	// Breaks are the places where the chain does not hold, the first one first;
 	// for each file at most one of its own. None means that nothing is missing and
 	// nothing was changed, as far as can be seen.
@@ -32,9 +34,30 @@ type Report struct {
 	Unanchored int `json:"unanchored"`
 }
 
-// Intact reports whether the chain holds everywhere. Torn lines do not count
-// against it.
-func (r Report) Intact() bool { return len(r.Breaks) == 0 }
+// Lines is the report for people: the breaks, then what else there is to know,
+// then one line with the result.
+func (r Report) Lines() []string {
+	var out []string
+	for _, b := range r.Breaks {
+		out = append(out, b.String())
+	}
+	for _, f := range r.Files {
+		if f.EndsTorn {
+			out = append(out, f.Name+": it ends in a torn line: a crash, or an agent that is writing now")
+		}
+		if f.Recovered > 0 {
+			out = append(out, fmt.Sprintf("%s: torn lines that were found and kept: %d", f.Name, f.Recovered))
+		}
+	}
+	if r.Compared {
+		out = append(out, fmt.Sprintf("in the system's log: %d lines; not, or not any more: %d", r.Anchored, r.Unanchored))
+	}
+	result := "whole"
+	if !r.OK {
+		result = "NOT whole: something is missing or was changed"
+	}
+	return append(out, fmt.Sprintf("%d lines in %d files: %s", r.Total, len(r.Files), result))
+}
 
 // FileReport is one file.
 type FileReport struct {
@@ -152,6 +175,7 @@ func scan(text []byte) *scanned {
 // read (internal); what the chain says is in the report.
 func Verify(dir string, sink Sink) (Report, error) {
 	report, err := verify(dir, sink)
+	report.OK = err == nil && len(report.Breaks) == 0
 	if err != nil {
 		return report, problem.New(problem.Internal, fmt.Errorf("verifying the audit: %w", withoutPath(err)))
 	}
@@ -204,7 +228,7 @@ func verify(dir string, sink Sink) (Report, error) {
 			f.First, f.Last = s.lines[0].at(), s.lines[len(s.lines)-1].at()
 		}
 		report.Files = append(report.Files, f)
-		report.Lines += len(s.lines)
+		report.Total += len(s.lines)
 		if b := beginning(s, files, through); b != nil {
 			report.Breaks = append(report.Breaks, *b)
 		} else if s.fault != "" {

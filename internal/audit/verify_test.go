@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -83,7 +84,7 @@ func noticed(r Report) bool {
 			return true
 		}
 	}
-	return !r.Intact()
+	return !r.OK
 }
 
 func TestEveryChangedByteIsFound(t *testing.T) {
@@ -193,7 +194,7 @@ func TestTheFirstBreakIsNamedByFileAndLine(t *testing.T) {
 			d := sample(t)
 			c.change(d)
 			report := d.verify(nil)
-			if report.Intact() || report.Breaks[0].String() != c.want {
+			if report.OK || report.Breaks[0].String() != c.want {
 				t.Errorf("breaks %v", report.Breaks)
 			}
 		})
@@ -202,7 +203,7 @@ func TestTheFirstBreakIsNamedByFileAndLine(t *testing.T) {
 
 func TestNothingAndForeignFilesAreAnIntactAudit(t *testing.T) {
 	d := newDesk(t)
-	if r := d.verify(nil); !r.Intact() || r.Lines != 0 {
+	if r := d.verify(nil); !r.OK || r.Total != 0 {
 		t.Errorf("no folder: %+v", r)
 	}
 	if err := os.Mkdir(d.dir, 0o700); err != nil {
@@ -211,7 +212,7 @@ func TestNothingAndForeignFilesAreAnIntactAudit(t *testing.T) {
 	for _, name := range []string{"notes.txt", "handler.lock", "handler.flood", "x.1.jsonl", "x.0001.jsonl", "x.002.jsonl"} {
 		d.put(name, []byte("x"))
 	}
-	if r := d.verify(nil); !r.Intact() || len(r.Files) != 0 {
+	if r := d.verify(nil); !r.OK || len(r.Files) != 0 {
 		t.Errorf("foreign files: %+v", r)
 	}
 	if _, err := Verify(filepath.Join(d.dir, "notes.txt"), nil); problem.CodeOf(err) != problem.Internal || strings.Contains(problem.Of(err).LogValue().String(), d.dir) {
@@ -240,7 +241,7 @@ func TestWhatIsRecomputedFromEndToEndIsFoundByTheSystemsLog(t *testing.T) {
 	for range 3 {
 		record(t, l, Record{Outcome: Opened})
 	}
-	if r := d.verify(s); !r.Intact() || r.Anchored != 3 || r.Unanchored != 0 || !r.Compared {
+	if r := d.verify(s); !r.OK || r.Anchored != 3 || r.Unanchored != 0 || !r.Compared {
 		t.Fatalf("%+v", r)
 	}
 	// Somebody who knows the program writes the file anew, without a line.
@@ -249,7 +250,7 @@ func TestWhatIsRecomputedFromEndToEndIsFoundByTheSystemsLog(t *testing.T) {
 	record(t, f, Record{Outcome: Opened})
 	record(t, f, Record{Outcome: Failed})
 	d.put("agent-1.jsonl", forged.text("agent-1.jsonl"))
-	if r := d.verify(nil); !r.Intact() {
+	if r := d.verify(nil); !r.OK {
 		t.Fatalf("the forgery is not one: %v", r.Breaks)
 	}
 	r := d.verify(s)
@@ -275,11 +276,11 @@ func TestWhatTheSystemForgotAndWhatWasRemovedAsOldIsNoBreak(t *testing.T) {
 		}
 		d.pass(100 * 24 * time.Hour)
 	}
-	if r := d.verify(s); !r.Intact() || r.Anchored != 3 {
+	if r := d.verify(s); !r.OK || r.Anchored != 3 {
 		t.Errorf("removed as old: %+v", r)
 	}
 	s.anchors = s.anchors[3:]
-	if r := d.verify(s); !r.Intact() || r.Anchored != 2 || r.Unanchored != 1 {
+	if r := d.verify(s); !r.OK || r.Anchored != 2 || r.Unanchored != 1 {
 		t.Errorf("forgotten: %+v", r)
 	}
 }
@@ -289,7 +290,7 @@ func TestASystemThatTakesNoHashIsToldAndTheLineIsWritten(t *testing.T) {
 	l := d.open("agent-1.jsonl", s)
 	s.err = os.ErrClosed
 	for range 2 {
-		if err := l.Record(Record{Outcome: Opened}); problem.CodeOf(err) != problem.Internal || !isSink(err) {
+		if err := l.Record(context.Background(), Record{Outcome: Opened}); problem.CodeOf(err) != problem.Internal || !isSink(err) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -325,4 +326,19 @@ func FuzzVerifyNeverPanicsAndFindsAnyChangedByte(f *testing.F) {
 			t.Fatalf("byte %d changed to %q is not found", i, with)
 		}
 	})
+}
+
+func TestTheReportForPeopleNamesTheBreakAndTheResult(t *testing.T) {
+	d := sample(t)
+	if got := strings.Join(d.verify(nil).Lines(), "\n"); got != "agent-1.jsonl: torn lines that were found and kept: 1\n13 lines in 3 files: whole" {
+		t.Errorf("whole:\n%s", got)
+	}
+	d.put("agent-2.jsonl", d.text("agent-2.jsonl")[:40])
+	if got := d.verify(nil).Lines(); !slices.Contains(got, "agent-2.jsonl: it ends in a torn line: a crash, or an agent that is writing now") {
+		t.Errorf("torn: %q", got)
+	}
+	d.put("agent-2.jsonl", []byte("x\n"))
+	if got := strings.Join(d.verify(&shelf{}).Lines(), "\n"); !strings.HasPrefix(got, "agent-2.jsonl, line 1: the line was changed\n") || !strings.HasSuffix(got, ": NOT whole: something is missing or was changed") {
+		t.Errorf("changed:\n%s", got)
+	}
 }
