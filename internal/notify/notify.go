@@ -1,0 +1,261 @@
+// Package notify tells the person by system notifications what needs them: the
+// notice of a view.Snapshot, one at a time, with buttons for what can be done.
+//
+// It never names a patient or shows a link: it says only what stands in the
+// notice's problem. It never insists: without a notification service nothing is
+// shown and nothing fails, and it starts no session bus.
+package notify
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"encounterlauncher/internal/text"
+	"encounterlauncher/internal/view"
+)
+
+// Intents takes what the person asks for by a button. The names are those of the
+// control channel: "retry" with the id of the launch that the notice was about,
+// "sign-in" and "open-window".
+type Intents interface {
+	// Do is called on a goroutine of its own, so it may take time. See Token.
+	Do(ctx context.Context, name, id string) error
+}
+
+// Options are the circumstances of Run.
+type Options struct {
+	// ID is the name of the program's desktop file without its ending; desktops take
+	// the icon and the person's choices from it. Empty: they show none.
+	ID string
+	// Log receives, at debug level, that something could not be shown; nil is nothing.
+	Log *slog.Logger
+}
+
+type tokenKey struct{}
+
+// Token returns the XDG activation token that came with the button's press, from
+// the context of an Intents call; empty when the desktop gave none. With it what
+// the intent opens may come to the front.
+func Token(ctx context.Context) string {
+	token, _ := ctx.Value(tokenKey{}).(string)
+	return token
+}
+
+// errNone says that nothing can be shown on this system. It is never a problem.
+var errNone = errors.New("there is no notification service")
+
+// note is a notification as it is handed to the desktop.
+type note struct {
+	title, body string
+	buttons     []button
+}
+
+// button is one thing that a person can press. The button with the key
+// defaultKey is the notification itself.
+type button struct{ key, label string }
+
+// defaultKey is the key of a press on the notification itself.
+const defaultKey = "default"
+
+// endLimit is how long Run may take to take its note away once ctx has ended: the
+// agent may be waiting to replace itself.
+const endLimit = time.Second
+
+// event is something that the person did with a notification.
+type event struct {
+	// note is the number that desk.show returned.
+	note uint32
+	// key of the button; empty when the notification was closed.
+	key string
+	// token is the XDG activation token of the press, if any.
+	token string
+}
+
+// Run shows each new notice until ctx ends; then it takes the last one away, since
+// its buttons would do nothing, and returns nil. A newer notice replaces an older.
+// A notice is taken away when the snapshot has none any more, or when a launch has
+// succeeded since. It always drains snapshots and never holds the agent up while a
+// notification service does not answer.
+func Run(ctx context.Context, snapshots <-chan view.Snapshot, do Intents, opts Options) error {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	newest := make(chan view.Snapshot, 1)
+	go keepNewest(ctx, snapshots, newest)
+	r := &runner{do: do, log: opts.Log, desk: newDesk(opts.ID)}
+	defer r.desk.end()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), endLimit)
+			defer cancel()
+			r.close(last)
+			return nil
+		case s := <-newest:
+			r.consider(ctx, s)
+		case e := <-r.desk.events:
+			r.happened(ctx, e)
+		}
+	}
+}
+
+func keepNewest(ctx context.Context, from <-chan view.Snapshot, newest chan view.Snapshot) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s, ok := <-from:
+			if !ok {
+				return
+			}
+			select {
+			case <-newest:
+			default:
+			}
+			newest <- s
+		}
+	}
+}
+
+// runner belongs to the goroutine of Run.
+type runner struct {
+	do   Intents
+	log  *slog.Logger
+	desk *desk
+
+	// last is the id of the newest notice that was taken up.
+	last uint64
+	// shown is the desktop's number of what is to be seen now; 0 is nothing.
+	shown uint32
+	// pressed says that a button was pressed: a second press is the same wish.
+	pressed bool
+	// launch is what "retry" means for what is shown.
+	launch string
+	// opened is the launch that had succeeded when it was shown.
+	opened string
+}
+
+func (r *runner) consider(ctx context.Context, s view.Snapshot) {
+	if n := s.Notice; n != nil && n.ID > r.last {
+		r.last = n.ID
+		words := text.For(s.Language)
+		number, err := r.desk.show(ctx, compose(*n, words))
+		if err != nil {
+			r.log.Debug("a notice was not shown", "cause", err)
+		}
+		// The older one is taken away and not replaced under its number: a button
+		// that is pressed at this moment would count for the newer one.
+		r.close(ctx)
+		r.shown, r.pressed, r.launch, r.opened = number, false, about(*n, s.Launch), openedLaunch(s)
+		return
+	}
+	if r.shown == 0 {
+		return
+	}
+	if opened := openedLaunch(s); s.Notice == nil || (opened != "" && opened != r.opened) {
+		r.close(ctx)
+	}
+}
+
+// about returns the launch that a notice speaks of, or nothing.
+func about(n view.Notice, l *view.Launch) string {
+	if l == nil || l.Problem == nil || l.Problem.Reference != n.Problem.Reference {
+		return ""
+	}
+	return l.ID
+}
+
+func openedLaunch(s view.Snapshot) string {
+	if s.Launch == nil || s.Launch.Stage != view.Opened {
+		return ""
+	}
+	return s.Launch.ID
+}
+
+func (r *runner) close(ctx context.Context) {
+	if r.shown == 0 {
+		return
+	}
+	if err := r.desk.close(ctx, r.shown); err != nil {
+		r.log.Debug("a notice was not taken away", "cause", err)
+	}
+	r.shown = 0
+}
+
+func (r *runner) happened(ctx context.Context, e event) {
+	if r.shown == 0 || e.note != r.shown {
+		return
+	}
+	if e.key == "" {
+		r.shown = 0
+		return
+	}
+	intent, ok := intentOf(e.key)
+	if !ok || r.pressed {
+		return
+	}
+	r.pressed = true
+	id := ""
+	if intent == "retry" {
+		id = r.launch
+	}
+	if e.token != "" {
+		ctx = context.WithValue(ctx, tokenKey{}, e.token)
+	}
+	go func() {
+		if err := r.do.Do(ctx, intent, id); err != nil {
+			r.log.Warn("an intent from a notice was refused", "intent", intent, "problem", err)
+		}
+	}()
+}
+
+// intentOf turns the key of a button into the name of an intent.
+func intentOf(key string) (string, bool) {
+	switch key {
+	case view.ActionRetry:
+		return "retry", true
+	case view.ActionSignIn:
+		return "sign-in", true
+	case view.ActionOpenWindow, defaultKey:
+		return "open-window", true
+	}
+	return "", false
+}
+
+// compose writes a notice down. Actions that this version does not know have no
+// button.
+func compose(n view.Notice, words text.Catalogue) note {
+	out := note{
+		title: words.Word("notice.title"),
+		body:  words.Word("notice.body", "sentence", n.Problem.Sentence, "next_step", n.Problem.NextStep),
+	}
+	if n.Problem.Reference != "" {
+		out.body += "\n" + words.Word("notice.reference", "reference", n.Problem.Reference)
+	}
+	for _, action := range n.Actions {
+		if _, ok := intentOf(action); !ok || action == defaultKey {
+			continue
+		}
+		label := words.Word("notice." + action)
+		out.buttons = append(out.buttons, button{action, label})
+		if action == view.ActionOpenWindow {
+			out.buttons = append(out.buttons, button{defaultKey, label})
+		}
+	}
+	return out
+}
+
+// Show tells one thing by a notification (on Windows: by a message box, which
+// stays until the person closes it), for the link handler when no agent can be
+// reached. Both texts are sentences for people. It returns an error when nothing
+// could be shown, so that the caller says it elsewhere. On Linux it takes 2 s at
+// most.
+func Show(ctx context.Context, sentence, nextStep string) error {
+	words := text.For(text.English)
+	return showOnce(ctx, note{
+		title: words.Word("handler.title"),
+		body:  words.Word("notice.body", "sentence", sentence, "next_step", nextStep),
+	})
+}
