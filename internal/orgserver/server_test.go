@@ -664,33 +664,3 @@ func TestAConfigurationFileIsStrictAndNamesTheLine(t *testing.T) {
 		}
 	}
 }
-
-func FuzzDecodeStrict(f *testing.F) {
-	good, _ := json.Marshal(goodLaunch())
-	f.Add(good)
-	f.Add([]byte(`{"provider_email":"\ud83d"}`))
-	f.Add([]byte(`{"structured_context":{"patient_demographics":{}}}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		var l orgapi.LaunchRequest
-		if decodeStrict(body, &l) != nil {
-			return
-		}
-		// What is accepted says the same when it is written and read again.
-		text, err := json.Marshal(l)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var again, lax orgapi.LaunchRequest
-		if err := decodeStrict(text, &again); err != nil {
-			t.Fatalf("%s: %v", text, err)
-		}
-		if err := json.Unmarshal(body, &lax); err != nil {
-			t.Fatalf("accepted, but not JSON: %v", err)
-		}
-		a, _ := json.Marshal(again)
-		b, _ := json.Marshal(lax)
-		if string(a) != string(text) || string(b) != string(text) {
-			t.Fatalf("%s became %s", text, a)
-		}
-	})
-}
