@@ -357,7 +357,7 @@ func TestAPayloadIsReadByTheLetter(t *testing.T) {
 		"no unstructured context":  {swap(`,"unstructured_context":null`, ``), ""},
 		"700 characters":           {swap(`"unstructured_context":null`, `"unstructured_context":"`+strings.Repeat("é", 700)+`"`), ""},
 		"pronouns":                 {swap(`"pronouns":null`, `"pronouns":"they/them"`), ""},
-		"256 characters":           {swap(`"P-1"`, `"`+strings.Repeat("é", 256)+`"`), "another external_patient_id"},
+		"256 characters":           {swap(`"E-1"`, `"`+strings.Repeat("é", 256)+`"`), ""},
 		"701 characters":           {swap(`"unstructured_context":null`, `"unstructured_context":"`+strings.Repeat("é", 701)+`"`), "longer than 700"},
 		"an id of 257":             {swap(`"D-17"`, `"`+strings.Repeat("é", 257)+`"`), "longer than 256"},
 		"an unknown field":         {swap(`{"provider_email"`, `{"x":1,"provider_email"`), "unknown field"},
@@ -408,6 +408,16 @@ func TestAnEMailAddressAndAnIDBelongTogether(t *testing.T) {
 			t.Errorf("%d %s", got.status, got.text)
 		}
 	}
+}
+
+func TestAnEncounterKeepsItsPatient(t *testing.T) {
+	f := newFixture(t)
+	token := f.token()
+	f.page(f.call(token, "/encounters", goodCreate))
+	if got := f.call(token, "/encounters", strings.Replace(goodCreate, "P-1", "P-2", 1)); got.status != http.StatusBadRequest || !strings.Contains(got.text, "another external_patient_id") {
+		t.Errorf("%d %s", got.status, got.text)
+	}
+	f.page(f.call(token, "/encounters", strings.NewReplacer("ada@", "ben@", "D-17", "D-18").Replace(goodCreate)))
 }
 
 func TestAnEncounterIsRefreshedByItsClinicianOnly(t *testing.T) {
