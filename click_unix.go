@@ -20,3 +20,15 @@ func takeClick() control.Activation {
 
 // passFocus does nothing here: the click travels in the hand-over.
 func passFocus(int) {}
+
+// clickEnviron is the click as a started program finds it in its environment.
+func clickEnviron(a control.Activation) []string {
+	var env []string
+	if a.Token != "" {
+		env = append(env, "XDG_ACTIVATION_TOKEN="+a.Token)
+	}
+	if a.StartupID != "" {
+		env = append(env, "DESKTOP_STARTUP_ID="+a.StartupID)
+	}
+	return env
+}

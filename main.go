@@ -75,7 +75,7 @@ func startWindow(click control.Activation) (<-chan error, error) {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
 	cmd := windowProcess(executable)
-	cmd.Env = append(os.Environ(), click.Environ()...)
+	cmd.Env = append(os.Environ(), clickEnviron(click)...)
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the window: %w", withoutPath(err))
 	}

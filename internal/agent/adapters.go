@@ -343,7 +343,7 @@ func (a *auditOf) destination(to string) {
 }
 
 // Record implements flow.Audit.
-func (a *auditOf) Record(ctx context.Context, l flow.Launch, o flow.Outcome, err error) {
+func (a *auditOf) Record(_ context.Context, l flow.Launch, o flow.Outcome, err error) {
 	r := audit.Record{Outcome: audit.Opened, Person: personName(o.Person), RequestID: l.RequestID}
 	if r.Person == "" {
 		r.Person = personName(l.Arrived)
@@ -354,22 +354,22 @@ func (a *auditOf) Record(ctx context.Context, l flow.Launch, o flow.Outcome, err
 	case o.Dropped:
 		r.Outcome = audit.Dropped
 	}
-	a.note(ctx, r)
+	a.note(r)
 }
 
-func (a *auditOf) note(ctx context.Context, r audit.Record) {
+func (a *auditOf) note(r audit.Record) {
 	a.mu.Lock()
 	file := a.file
 	a.mu.Unlock()
 	if file == nil {
 		return
 	}
-	if err := file.Record(ctx, r); err != nil {
+	if err := file.Record(r); err != nil {
 		a.log.Error("writing the audit", "problem", problem.Of(err))
 	}
 }
 
-func (a *auditOf) close(context.Context) {
+func (a *auditOf) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.file != nil {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -68,15 +69,18 @@ type Agent struct {
 	recents  *recentsOf
 	audit    *auditOf
 	keys     *linkKeys
+	words    atomic.Pointer[text.Catalogue]
 	tabs     flow.Tabs
 
 	quit   context.CancelFunc
 	wakeUp chan struct{} // tells refreshAhead to look again; buffered 1
 
-	mu       sync.Mutex
-	rooms    *rooms    // guarded by mu: what the newest policy built
-	windowUp bool      // guarded by mu: a window process runs
-	noticed  time.Time // guarded by mu: when a flood of links was last noticed
+	mu sync.Mutex
+	// good is the newest policy that refuses no launch, rooms what the newest built.
+	good     *policy.Snapshot // guarded by mu
+	rooms    *rooms           // guarded by mu
+	windowUp bool             // guarded by mu: a window process runs
+	noticed  time.Time        // guarded by mu: when a flood of links was last noticed
 }
 
 // Run is the agent's life: it becomes the agent of this user, or returns
@@ -115,6 +119,8 @@ func newAgent(opts Options) (*Agent, error) {
 		Version: opts.Version, Language: "en",
 		SignIn: view.SignIn{State: view.SignedOut}, Recents: []view.Recent{}, Policy: view.Policy{Problems: []string{}},
 	})
+	words := text.For("")
+	a.words.Store(&words)
 	a.store = tokenstore.New(opts.Keyring, opts.Layout.KeyringService(), opts.Layout.UserLockFile(), keyringDeadline)
 	a.session = newSession(a.store, a.now, log, a.sessionChanged)
 	a.launches = newLaunches(a.now, uuid.NewString, a.launchChanged)
@@ -133,8 +139,8 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	var others sync.WaitGroup
 	policies := policy.Watch(ctx, a.opts.Layout, a.log)
 	a.take(<-policies)
-	a.audit.note(ctx, audit.Record{Outcome: audit.Started})
-	defer a.audit.close(context.WithoutCancel(ctx))
+	a.audit.note(audit.Record{Outcome: audit.Started})
+	defer a.audit.close()
 
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, a) }()
@@ -182,7 +188,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	others.Wait()
 	server.Close()
 	<-served
-	a.audit.note(context.WithoutCancel(ctx), audit.Record{Outcome: audit.Stopped})
+	a.audit.note(audit.Record{Outcome: audit.Stopped})
 	return err
 }
 
@@ -242,7 +248,7 @@ func (a *Agent) Link(ctx context.Context, c intake.Candidate, activation control
 	switch {
 	case problem.IsCode(err, problem.TooManyLinks):
 		// Neither the last launch nor the screen is given to a flood: one notice.
-		a.audit.note(ctx, refusal(problem.Of(err)))
+		a.audit.note(refusal(problem.Of(err)))
 		a.noticeFlood(problem.Of(err))
 		return "", err
 	case err != nil:
@@ -256,7 +262,7 @@ func (a *Agent) refuse(t *tracked, err error) error {
 	p := problem.Of(err)
 	record := refusal(p)
 	record.RequestID = t.id
-	a.audit.note(context.Background(), record)
+	a.audit.note(record)
 	a.log.Log(context.Background(), p.Row().Level, "link refused", "id", t.id, "problem", p)
 	return p
 }
@@ -274,7 +280,7 @@ func (a *Agent) noticeFlood(p *problem.Problem) {
 // Refused implements control.Links: the handler refused a link by itself.
 func (a *Agent) Refused(ctx context.Context, code problem.Code, reference string) {
 	p := problem.Restore(string(code), reference, "")
-	a.audit.note(ctx, refusal(p))
+	a.audit.note(refusal(p))
 	a.log.Log(ctx, p.Row().Level, "link refused by the handler", "problem", p)
 	a.noticeFlood(p)
 }
@@ -285,10 +291,11 @@ func refusal(p *problem.Problem) audit.Record {
 
 // Describe implements control.Links.
 func (a *Agent) Describe(p *problem.Problem) view.Problem {
-	return describe(text.For(a.board.read().Language), p)
+	return a.describe(p)
 }
 
-func describe(words text.Catalogue, p *problem.Problem) view.Problem {
+func (a *Agent) describe(p *problem.Problem) view.Problem {
+	words := *a.words.Load()
 	sentence := words.Sentence(p.Code)
 	if p.Fact != "" {
 		sentence += " " + p.Fact
@@ -310,10 +317,7 @@ func (a *Agent) Policy(context.Context) ([]byte, error) {
 	if r == nil {
 		return nil, problem.New(problem.PolicyMissing, nil)
 	}
-	out, err := json.Marshal(struct {
-		Values   []policy.Value   `json:"values"`
-		Findings []policy.Finding `json:"findings"`
-	}{r.policy.Values, r.policy.Findings})
+	out, err := json.Marshal(policy.Explain(r.policy))
 	if err != nil {
 		return nil, problem.New(problem.Internal, fmt.Errorf("writing policy as JSON: %w", err))
 	}

@@ -62,7 +62,7 @@ func (a *Agent) signIn() error {
 			record = audit.Record{Outcome: p.Row().Audit, Code: p.Code, Reference: p.Reference}
 			a.log.Log(context.Background(), p.Row().Level, "sign-in ended", "problem", p)
 		}
-		a.audit.note(context.Background(), record)
+		a.audit.note(record)
 	}()
 	return nil
 }
@@ -83,7 +83,7 @@ func (a *Agent) signOut(ctx context.Context, all bool) error {
 		p := problem.Of(err)
 		record.Code, record.Reference = p.Code, p.Reference
 	}
-	a.audit.note(ctx, record)
+	a.audit.note(record)
 	a.showRecents()
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"encounterlauncher/internal/policy"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/signin"
+	"encounterlauncher/internal/text"
 	"encounterlauncher/internal/transport"
 	"encounterlauncher/internal/view"
 )
@@ -33,8 +35,11 @@ type rooms struct {
 func (a *Agent) take(p policy.Snapshot) {
 	r := a.build(p)
 	a.mu.Lock()
-	before := a.rooms
+	before, good := a.rooms, a.good
 	a.rooms = r
+	if r.refuse == nil {
+		a.good = &p
+	}
 	a.mu.Unlock()
 	if before != nil && before.http != nil {
 		before.http.CloseIdleConnections()
@@ -44,17 +49,23 @@ func (a *Agent) take(p policy.Snapshot) {
 	}
 	a.audit.destination(p.AuditDestination)
 	a.recents.limit(p)
-	if before != nil && before.id != nil && (r.id == nil || before.id.binding != r.id.binding) {
-		// A token that was obtained for another server or issuer is of no use and
-		// must not lie about (design §7).
-		a.launches.cancelAll()
-		if err := a.session.signOut(context.Background()); err != nil {
-			a.log.Warn("signing out after a change of policy", "problem", problem.Of(err))
+	words := text.For(p.Language)
+	a.words.Store(&words)
+	if r.refuse == nil {
+		// A policy that is broken for a moment says nothing about who may be signed
+		// in, and launches are refused meanwhile: so the last good one is compared.
+		if good != nil && policy.ChangesIdentity(*good, p) {
+			// A token that was obtained for another server or issuer is of no use and
+			// must not lie about (design §7).
+			a.launches.cancelAll()
+			if err := a.session.signOut(context.Background()); err != nil {
+				a.log.Warn("signing out after a change of policy", "problem", problem.Of(err))
+			}
 		}
+		a.session.use(r.id)
 	}
-	a.session.use(r.id)
 	a.board.change(func(s *view.Snapshot) {
-		s.OrganizationName, s.HelpDeskURL, s.Language = p.OrganizationName, p.HelpDeskURL, p.Language
+		s.OrganizationName, s.HelpDeskURL, s.Language = p.OrganizationName, p.HelpDeskURL, words.Language()
 		s.Policy = view.Policy{OK: len(p.Findings) == 0 && r.refuse == nil, Problems: []string{}, RefusesLaunches: r.refuse != nil}
 		for _, f := range p.Findings {
 			s.Policy.Problems = append(s.Policy.Problems, f.Sentence)
@@ -122,7 +133,9 @@ func (a *Agent) build(p policy.Snapshot) *rooms {
 // bindingOf names everything that a token depends on, without saying it.
 func bindingOf(p policy.Snapshot) string {
 	scopes := slices.Sorted(slices.Values(p.OIDCScopes))
-	sum := sha256.Sum256([]byte(strings.Join([]string{p.BackendURL, p.OIDCIssuer, p.OIDCClientID, p.OIDCAudience, strings.Join(scopes, " ")}, "\x00")))
+	sum := sha256.Sum256([]byte(strings.Join([]string{
+		p.BackendURL, p.OIDCIssuer, p.OIDCClientID, p.OIDCAudience, p.OIDCPrompt, strings.Join(scopes, " "), fmt.Sprint(p.OIDCRedirectPorts),
+	}, "\x00")))
 	return hex.EncodeToString(sum[:16])
 }
 

@@ -3,7 +3,6 @@ package agent
 import (
 	"encounterlauncher/internal/flow"
 	"encounterlauncher/internal/problem"
-	"encounterlauncher/internal/text"
 	"encounterlauncher/internal/view"
 )
 
@@ -24,15 +23,15 @@ func (a *Agent) sessionChanged() {
 	before := a.board.read().SignIn.Person
 	a.board.change(func(snap *view.Snapshot) {
 		if failure != nil {
-			p := describe(text.For(snap.Language), failure)
+			p := a.describe(failure)
 			seen.Problem = &p
 		}
 		snap.SignIn, snap.Keyring.Code = seen, keyring
 	})
 	if (before == nil) != (seen.Person == nil) || before != nil && *before != *seen.Person {
 		a.showRecents()
-		a.wake()
 	}
+	a.wake()
 }
 
 // launchChanged publishes the launch to show, and a notice when it failed.
@@ -40,11 +39,10 @@ func (a *Agent) launchChanged(changed *tracked) {
 	var failed *problem.Problem
 	var opened bool
 	a.launches.look(func(last *tracked) {
-		language := a.board.read().Language
 		var seen *view.Launch
 		if last != nil {
 			seen = last.seen(func(t *tracked) *view.Problem {
-				p := describe(text.For(language), t.problem)
+				p := a.describe(t.problem)
 				return &p
 			})
 		}
@@ -65,7 +63,7 @@ func (a *Agent) launchChanged(changed *tracked) {
 // notice tells the person of a problem by a system notification.
 func (a *Agent) notice(p *problem.Problem) {
 	a.board.change(func(s *view.Snapshot) {
-		n := &view.Notice{ID: s.Revision + 1, Problem: describe(text.For(s.Language), p), Actions: []string{}}
+		n := &view.Notice{ID: s.Revision + 1, Problem: a.describe(p), Actions: []string{}}
 		switch {
 		case p.Code == problem.SigninNeeded || p.Code == problem.Unauthorized:
 			n.Actions = append(n.Actions, view.ActionSignIn)

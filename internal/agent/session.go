@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -21,6 +22,9 @@ const (
 	holdRequest = 5 * time.Minute
 	// refreshRetry is the pause after a refresh that failed for the network.
 	refreshRetry = 30 * time.Second
+	// lockedRest is the pause while the keyring is locked: only a click may make
+	// the system ask for its password.
+	lockedRest = time.Hour
 )
 
 // identity is what policy says of sign-in; a change of binding signs out.
@@ -57,6 +61,7 @@ type session struct {
 	person   flow.Person      // guarded by mu; zero when signed out
 	access   secret.Text      // guarded by mu
 	expiry   time.Time        // guarded by mu
+	ahead    time.Time        // guarded by mu: when to refresh, before the expiry
 	authTime time.Time        // guarded by mu
 	memory   secret.Text      // guarded by mu: the refresh token where it is not stored
 	inMemory bool             // guarded by mu: this sign-in is not stored
@@ -202,6 +207,9 @@ func (s *session) refreshMemory(ctx context.Context, id *identity, token secret.
 		return flow.Session{}, s.signedOut(problem.New(problem.SigninNeeded, nil))
 	}
 	grant, err := id.client.Refresh(ctx, token)
+	if err == nil {
+		err = samePerson(grant, person)
+	}
 	if problem.IsCode(err, problem.SigninNeeded) {
 		return flow.Session{}, s.signedOut(err)
 	}
@@ -209,6 +217,15 @@ func (s *session) refreshMemory(ctx context.Context, id *identity, token secret.
 		return flow.Session{}, err
 	}
 	return s.adopt(id, person, grant, authTime, true), nil
+}
+
+// samePerson makes sure that a refreshed sign-in is still that of the person who
+// signed in (OpenID Connect Core §12.2: the sub must be the same).
+func samePerson(g signin.Grant, p flow.Person) error {
+	if g.Subject != "" && g.Subject != p.Subject {
+		return problem.New(problem.SigninNeeded, errors.New("refreshing returned another person"))
+	}
+	return nil
 }
 
 // refreshStored refreshes with the newest stored token under the per-user lock:
@@ -234,7 +251,11 @@ func (s *session) refreshStored(ctx context.Context, id *identity) (flow.Session
 	if !found || !id.owns(entry) || s.tooOld(id, entry.AuthTime) || entry.Generation == dead {
 		return flow.Session{}, s.signedOut(problem.New(problem.SigninNeeded, nil))
 	}
+	person := flow.Person{Issuer: entry.Issuer, Subject: entry.Subject, Email: entry.Email}
 	grant, err := id.client.Refresh(ctx, entry.Refresh)
+	if err == nil {
+		err = samePerson(grant, person)
+	}
 	if problem.IsCode(err, problem.SigninNeeded) {
 		s.mu.Lock()
 		s.dead = entry.Generation
@@ -244,7 +265,6 @@ func (s *session) refreshStored(ctx context.Context, id *identity) (flow.Session
 	if err != nil {
 		return flow.Session{}, err
 	}
-	person := flow.Person{Issuer: entry.Issuer, Subject: entry.Subject, Email: entry.Email}
 	inMemory := false
 	if !grant.Refresh.Empty() && !grant.Refresh.Equal(entry.Refresh) {
 		entry.Refresh = grant.Refresh
@@ -266,6 +286,7 @@ func (s *session) adopt(id *identity, person flow.Person, g signin.Grant, authTi
 	s.mu.Lock()
 	if s.id == id {
 		s.person, s.access, s.expiry, s.authTime = person, g.Access, g.Expiry, authTime
+		s.ahead = g.Expiry.Add(-min(5*time.Minute, g.Expiry.Sub(s.now())/3))
 		s.inMemory, s.memory = inMemory, secret.Text{}
 		if inMemory {
 			s.memory = g.Refresh
@@ -460,45 +481,57 @@ func (s *session) signOut(ctx context.Context) error {
 func (s *session) refreshAhead(ctx context.Context, wake <-chan struct{}) {
 	for {
 		pause := s.untilRefresh()
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if pause > 0 && !rest(ctx, wake, pause) {
 			return
-		case <-wake:
-			timer.Stop()
-			continue
-		case <-timer.C:
+		}
+		if s.untilRefresh() > 0 {
+			continue // woken: something has changed
 		}
 		if s.who().Subject == "" {
 			continue
 		}
 		s.mu.Lock()
-		old := s.access
+		old, locked := s.access, s.keyring == problem.KeyringLocked
 		s.mu.Unlock()
+		if locked { // asking again would show an unlock prompt that nobody asked for
+			if !rest(ctx, wake, lockedRest) {
+				return
+			}
+			continue
+		}
 		if _, err := s.refresh(ctx, old); err != nil && ctx.Err() == nil {
 			s.log.Warn("refreshing the sign-in ahead of time", "problem", problem.Of(err))
-			select {
-			case <-ctx.Done():
+			if !rest(ctx, wake, refreshRetry) {
 				return
-			case <-time.After(refreshRetry):
 			}
 		}
 	}
 }
 
-// untilRefresh is how long the token may rest: until a fifth of an hour-long
-// token, or two thirds of a short one, is left to use.
+// rest pauses until d has passed or wake; it reports false when ctx ended.
+func rest(ctx context.Context, wake <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-wake:
+	case <-timer.C:
+	}
+	return true
+}
+
+// untilRefresh is how long the access token may rest: until five minutes before
+// its expiry, or until a third of a short life is left.
 func (s *session) untilRefresh() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.person.Subject == "" || s.id == nil {
+	switch {
+	case s.person.Subject == "" || s.id == nil:
 		return time.Hour
-	}
-	if s.access.Empty() {
+	case s.access.Empty():
 		return 0
+	default:
+		return max(s.ahead.Sub(s.now()), 0)
 	}
-	left := s.expiry.Sub(s.now())
-	ahead := min(5*time.Minute, left/3)
-	return max(left-ahead, 0)
 }

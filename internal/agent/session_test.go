@@ -283,6 +283,57 @@ func TestATokenOfAnotherConfigurationIsNotUsed(t *testing.T) {
 	}
 }
 
+func TestARefreshThatReturnsAnotherPersonSignsOut(t *testing.T) {
+	w := newWorld(t)
+	s := w.session()
+	signed, err := s.SignIn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.issuer.set(func(is *issuer) {
+		for token := range is.refresh {
+			is.refresh[token] = "ben"
+		}
+	})
+	if _, err := s.Renew(t.Context(), signed); !problem.IsCode(err, problem.SigninNeeded) {
+		t.Errorf("got %v", err)
+	}
+	if s.who().Subject != "" {
+		t.Error("somebody still looks signed in")
+	}
+}
+
+func TestTheTokenIsRefreshedAheadOfItsExpiryAndALockedKeyringIsLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	s := w.session()
+	turn := newClock()
+	turn.at = time.Now()
+	s.now = turn.now
+	if _, err := s.SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := s.untilRefresh(); left < 3*time.Minute || left > 4*time.Minute {
+		t.Errorf("a token of five minutes rests for %v", left)
+	}
+	turn.turn(4 * time.Minute)
+	if s.untilRefresh() != 0 {
+		t.Error("it is time to refresh")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan struct{})
+	go func() { s.refreshAhead(ctx, make(chan struct{})); close(ended) }()
+	for {
+		done := false
+		w.issuer.set(func(is *issuer) { done = is.rotated == 1 })
+		if done {
+			break
+		}
+	}
+	cancel()
+	<-ended
+}
+
 // locked is a keyring that is locked until it is told otherwise.
 type locked struct {
 	tokenstore.Keyring

@@ -92,7 +92,7 @@ func AuditRefusal(l paths.Layout, p *problem.Problem) {
 	if _, err := l.EnsureStateDir(); err != nil {
 		return
 	}
-	_ = audit.RecordOnce(l.AuditDir(), audit.Record{Outcome: audit.Refused, Code: p.Code, Reference: p.Reference}, time.Now)
+	_ = audit.RecordOnce(l.AuditDir(), nil, time.Now, audit.Record{Outcome: audit.Refused, Code: p.Code, Reference: p.Reference})
 }
 
 // startPatience is how long a started agent may take to answer.

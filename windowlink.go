@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+
+	"encounterlauncher/internal/control"
+	"encounterlauncher/internal/paths"
+	"encounterlauncher/internal/view"
+)
+
+// windowOf is what the window role is given: a way to the agent, and nothing
+// else of this machine.
+func windowOf(layout paths.Layout) windowDeps {
+	return windowDeps{Version: version, Agent: dialled{layout}}
+}
+
+// dialled reaches the agent anew for every call, because the agent may have been
+// replaced meanwhile.
+type dialled struct{ layout paths.Layout }
+
+func (d dialled) Snapshot(ctx context.Context) (view.Snapshot, error) {
+	c, err := control.Dial(ctx, d.layout)
+	if err != nil {
+		return view.Snapshot{}, err
+	}
+	defer c.Close()
+	return c.Snapshot(ctx)
+}
+
+func (d dialled) Watch(ctx context.Context, f func(view.Snapshot) error) error {
+	c, err := control.Dial(ctx, d.layout)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Watch(ctx, f)
+}
+
+func (d dialled) Do(ctx context.Context, name, id string) error {
+	c, err := control.Dial(ctx, d.layout)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	i := control.Intent{Name: name, ID: id}
+	if name == control.OpenRecent && id == "" {
+		i.Last = true
+	}
+	return c.Do(ctx, i)
+}
