@@ -127,7 +127,7 @@ func (p *play) run(ctx context.Context) error {
 		tried++
 		p.step(ctx, step.sentence, step.do)
 	}
-	p.world.timeline.settle(0)
+	p.world.timeline.settle(0, 0)
 	p.say("\nTimeline of the launches:")
 	for _, line := range p.world.timeline.header() {
 		p.say(line)

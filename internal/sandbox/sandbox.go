@@ -242,6 +242,10 @@ func (r *running) run(ctx context.Context, scheme string) (err error) {
 		watching, stop := context.WithCancel(ctx)
 		defer stop()
 		go r.watchLauncher(watching)
+	} else {
+		watching, stop := context.WithCancel(ctx)
+		defer stop()
+		go r.watchAlone(watching)
 	}
 	if r.options.AddressesFile != "" {
 		if err := writeJSON(r.options.AddressesFile, addresses{w.ehrURL, w.issuerURL, w.backendURL, w.nablaURL}); err != nil {
@@ -253,6 +257,10 @@ func (r *running) run(ctx context.Context, scheme string) (err error) {
 	}
 	r.welcome()
 	<-ctx.Done()
+	if r.options.NoLauncher {
+		r.say("\nEnding: the demo policy is removed.")
+		return nil
+	}
 	r.say("\nEnding: the launcher is signed out and ended, its link scheme and the demo policy are removed.")
 	return nil
 }
@@ -284,9 +292,12 @@ func (r *running) welcome() {
 const (
 	// pollEvery is how often the launcher is asked while a launch is awaited.
 	pollEvery = 250 * time.Millisecond
-	// quietFor is after how long without news a launch that is not running any
-	// more gets its line.
-	quietFor = 5 * time.Second
+	// After so long without news a launch that is not running any more gets its
+	// line. A link that has not reached the backend may wait for a person: the
+	// browser asks whether to open it.
+	quietFor    = 5 * time.Second
+	unaskedFor  = time.Minute
+	withoutOurs = 6 * time.Minute // no launcher to ask: longer than a held request waits
 )
 
 // watchLauncher joins what the launcher says to the timeline.
@@ -313,8 +324,22 @@ func (r *running) watchLauncher(ctx context.Context) {
 			}
 			r.world.timeline.reported(s.Launch)
 			if s.Launch == nil || s.Launch.over() {
-				r.world.timeline.settle(quietFor)
+				r.world.timeline.settle(quietFor, unaskedFor)
 			}
+		}
+	}
+}
+
+// watchAlone gives launches their lines where no launcher of ours can be asked.
+func (r *running) watchAlone(ctx context.Context) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			r.world.timeline.settle(quietFor, withoutOurs)
 		}
 	}
 }

@@ -169,10 +169,16 @@ func (t *timeline) asked(handle string) *row {
 	defer t.mu.Unlock()
 	hash := sha256.Sum256([]byte(handle))
 	for _, r := range slices.Backward(t.rows) {
-		if r.handle == hash && handle != "" {
-			t.reach(r, stepAsked)
-			return r
+		if r.handle != hash || handle == "" {
+			continue
 		}
+		if r.printed {
+			again := t.begin(r.What)
+			again.handle, again.encounter = hash, r.encounter
+			r = again
+		}
+		t.reach(r, stepAsked)
+		return r
 	}
 	r := t.begin("another link")
 	r.handle = hash
@@ -292,20 +298,16 @@ func (t *timeline) reported(l *launchReport) {
 	t.wake()
 }
 
-// refused notes that the link handler itself refused the link of a press.
-func (t *timeline) refused(r *row, code string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	r.Result = code
-	t.finish(r, true)
-	t.wake()
-}
-
-// settle prints the rows that nothing has happened to for so long.
-func (t *timeline) settle(quiet time.Duration) {
+// settle prints the rows that nothing has happened to for so long: those whose
+// link has reached the backend, and those whose link has not.
+func (t *timeline) settle(asked, notAsked time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, r := range t.rows {
+		quiet := notAsked
+		if _, ok := r.Steps[stepAsked]; ok {
+			quiet = asked
+		}
 		if !r.printed && t.now().Sub(r.changed) > quiet {
 			t.finish(r, true)
 			t.wake()
@@ -313,7 +315,7 @@ func (t *timeline) settle(quiet time.Duration) {
 	}
 }
 
-// open reports whether a row is awaited, and since when it has been quiet.
+// open reports whether a row is awaited.
 func (t *timeline) open() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
