@@ -22,7 +22,7 @@ const (
 	// lookEvery is how often a waiting step looks again; sayEvery how often it
 	// tells the reader that it still waits.
 	lookEvery = 50 * time.Millisecond
-	sayEvery  = 3 * time.Second
+	sayEvery  = 5 * time.Second
 	// apart is longer than the 3 s within which a second opening of one encounter
 	// counts as the same click.
 	apart = 3200 * time.Millisecond
@@ -43,7 +43,7 @@ type play struct {
 	page        *http.Client
 	canRegister bool
 
-	handed     []time.Time // when distinct links were handed over
+	pressed    []time.Time
 	lastOpened time.Time
 	firstLink  string
 	failures   int
@@ -129,13 +129,7 @@ func (p *play) run(ctx context.Context) error {
 	}
 	p.world.timeline.settle(0, 0)
 	p.say("\nTimeline of the launches:")
-	for _, line := range p.world.timeline.header() {
-		p.say(line)
-	}
-	p.mu.Lock()
-	lines := p.lines
-	p.mu.Unlock()
-	for _, line := range lines {
+	for _, line := range p.world.timeline.table() {
 		p.say(line)
 	}
 	if p.failures == 0 {
@@ -225,8 +219,12 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 // press presses a button of the EHR page, as its script does, and returns the
-// link that the browser would go to.
+// link that the browser would go to. It keeps below the launcher's rate limit.
 func (p *play) press(ctx context.Context, button, doctor string) (string, error) {
+	if n := len(p.pressed); n >= linksPerWindow {
+		wait(ctx, time.Until(p.pressed[n-linksPerWindow].Add(linkWindow)))
+	}
+	p.pressed = append(p.pressed, time.Now())
 	body, err := json.Marshal(pressBody{Clinician: doctor})
 	if err != nil {
 		return "", err
@@ -250,12 +248,8 @@ func (p *play) press(ctx context.Context, button, doctor string) (string, error)
 }
 
 // handOver runs the launcher with a link, exactly as the desktop does, and
-// keeps below the launcher's rate limit.
+// checks how the link handler ends.
 func (p *play) handOver(ctx context.Context, want int, arguments ...string) error {
-	if n := len(p.handed); n >= linksPerWindow {
-		wait(ctx, time.Until(p.handed[n-linksPerWindow].Add(linkWindow)))
-	}
-	p.handed = append(p.handed, time.Now())
 	result, err := p.launcher.run(ctx, arguments...)
 	if err != nil {
 		return err

@@ -11,6 +11,9 @@ import (
 	"syscall"
 )
 
+// canPlay: the play follows what the launcher hands to xdg-open.
+const canPlay = true
+
 // ownGroup keeps a Ctrl-C in the terminal from reaching the child: the sandbox
 // ends it in its own order.
 func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }

@@ -40,12 +40,11 @@ func fakeLauncher(notes string, args []string) int {
 	case "agent":
 		_ = os.Remove(quit)
 		_ = os.WriteFile(alive, nil, 0o600)
-		for {
+		for range time.Tick(10 * time.Millisecond) {
 			if _, err := os.Stat(quit); err == nil {
 				_ = os.Remove(alive)
 				return 0
 			}
-			time.Sleep(10 * time.Millisecond)
 		}
 	case "quit":
 		_ = os.WriteFile(quit, nil, 0o600)

@@ -42,7 +42,7 @@ type Options struct {
 	// NoLauncher serves and writes the policy, but neither starts nor registers
 	// the launcher.
 	NoLauncher bool
-	// AddressesFile, when set, is written once all is up: a JSON object with the
+	// AddressesFile, when set, exists while all is up: a JSON object with the
 	// addresses "ehr", "issuer", "backend" and "nabla".
 	AddressesFile string
 	// Args are the arguments of this program, and Isolated the folder that the play
@@ -119,9 +119,6 @@ func runIn(ctx context.Context, o Options, p places, scheme string, say func(str
 	}
 
 	run := &running{options: o, places: p, launcher: l, say: say}
-	if !o.Play {
-		run.line = say
-	}
 	return run.run(ctx, scheme)
 }
 
@@ -134,6 +131,9 @@ func checkOptions(o *Options, say func(string)) error {
 		if o.Play {
 			return fmt.Errorf("%w: the play signs in at the built-in issuer only", ErrUsage)
 		}
+	}
+	if o.Play && !canPlay {
+		return fmt.Errorf("%w: the play needs a system that opens addresses with xdg-open", ErrUsage)
 	}
 	if o.Play && o.NoLauncher {
 		return fmt.Errorf("%w: the play needs the launcher", ErrUsage)
@@ -197,25 +197,14 @@ type running struct {
 	launcher *launcher
 	world    *world
 	say      func(string)
-	// line takes the lines of the timeline as they happen; nil collects them.
-	line func(string)
-
-	mu    sync.Mutex
-	lines []string // guarded by mu
-}
-
-func (r *running) print(line string) {
-	if r.line != nil {
-		r.line(line)
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.lines = append(r.lines, line)
 }
 
 func (r *running) run(ctx context.Context, scheme string) (err error) {
-	if r.world, err = build(ctx, r.options, r.places, scheme, r.print); err != nil {
+	line := r.say
+	if r.options.Play {
+		line = func(string) {} // the play shows the whole table at its end
+	}
+	if r.world, err = build(ctx, r.options, r.places, scheme, line); err != nil {
 		return errors.Join(err, r.places.removeAll())
 	}
 	defer func() {
@@ -251,6 +240,7 @@ func (r *running) run(ctx context.Context, scheme string) (err error) {
 		if err := writeJSON(r.options.AddressesFile, addresses{w.ehrURL, w.issuerURL, w.backendURL, w.nablaURL}); err != nil {
 			return err
 		}
+		defer func() { _ = os.Remove(r.options.AddressesFile) }()
 	}
 	if play != nil {
 		return play.run(ctx)
@@ -284,9 +274,7 @@ func (r *running) welcome() {
 		}
 	}
 	r.say("Press a patient's button on the page. Ctrl-C ends the sandbox.\n")
-	for _, line := range r.world.timeline.header() {
-		r.say(line)
-	}
+	r.say(header())
 }
 
 const (

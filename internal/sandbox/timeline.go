@@ -120,11 +120,12 @@ func (t *timeline) reach(r *row, step string) {
 func (t *timeline) finish(r *row, timedOut bool) {
 	_, page := r.Steps[stepPage]
 	_, opened := r.Agent["opened"]
+	_, browser := r.Agent["opening"]
 	switch {
 	case r.printed:
 		return
 	case page && r.Agent != nil:
-	case r.Result != "" && !opened && r.Agent != nil:
+	case r.Result != "" && r.Agent != nil && (!opened || !browser):
 	case timedOut:
 		if r.Result == "" {
 			r.Result = "no launch seen"
@@ -289,9 +290,15 @@ func (t *timeline) reported(l *launchReport) {
 			found.Agent[stage] = ms
 		}
 	}
-	if l.Code != "" {
+	_, page := found.Steps[stepPage]
+	_, browser := l.MS["opening"]
+	switch {
+	case l.Code != "":
 		found.Result = l.Code
-	} else if _, page := found.Steps[stepPage]; !page && l.Stage == "opened" && found.Result == "" {
+	case l.Stage == "opened" && !browser:
+		// A second press of an encounter that was opened a moment ago.
+		found.Result = "dropped: one tab"
+	case l.Stage == "opened" && !page:
 		found.Result = "opened"
 	}
 	t.finish(found, false)
@@ -349,9 +356,20 @@ func (t *timeline) shown() []row {
 const lineFormat = "%4s  %-17s %6s %6s %8s %6s %6s  | %8s %8s %8s %7s  %s"
 
 // header is the head of the table that line fills.
-func (t *timeline) header() []string {
-	head := fmt.Sprintf(lineFormat, "", "ms since press:", stepLink, stepAsked, stepCreated, stepURL, stepPage, "sign-in", "creating", "opening", "opened", "(launcher, ms since link)")
-	return []string{strings.TrimRight(head, " ")}
+func header() string {
+	head := fmt.Sprintf(lineFormat, "", "ms since press:", stepLink, stepAsked, stepCreated, stepURL, stepPage, "sign-in", "creating", "opening", "opened", "(launcher: ms since link)")
+	return strings.TrimRight(head, " ")
+}
+
+// table is every launch in the order of the presses.
+func (t *timeline) table() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lines := []string{header()}
+	for _, r := range t.rows {
+		lines = append(lines, r.line())
+	}
+	return lines
 }
 
 func (r *row) line() string {

@@ -30,6 +30,8 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// A second Ctrl-C ends it at once; the next start then cleans up.
+	context.AfterFunc(ctx, stop)
 	root := command()
 	err := root.ExecuteContext(ctx)
 	var ended *sandbox.Ended
@@ -39,6 +41,9 @@ func run() int {
 		return 0
 	case errors.As(err, &ended):
 		return ended.Status
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(os.Stderr, "encounter-launcher-sandbox: ended before the play was over")
+		return exitFailed
 	}
 	fmt.Fprintln(os.Stderr, "encounter-launcher-sandbox: "+err.Error())
 	if errors.As(err, &refused) || errors.Is(err, sandbox.ErrUsage) || errors.Is(err, sandbox.ErrMachinePolicy) || errors.Is(err, sandbox.ErrTaken) {
