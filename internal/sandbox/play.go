@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -45,7 +46,7 @@ type play struct {
 
 	pressed    []time.Time
 	lastOpened time.Time
-	firstLink  string
+	links      []string // every link that was minted, the first first
 	failures   int
 }
 
@@ -115,6 +116,8 @@ func (p *play) run(ctx context.Context) error {
 		{"signing out: the launcher forgets, and the issuer takes the sign-in back", p.signOut},
 		{"the wrong clinician: Dr. Okafor presses Dr. Moreau's encounter and is refused", p.wrongClinician},
 		{"quitting, then pressing patient 2: the link starts the launcher and opens", p.coldStart},
+		{"the audit has a line for every launch, and its chain holds", p.auditHolds},
+		{"no file that was written holds a one-time address, a link or a handle", p.nothingWritten},
 	}
 	tried := 0
 	for _, step := range steps {
@@ -244,6 +247,7 @@ func (p *play) press(ctx context.Context, button, doctor string) (string, error)
 	if response.StatusCode != http.StatusOK || json.NewDecoder(response.Body).Decode(&answer) != nil || answer.Link == "" {
 		return "", differs("a link for the press", fmt.Sprintf("status %d and no link", response.StatusCode))
 	}
+	p.links = append(p.links, answer.Link)
 	return answer.Link, nil
 }
 
@@ -362,15 +366,16 @@ func (p *play) pageCount() int {
 
 // pressAndOpen presses a patient's button, hands the link over, and checks the
 // page that opens.
-func (p *play) pressAndOpen(ctx context.Context, button, doctor string) (link string, err error) {
+func (p *play) pressAndOpen(ctx context.Context, button, doctor string) error {
 	before := p.pageCount()
-	if link, err = p.press(ctx, button, doctor); err != nil {
-		return "", err
+	link, err := p.press(ctx, button, doctor)
+	if err != nil {
+		return err
 	}
 	if err := p.handOver(ctx, exitDone, link); err != nil {
-		return "", err
+		return err
 	}
-	return link, p.opened(ctx, before+1, button, doctor)
+	return p.opened(ctx, before+1, button, doctor)
 }
 
 func (p *play) pageMakesNoLink(ctx context.Context) error {
@@ -404,11 +409,9 @@ func (p *play) launcherReady(ctx context.Context) error {
 
 func (p *play) firstPress(ctx context.Context) error {
 	p.browser.signInAs("ada")
-	link, err := p.pressAndOpen(ctx, "1", "ada")
-	if err != nil {
+	if err := p.pressAndOpen(ctx, "1", "ada"); err != nil {
 		return err
 	}
-	p.firstLink = link
 	s, err := p.launcher.status(ctx)
 	if err != nil {
 		return err
@@ -427,7 +430,7 @@ func (p *play) signInPages(want int) error {
 }
 
 func (p *play) secondPress(ctx context.Context) error {
-	if _, err := p.pressAndOpen(ctx, "2", "ada"); err != nil {
+	if err := p.pressAndOpen(ctx, "2", "ada"); err != nil {
 		return err
 	}
 	return p.signInPages(1)
@@ -468,12 +471,12 @@ func (p *play) doublePress(ctx context.Context) error {
 }
 
 func (p *play) sameLinkAgain(ctx context.Context) error {
-	if p.firstLink == "" {
+	if len(p.links) == 0 {
 		return errors.New("there is no first link: see above")
 	}
 	p.rest(ctx)
 	before := p.pageCount()
-	if err := p.handOver(ctx, exitDone, p.firstLink); err != nil {
+	if err := p.handOver(ctx, exitDone, p.links[0]); err != nil {
 		return err
 	}
 	if err := p.opened(ctx, before+1, "1", "ada"); err != nil {
@@ -620,6 +623,66 @@ func (p *play) coldStart(ctx context.Context) error {
 	}
 	p.browser.signInAs("ada")
 	p.rest(ctx)
-	_, err := p.pressAndOpen(ctx, "2", "ada")
-	return err
+	return p.pressAndOpen(ctx, "2", "ada")
+}
+
+func (p *play) auditHolds(ctx context.Context) error {
+	launches := 0
+	for _, r := range p.world.timeline.shown() {
+		if _, asked := r.Steps[stepAsked]; asked {
+			launches++
+		}
+	}
+	if err := await(ctx, fmt.Sprintf("at least %d lines in the audit", launches), func() (bool, string) {
+		lines := 0
+		for _, text := range filesBelow(p.layout.AuditDir()) {
+			lines += bytes.Count(text, []byte("\n"))
+		}
+		return lines >= launches, fmt.Sprintf("%d", lines)
+	}); err != nil {
+		return err
+	}
+	return p.launcher.must(ctx, "audit", "verify")
+}
+
+// nothingWritten searches everything below the play's own folder, which is
+// everything of the user whom the launcher ran for.
+func (p *play) nothingWritten(context.Context) error {
+	var secrets [][]byte
+	for _, link := range p.links {
+		if _, handle, found := strings.Cut(link, "handle="); found {
+			secrets = append(secrets, []byte(handle))
+		}
+	}
+	pages, _, _ := p.browser.seen()
+	for _, v := range pages {
+		secrets = append(secrets, []byte(v.address[strings.LastIndexByte(v.address, '/')+1:]))
+	}
+	files := filesBelow(p.options.Isolated)
+	for name, text := range files {
+		for _, secret := range secrets {
+			if bytes.Contains(text, secret) {
+				return differs("nothing of a link or an address in any file", "something in "+filepath.Base(name))
+			}
+		}
+	}
+	if len(secrets) == 0 || len(files) == 0 {
+		return differs("something to search for, and files to search", fmt.Sprintf("%d and %d", len(secrets), len(files)))
+	}
+	return nil
+}
+
+// filesBelow returns the content of every regular file below a folder.
+func filesBelow(dir string) map[string][]byte {
+	files := map[string][]byte{}
+	_ = filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return nil // what vanishes meanwhile holds nothing any more
+		}
+		if text, err := os.ReadFile(name); err == nil {
+			files[name] = text
+		}
+		return nil
+	})
+	return files
 }
