@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/view"
+)
+
+// The events that the window's page listens to. frontend/src/bridge/wails.ts is
+// the other end.
+const (
+	// eventSnapshot carries a view.Snapshot.
+	eventSnapshot = "snapshot"
+	// eventAgent carries agentReachable or agentGone.
+	eventAgent = "agent"
+
+	agentReachable = "reachable"
+	agentGone      = "agent_unreachable"
+)
+
+const (
+	// maxRecentID bounds the id of a recent entry, in bytes. The agent's own ids
+	// are shorter.
+	maxRecentID = 128
+	// intentTime bounds one intent. The agent answers as soon as it has taken the
+	// intent on; what becomes of it is told by the snapshots.
+	intentTime = 5 * time.Second
+	// firstPause and longestPause bound the wait between two tries to reach the
+	// agent. An agent that replaces itself after an upgrade is back within the
+	// first tries, so the page is told only after goneAfter of them.
+	firstPause   = 250 * time.Millisecond
+	longestPause = 2 * time.Second
+	goneAfter    = 4
+)
+
+// App is what the window's page can call: it asks the agent for what is to be
+// seen and passes on what the person wants. It decides nothing and keeps nothing
+// but the snapshot that was seen last.
+type App struct {
+	version  string
+	language string
+	agent    agentLink
+	pause    func(ctx context.Context, d time.Duration) error
+	emit     func(event string, data any)
+	raise    func()
+
+	mu sync.Mutex
+	// last is the newest snapshot; seen says that there is one. Both under mu.
+	last view.Snapshot
+	seen bool
+}
+
+// About is what the page says about the program itself.
+type About struct {
+	// Version of the window, which is the program's.
+	Version string `json:"version"`
+	// Language for the time before the first snapshot; empty for English.
+	Language string `json:"language"`
+}
+
+// newApp returns an App that tells the page by emit and brings the window to the
+// front by raise. Neither is called before follow.
+func newApp(deps windowDeps, emit func(event string, data any), raise func()) *App {
+	return &App{version: deps.Version, language: deps.Language, agent: deps.Agent, pause: pause, emit: emit, raise: raise}
+}
+
+// About returns what is known about the program itself. It asks nobody.
+func (a *App) About() About { return About{Version: a.version, Language: a.language} }
+
+// Snapshot returns the newest snapshot, or agent_unreachable when none came yet
+// and the agent does not answer.
+func (a *App) Snapshot() (view.Snapshot, error) { return a.newest() }
+
+// SignIn asks for the sign-in page to be opened in the browser.
+func (a *App) SignIn() error { return a.do("sign-in", "") }
+
+// SignOut asks for the end of the sign-in.
+func (a *App) SignOut() error { return a.do("sign-out", "") }
+
+// OpenRecent asks for the recent encounter with this id through a fresh address.
+// It refuses an id that cannot be one of the agent's.
+func (a *App) OpenRecent(id string) error { return a.doRecent(id) }
+
+// Cancel asks for the end of the running launch or sign-in.
+func (a *App) Cancel() error { return a.do("cancel", "") }
+
+// Retry asks for another try of the last failed launch.
+func (a *App) Retry() error { return a.do("retry", "") }
+
+// Quit asks the agent to end. The next link from the EHR starts it again.
+func (a *App) Quit() error { return a.do("quit", "") }
+
+func (a *App) newest() (view.Snapshot, error) {
+	a.mu.Lock()
+	last, seen := a.last, a.seen
+	a.mu.Unlock()
+	if seen {
+		return last, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), intentTime)
+	defer cancel()
+	s, err := a.agent.Snapshot(ctx)
+	if err != nil {
+		return view.Snapshot{}, asProblem(err)
+	}
+	return s, nil
+}
+
+func (a *App) doRecent(id string) error {
+	if !validRecentID(id) {
+		return problem.New(problem.RequestInvalid, errors.New("the page asked for a recent entry by an id that cannot be one"))
+	}
+	return a.do("open-recent", id)
+}
+
+func (a *App) do(name, id string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), intentTime)
+	defer cancel()
+	if err := a.agent.Do(ctx, name, id); err != nil {
+		return asProblem(err)
+	}
+	return nil
+}
+
+// follow tells the page about every snapshot until ctx ends, and about the agent
+// being gone and back again. It never gives up.
+func (a *App) follow(ctx context.Context) {
+	failures := 0
+	for {
+		_ = a.agent.Watch(ctx, func(s view.Snapshot) error {
+			failures = 0
+			a.saw(s)
+			return nil
+		})
+		failures++
+		if failures == goneAfter {
+			a.emit(eventAgent, agentGone)
+		}
+		if a.pause(ctx, min(firstPause<<min(failures-1, 8), longestPause)) != nil {
+			return
+		}
+	}
+}
+
+func (a *App) saw(s view.Snapshot) {
+	a.mu.Lock()
+	raise := a.seen && s.RaiseWindow > a.last.RaiseWindow
+	a.last, a.seen = s, true
+	a.mu.Unlock()
+	a.emit(eventAgent, agentReachable)
+	a.emit(eventSnapshot, s)
+	if raise {
+		a.raise()
+	}
+}
+
+// validRecentID reports whether the text can be the id of a recent entry:
+// 1..maxRecentID visible ASCII characters.
+func validRecentID(id string) bool {
+	if id == "" || len(id) > maxRecentID {
+		return false
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// asProblem returns the problem in err, or agent_unreachable: whatever else can
+// go wrong between the window and the agent means that it did not answer.
+func asProblem(err error) *problem.Problem {
+	var p *problem.Problem
+	if errors.As(err, &p) {
+		return p
+	}
+	return problem.New(problem.AgentUnreachable, err)
+}
+
+// forPage returns a failed call as the page is told: safe words, never a cause.
+func forPage(err error) any {
+	p := asProblem(err)
+	return view.Problem{Code: p.Code, Sentence: p.Error(), NextStep: p.Row().NextStep, Reference: p.Reference}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,23 @@
+// Text from outside (labels, names, sentences of a newer agent) is made inert
+// here, once, before any view sees it. Svelte escapes markup; this removes what
+// escaping does not: characters that reorder, hide or stretch the text around them.
+
+const lineBreaks = /[\t\n\v\f\r\u0085\u2028\u2029]+/g;
+const invisible = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
+const stackedMarks = /(\p{M}{3})\p{M}+/gu;
+
+/** Returns the text on one line, without control and direction characters, cut to so many characters. */
+export function inert(text: unknown, longest: number): string {
+  if (typeof text !== 'string') return '';
+  // Cut first, so that a very long text costs nothing.
+  const clean = text
+    .slice(0, longest * 8)
+    .replace(lineBreaks, ' ')
+    .replace(invisible, '')
+    .replace(stackedMarks, '$1')
+    .replace(/\s+/g, ' ')
+    .trim();
+  const characters = Array.from(clean);
+  if (characters.length <= longest && text.length <= longest * 8) return clean;
+  return `${characters.slice(0, longest - 1).join('').trimEnd()}…`;
+}

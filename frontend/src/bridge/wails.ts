@@ -1,0 +1,68 @@
+import * as App from '../../wailsjs/go/main/App';
+import type { view } from '../../wailsjs/go/models';
+import { ClipboardSetText, EventsOn, Quit, WindowSetBackgroundColour } from '../../wailsjs/runtime/runtime';
+import type { Shown } from '../state/snapshot.svelte';
+import type { Problem } from '../state/types';
+import type { Intents } from './intents';
+import { readAbout, readProblem, readSnapshot } from './read';
+
+// The other end of the events is app.go.
+
+/** Writes into shown whatever the agent publishes, from now on, and returns the way back. */
+export function connect(shown: Shown): Intents {
+  const show = (wire: view.Snapshot) => {
+    shown.seenAt = new Date();
+    shown.snapshot = readSnapshot(wire);
+    shown.agent = 'reachable';
+  };
+  EventsOn('snapshot', show);
+  EventsOn('agent', (state: unknown) => {
+    shown.agent = state === 'reachable' ? 'reachable' : 'agent_unreachable';
+  });
+
+  void App.About().then((about) => {
+    shown.about = readAbout(about);
+  });
+  App.Snapshot().then(
+    (first) => {
+      // An event that came meanwhile is newer than this answer.
+      if (shown.snapshot === null) show(first);
+    },
+    () => {
+      // The events tell when the agent is there.
+    },
+  );
+
+  const dark = window.matchMedia('(prefers-color-scheme: dark)');
+  const paint = () => {
+    // The page's own background, so that resizing does not flash.
+    if (dark.matches) WindowSetBackgroundColour(0x0f, 0x1b, 0x20, 255);
+    else WindowSetBackgroundColour(0xf3, 0xf6, 0xf7, 255);
+  };
+  dark.addEventListener('change', paint);
+  paint();
+
+  return {
+    signIn: () => ask(App.SignIn()),
+    signOut: () => ask(App.SignOut()),
+    openRecent: (id) => ask(App.OpenRecent(id)),
+    cancel: () => ask(App.Cancel()),
+    retry: () => ask(App.Retry()),
+    quit: async () => {
+      const refused = await ask(App.Quit());
+      if (refused === null) Quit();
+      return refused;
+    },
+    copy: (text) => ClipboardSetText(text).catch(() => false),
+  };
+}
+
+async function ask(call: Promise<void>): Promise<Problem | null> {
+  try {
+    await call;
+    return null;
+  } catch (refusal) {
+    const told = readProblem(refusal as view.Problem);
+    return told ?? { code: 'internal', sentence: '', nextStep: '', reference: '' };
+  }
+}
