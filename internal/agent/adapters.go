@@ -364,7 +364,7 @@ func (a *auditOf) note(r audit.Record) {
 	if file == nil {
 		return
 	}
-	if err := file.Record(r); err != nil {
+	if err := file.Record(context.Background(), r); err != nil {
 		a.log.Error("writing the audit", "problem", problem.Of(err))
 	}
 }

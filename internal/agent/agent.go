@@ -163,7 +163,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 			}
 		})
 		others.Go(func() {
-			if err := notify.Run(ctx, a.board.watch(ctx), viewDo{a}, notify.Options{Log: a.log}); err != nil {
+			if err := notify.Run(ctx, a.board.watch(ctx), viewDo{a}, notify.Options{ID: a.opts.Layout.Name, Log: a.log}); err != nil {
 				a.log.Info("no notices", "reason", err.Error())
 			}
 		})

@@ -5,6 +5,7 @@ import (
 
 	"encounterlauncher/internal/audit"
 	"encounterlauncher/internal/control"
+	"encounterlauncher/internal/notify"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/recents"
 	"encounterlauncher/internal/view"
@@ -15,7 +16,7 @@ type viewDo struct{ agent *Agent }
 
 // Do implements tray.Intents and notify.Intents.
 func (v viewDo) Do(ctx context.Context, name, id string) error {
-	return v.agent.Do(ctx, control.Intent{Name: name, ID: id})
+	return v.agent.Do(ctx, control.Intent{Name: name, ID: id, Activation: control.Activation{Token: notify.Token(ctx)}})
 }
 
 // Do implements control.Intents: it starts what the person asked for and does

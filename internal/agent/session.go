@@ -479,7 +479,7 @@ func (s *session) signOut(ctx context.Context) error {
 // refreshAhead keeps the access token fresh until ctx ends, so that a click
 // finds it ready.
 func (s *session) refreshAhead(ctx context.Context, wake <-chan struct{}) {
-	for {
+	for ctx.Err() == nil {
 		pause := s.untilRefresh()
 		if pause > 0 && !rest(ctx, wake, pause) {
 			return

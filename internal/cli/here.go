@@ -199,25 +199,15 @@ func (p Program) auditCommand() *cobra.Command {
 			return err
 		}
 		if *js {
-			answer := struct {
-				Intact bool `json:"intact"`
-				audit.Report
-			}{report.Intact(), report}
-			if err := p.printJSON(answer); err != nil {
+			if err := p.printJSON(report); err != nil {
 				return err
 			}
 		} else {
-			for _, f := range report.Files {
-				p.say("%s: %d lines, %s to %s", f.Name, f.Lines, f.First.Local().Format("2006-01-02 15:04"), f.Last.Local().Format("2006-01-02 15:04"))
-			}
-			for _, b := range report.Breaks {
-				p.say("! %s", b)
-			}
-			if report.Intact() {
-				p.say("%d lines in %d files: nothing is missing and nothing was changed, as far as can be seen", report.Lines, len(report.Files))
+			for _, line := range report.Lines() {
+				p.say("%s", line)
 			}
 		}
-		if !report.Intact() {
+		if !report.OK {
 			return status(Negative)
 		}
 		return nil

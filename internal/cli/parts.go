@@ -86,13 +86,19 @@ func (p Program) windowCommand() *cobra.Command {
 // AuditRefusal writes a refused link into the audit when no agent runs that
 // could. It never fails: the person has been told already.
 func AuditRefusal(l paths.Layout, p *problem.Problem) {
-	if policy.Load(l).AuditDestination == "none" {
+	destination := policy.Load(l).AuditDestination
+	if destination == "none" {
 		return
+	}
+	var sink audit.Sink
+	if destination == "system" {
+		// Without the system's log the line stands alone; the agent shows why.
+		sink, _ = audit.SystemSink()
 	}
 	if _, err := l.EnsureStateDir(); err != nil {
 		return
 	}
-	_ = audit.RecordOnce(l.AuditDir(), nil, time.Now, audit.Record{Outcome: audit.Refused, Code: p.Code, Reference: p.Reference})
+	_ = audit.RecordOnce(l.AuditDir(), sink, audit.Record{Outcome: audit.Refused, Code: p.Code, Reference: p.Reference}, time.Now)
 }
 
 // startPatience is how long a started agent may take to answer.
