@@ -4,8 +4,11 @@
 // service (org.freedesktop.Notifications). It talks to the real program over the
 // real session bus.
 //
+// It also reads what a window shows, as a screen reader does.
+//
 // It reads one JSON command a line and answers each with one JSON line. It is
-// never part of a release and knows nothing of what the menu or a notice means.
+// never part of a release and knows nothing of what the menu, a notice or a window
+// means.
 package main
 
 import (
@@ -135,11 +138,11 @@ func (d *desktop) menu() ([]entry, error) {
 	if len(call.Body) != 2 {
 		return nil, errors.New("the menu's layout has another shape")
 	}
-	root, err := read(call.Body[1])
+	root, err := entryOf(call.Body[1])
 	return root.Children, err
 }
 
-func read(v any) (entry, error) {
+func entryOf(v any) (entry, error) {
 	parts, ok := v.([]any)
 	if !ok || len(parts) != 3 {
 		return entry{}, errors.New("a menu entry has another shape")
@@ -156,7 +159,7 @@ func read(v any) (entry, error) {
 		e.Enabled = enabled
 	}
 	for _, child := range children {
-		c, err := read(child.Value())
+		c, err := entryOf(child.Value())
 		if err != nil {
 			return entry{}, err
 		}
@@ -184,7 +187,7 @@ func (d *desktop) act(id uint32, key string) error {
 
 // command is one line of standard input.
 type command struct {
-	Do  string `json:"do"` // menu, click, notices, act
+	Do  string `json:"do"` // menu, click, notices, act, read
 	ID  int64  `json:"id"`
 	Key string `json:"key"`
 }
@@ -201,6 +204,8 @@ func (d *desktop) answer(c command) (any, error) {
 		return append([]notice{}, d.notices...), nil
 	case "act":
 		return true, d.act(uint32(c.ID), c.Key)
+	case "read":
+		return d.read(uint32(c.ID))
 	default:
 		return nil, errors.New("no such command")
 	}
@@ -232,6 +237,9 @@ func serve() error {
 		if err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
 			return fmt.Errorf("taking the name %s: reply %d, %w", name, reply, errors.Join(err))
 		}
+	}
+	if err := turnOnReading(conn); err != nil {
+		return err
 	}
 	out := json.NewEncoder(os.Stdout)
 	if err := out.Encode(map[string]any{"ready": true}); err != nil {

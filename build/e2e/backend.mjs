@@ -1,0 +1,72 @@
+// What stands between the launcher and the organisation's backend: it passes
+// everything on, remembers which secrets went through, can be down, and can hold
+// an answer back.
+import { createServer, request } from 'node:http';
+
+export class BackendDoor {
+  /** One entry a call: { path, requestID, status, code }. */
+  calls = [];
+  /** One-time URLs that were answered, whether opened or not. */
+  addresses = [];
+  tokens = new Set();
+  #gate = null;
+  #server = null;
+
+  constructor(port, backend) {
+    this.port = port;
+    this.backend = new URL(backend);
+    this.url = `http://127.0.0.1:${port}`;
+  }
+
+  up() {
+    this.#server = createServer((from, to) => this.#pass(from, to));
+    return new Promise((done, refuse) => this.#server.once('error', refuse).listen(this.port, '127.0.0.1', done));
+  }
+
+  /** From now on nobody listens. */
+  down() {
+    const server = this.#server;
+    const closed = new Promise((done) => server.close(done));
+    server.closeAllConnections();
+    return closed;
+  }
+
+  /** Holds every call until the returned function is called. */
+  hold() {
+    let release;
+    this.#gate = new Promise((done) => (release = done));
+    return () => {
+      this.#gate = null;
+      release();
+    };
+  }
+
+  async #pass(from, to) {
+    const token = from.headers.authorization?.replace(/^Bearer /i, '');
+    if (token) this.tokens.add(token);
+    const chunks = [];
+    for await (const chunk of from) chunks.push(chunk);
+    const asked = Buffer.concat(chunks);
+    const call = { path: from.url, requestID: from.headers['x-request-id'], status: 0, code: '' };
+    this.calls.push(call);
+    await this.#gate;
+    const on = request({
+      host: this.backend.hostname, port: this.backend.port, method: from.method, path: from.url,
+      headers: { ...from.headers, host: this.backend.host },
+    }, async (answer) => {
+      const parts = [];
+      for await (const part of answer) parts.push(part);
+      const body = Buffer.concat(parts);
+      call.status = answer.statusCode;
+      try {
+        const { encounter_url: address, code } = JSON.parse(body);
+        call.code = code ?? '';
+        if (address) this.addresses.push(address);
+      } catch { /* not JSON */ }
+      to.writeHead(answer.statusCode, answer.headers);
+      to.end(body);
+    });
+    on.on('error', () => to.destroy());
+    on.end(asked);
+  }
+}

@@ -1,0 +1,70 @@
+// The desktop of the run: display, window manager, keyring, and the stand-ins for
+// tray host and notification service.
+import { createInterface } from 'node:readline';
+import { run, start } from './processes.mjs';
+import { until, Wrong } from './steps.mjs';
+
+/** Starts a display and returns its name. */
+export async function startDisplay(log) {
+  const xvfb = start('Xvfb', ['-displayfd', '3', '-screen', '0', '1280x960x24', '-nolisten', 'tcp'], { stdio: ['ignore', log, log, 'pipe'] });
+  let number = '';
+  xvfb.stdio[3].on('data', (data) => (number += data));
+  await until('the display', () => number.endsWith('\n'));
+  return `:${number.trim()}`;
+}
+
+/** Starts a keyring and unlocks it, as signing in at the workstation does. */
+export async function startKeyring(log) {
+  const daemon = start('gnome-keyring-daemon', ['--foreground', '--unlock', '--components=secrets'], { stdio: ['pipe', log, log] });
+  daemon.stdin.end('the password of the run');
+  await until('the keyring', async () => (await run('secret-tool', ['store', '--label=e2e', 'e2e', 'probe'], { input: 'probe' })).code === 0);
+}
+
+/** The tray host, the notification service and the reader of windows. */
+export class Desktop {
+  #waiting = [];
+
+  static async start(program, log) {
+    const desktop = new Desktop();
+    const child = start(program, [], { stdio: ['pipe', 'pipe', log] });
+    desktop.child = child;
+    const ready = desktop.#next();
+    createInterface({ input: child.stdout }).on('line', (line) => desktop.#waiting.shift()?.(JSON.parse(line)));
+    child.once('exit', () => desktop.#waiting.forEach((w) => w({ error: 'the stand-in has ended' })));
+    const first = await ready;
+    if (!first.ready) throw new Wrong(`the stand-in for the desktop did not start: ${first.error}`);
+    return desktop;
+  }
+
+  #next() {
+    return new Promise((done) => this.#waiting.push(done));
+  }
+
+  async #ask(command) {
+    const answer = this.#next();
+    this.child.stdin.write(`${JSON.stringify(command)}\n`);
+    const { result, error } = await answer;
+    if (error) throw new Wrong(error);
+    return result;
+  }
+
+  /** The lines of the tray's menu that can be seen. */
+  menu = () => this.#ask({ do: 'menu' });
+  click = (id) => this.#ask({ do: 'click', id });
+  /** Every notice so far, oldest first. */
+  notices = () => this.#ask({ do: 'notices' });
+  /** Presses a button of a notice. */
+  act = (id, key) => this.#ask({ do: 'act', id, key });
+  /** What the windows of a process show: role, name, text. */
+  read = (pid) => this.#ask({ do: 'read', id: pid });
+}
+
+/** A picture of the whole screen. */
+export const screenshot = async (file) => {
+  const { code, err } = await run('import', ['-window', 'root', file]);
+  if (code !== 0) throw new Wrong(`import: ${err}`);
+};
+
+/** The ids of the visible windows with a title. */
+export const windowsTitled = async (title) =>
+  (await run('xdotool', ['search', '--onlyvisible', '--name', title])).out.split('\n').filter(Boolean);

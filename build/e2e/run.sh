@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# The end-to-end test: the demo launcher on a desktop of its own, with a real
+# browser, keyring, tray, notification and identity provider. `make e2e` builds
+# what it needs and runs it. The cases are in spine.mjs.
+#
+# It needs root, or sudo without a password, for one thing: Chromium takes the
+# managed policy that lets the EHR's page open a link without asking only from
+# /etc/chromium. The file is removed afterwards, whatever happens.
+#
+# E2E_KEEP=1 keeps the folder of the run.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+fail() { echo "e2e: $*" >&2; exit 1; }
+
+for program in build/bin/encounter-launcher-demo build/bin/encounter-launcher-demo-window build/bin/encounter-launcher-sandbox; do
+  [ -x "$program" ] || fail "there is no $program: run make e2e"
+done
+[ -d frontend/node_modules/playwright-core ] || fail "there is no frontend/node_modules: run make e2e"
+for tool in Xvfb openbox dbus-run-session gnome-keyring-daemon secret-tool chromium xdg-open xdotool import node; do
+  command -v "$tool" >/dev/null || fail "$tool is missing: run build/setup.sh test"
+done
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  as_root=(sudo -n)
+  "${as_root[@]}" true 2>/dev/null || fail "needs root, or sudo without a password, to write Chromium's managed policy below /etc/chromium"
+fi
+
+out=$PWD/build/out/e2e
+rm -rf "$out"
+mkdir -p "$out"
+run=$(mktemp -d /tmp/encounter-e2e.XXXXXX)
+chmod 0700 "$run"
+managed=/etc/chromium/policies/managed
+policy=$managed/encounter-launcher-e2e.json
+made=()
+
+# Whatever still runs and was started by this run says so in its environment.
+left_over() {
+  local dir
+  for dir in /proc/[0-9]*; do
+    if tr '\0' '\n' 2>/dev/null <"$dir/environ" | grep -qxF "E2E_RUN=$run"; then echo "${dir#/proc/}"; fi
+  done
+}
+
+finish() {
+  local status=$? pid pids
+  trap - EXIT INT TERM
+  set +e
+  [ -z "${main:-}" ] || kill "$main" 2>/dev/null
+  # The session bus ends last and what hangs on it shortly after.
+  for _ in $(seq 50); do pids=$(left_over); [ -z "$pids" ] && break; sleep 0.1; done
+  for pid in $pids; do
+    echo "e2e: ending what was left over: $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | cut -c1-60) ($pid)" >&2
+    kill -KILL "$pid" 2>/dev/null
+  done
+  "${as_root[@]}" rm -f "$policy"
+  for dir in "${made[@]}"; do "${as_root[@]}" rmdir "$dir" 2>/dev/null; done
+  if [ -n "${E2E_KEEP:-}" ]; then echo "e2e: the run's folder is kept: $run"; else rm -rf "$run"; fi
+  exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+CGO_ENABLED=0 "${GO:-go}" build -trimpath -o "$run/e2e-desktop" ./internal/cmd/e2e-desktop
+
+# The one origin whose links Chromium hands over without a question.
+port=$(node -e 'const s=require("net").createServer().listen(0,"127.0.0.1",()=>{console.log(s.address().port);s.close()})')
+dir=$managed
+while [ ! -d "$dir" ]; do made+=("$dir"); dir=$(dirname "$dir"); done
+"${as_root[@]}" mkdir -p "$managed"
+printf '{"AutoLaunchProtocolsFromOrigins":[{"protocol":"encounter-launcher-demo","allowed_origins":["http://127.0.0.1:%s"]}]}\n' "$port" |
+  "${as_root[@]}" tee "$policy" >/dev/null
+"${as_root[@]}" chmod 0644 "$policy"
+
+mkdir -m 0700 "$run/home" "$run/runtime" "$run/tmp"
+env -i PATH="$PATH" LANG=C.UTF-8 TZ="${TZ:-UTC}" \
+  HOME="$run/home" XDG_RUNTIME_DIR="$run/runtime" TMPDIR="$run/tmp" \
+  XDG_CONFIG_HOME="$run/home/.config" XDG_DATA_HOME="$run/home/.local/share" XDG_STATE_HOME="$run/home/.local/state" XDG_CACHE_HOME="$run/home/.cache" \
+  E2E_RUN="$run" E2E_OUT="$out" E2E_BIN="$PWD/build/bin" E2E_EHR_PORT="$port" E2E_SLOW="${E2E_SLOW:-1}" \
+  timeout --kill-after=10 --foreground 420 dbus-run-session -- node build/e2e/spine.mjs &
+main=$!
+status=0
+wait "$main" || status=$?
+main=
+exit "$status"

@@ -1,0 +1,65 @@
+// Steps, deadlines and waiting.
+
+/** Thrown when something did not come in time or is not as it should be. */
+export class Wrong extends Error {}
+
+/** Ends a step unless a condition holds. */
+export function expect(condition, otherwise) {
+  if (!condition) throw new Wrong(typeof otherwise === 'function' ? otherwise() : otherwise);
+}
+
+const slow = Number(process.env.E2E_SLOW || 1);
+
+/** How long anything may take at most; E2E_SLOW stretches it on a slow machine. */
+export const patience = 30_000 * slow;
+
+/** Waits for a while. Only for what cannot be awaited: that nothing happens, or that a limit passes. */
+export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** Looks again and again until look() returns something true, and returns that. */
+export async function until(what, look, { within = patience, every = 50 } = {}) {
+  const end = Date.now() + within;
+  let last = '';
+  for (;;) {
+    try {
+      const found = await look();
+      if (found) return found;
+      last = '';
+    } catch (error) {
+      last = error.message;
+    }
+    if (Date.now() > end) throw new Wrong(`waited ${within / 1000} s for ${what}${last && `; at last: ${last}`}`);
+    await pause(every);
+  }
+}
+
+/** Runs the steps one after another and counts. onFailure(name) is given each that failed. */
+export class Steps {
+  passed = 0;
+  failed = 0;
+
+  constructor(onFailure) {
+    this.onFailure = onFailure;
+  }
+
+  async step(name, run) {
+    const began = Date.now();
+    const seconds = () => `${((Date.now() - began) / 1000).toFixed(1)} s`;
+    let timer;
+    const late = new Promise((_, refuse) => {
+      timer = setTimeout(() => refuse(new Wrong('the step took too long')), 3 * patience);
+    });
+    try {
+      await Promise.race([run(), late]);
+      this.passed++;
+      console.log(`  ✓ ${name} (${seconds()})`);
+    } catch (error) {
+      this.failed++;
+      const text = error instanceof Wrong ? error.message : (error.stack ?? String(error));
+      console.log(`  ✗ ${name} (${seconds()})\n      ${text.replaceAll('\n', '\n      ')}`);
+      await this.onFailure(name).catch((e) => console.log(`      no picture: ${e.message}`));
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
