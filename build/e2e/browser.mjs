@@ -21,7 +21,7 @@ export class Browser {
     writeFileSync(browser.opened, '');
     // One dot for each address that the desktop hands to the browser, never the address.
     const program = join(dir, 'browser');
-    writeFileSync(program, `#!/bin/sh\nprintf . >>'${browser.opened}'\nexec '${chromiumPath}' --user-data-dir='${browser.profile}' "$@"\n`);
+    writeFileSync(program, `#!/bin/sh\nprintf . >>'${browser.opened}'\nexec '${chromiumPath}' --no-sandbox --user-data-dir='${browser.profile}' "$@"\n`);
     chmodSync(program, 0o755);
     const applications = join(env.XDG_DATA_HOME, 'applications');
     mkdirSync(applications, { recursive: true });
@@ -33,7 +33,7 @@ export class Browser {
     browser.context = await chromium.launchPersistentContext(browser.profile, {
       executablePath: chromiumPath, headless: false, viewport: null, env,
       args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
-        '--disable-sync', '--password-store=basic', '--window-size=1240,900', '--window-position=10,10'],
+        '--disable-sync', '--test-type', '--password-store=basic', '--window-size=1240,900', '--window-position=10,10'],
     });
     browser.context.setDefaultTimeout(patience);
     browser.ehr = browser.context.pages()[0] ?? await browser.context.newPage();

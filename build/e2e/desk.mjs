@@ -17,7 +17,11 @@ export async function startDisplay(log) {
 export async function startKeyring(log) {
   const daemon = start('gnome-keyring-daemon', ['--foreground', '--unlock', '--components=secrets'], { stdio: ['pipe', log, log] });
   daemon.stdin.end('the password of the run');
-  await until('the keyring', async () => (await run('secret-tool', ['store', '--label=e2e', 'e2e', 'probe'], { input: 'probe' })).code === 0);
+  // Whoever asks it for anything earlier makes the bus start another, locked one.
+  const owned = ['call', '--session', '-d', 'org.freedesktop.DBus', '-o', '/', '-m', 'org.freedesktop.DBus.NameHasOwner', 'org.freedesktop.secrets'];
+  await until('the keyring', async () => (await run('gdbus', owned)).out.includes('true'));
+  const stored = await run('secret-tool', ['store', '--label=e2e', 'e2e', 'probe'], { input: 'probe' });
+  if (stored.code !== 0) throw new Wrong(`the keyring takes nothing: ${stored.err}`);
 }
 
 /** The tray host, the notification service and the reader of windows. */

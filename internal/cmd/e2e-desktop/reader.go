@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +15,9 @@ import (
 // accessibility bus that the session bus names.
 
 const (
-	accessible = "org.a11y.atspi.Accessible"
+	accessible  = "org.a11y.atspi.Accessible"
+	text        = "org.a11y.atspi.Text"
+	getProperty = "org.freedesktop.DBus.Properties.Get"
 	// mostSeen bounds the walk through a window.
 	mostSeen = 2000
 	readTime = 10 * time.Second
@@ -72,9 +75,26 @@ func (d *desktop) read(pid uint32) ([]seen, error) {
 }
 
 func children(ctx context.Context, bus *dbus.Conn, of reference) ([]reference, error) {
+	object := bus.Object(of.Bus, of.Path)
 	var list []reference
-	if err := bus.Object(of.Bus, of.Path).CallWithContext(ctx, accessible+".GetChildren", 0).Store(&list); err != nil {
+	if err := object.CallWithContext(ctx, accessible+".GetChildren", 0).Store(&list); err != nil {
 		return nil, fmt.Errorf("reading what is shown: %w", err)
+	}
+	if len(list) > 0 {
+		return list, nil
+	}
+	// A web view answers for the page, which is in another process, only when asked
+	// for one child.
+	var count dbus.Variant
+	if object.CallWithContext(ctx, getProperty, 0, accessible, "ChildCount").Store(&count) != nil {
+		return nil, nil
+	}
+	n, _ := count.Value().(int32)
+	for i := range min(n, mostSeen) {
+		var r reference
+		if object.CallWithContext(ctx, accessible+".GetChildAtIndex", 0, i).Store(&r) == nil && r.Path != "/org/a11y/atspi/null" {
+			list = append(list, r)
+		}
 	}
 	return list, nil
 }
@@ -90,11 +110,13 @@ func walk(ctx context.Context, bus *dbus.Conn, r reference, out *[]seen) {
 		return
 	}
 	var name dbus.Variant
-	if object.CallWithContext(ctx, "org.freedesktop.DBus.Properties.Get", 0, accessible, "Name").Store(&name) == nil {
+	if object.CallWithContext(ctx, getProperty, 0, accessible, "Name").Store(&name) == nil {
 		s.Name, _ = name.Value().(string)
 	}
-	// Objects without text refuse, which is no fault.
-	if object.CallWithContext(ctx, "org.a11y.atspi.Text.GetText", 0, int32(0), int32(-1)).Store(&s.Text) == nil {
+	var interfaces []string
+	if object.CallWithContext(ctx, accessible+".GetInterfaces", 0).Store(&interfaces) == nil && slices.Contains(interfaces, text) &&
+		object.CallWithContext(ctx, text+".GetText", 0, int32(0), int32(-1)).Store(&s.Text) == nil {
+		// The mark stands where a child is shown.
 		s.Text = strings.Trim(s.Text, "\ufffc ")
 	}
 	*out = append(*out, s)
