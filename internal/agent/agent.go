@@ -122,7 +122,7 @@ func newAgent(opts Options) (*Agent, error) {
 	words := text.For("")
 	a.words.Store(&words)
 	a.store = tokenstore.New(opts.Keyring, opts.Layout.KeyringService(), opts.Layout.UserLockFile(), keyringDeadline)
-	a.session = newSession(a.store, a.now, log, a.sessionChanged)
+	a.session = newSession(a.store, a.now, log, a.sessionChanged, a.signedIn)
 	a.launches = newLaunches(a.now, uuid.NewString, a.launchChanged)
 	a.opener = opener.New(log)
 	a.keys = newLinkKeys(a.store)

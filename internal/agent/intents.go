@@ -5,6 +5,7 @@ import (
 
 	"encounterlauncher/internal/audit"
 	"encounterlauncher/internal/control"
+	"encounterlauncher/internal/flow"
 	"encounterlauncher/internal/notify"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/recents"
@@ -56,16 +57,18 @@ func (a *Agent) signIn() error {
 		return err
 	}
 	go func() {
-		s, err := a.session.SignIn(context.Background())
-		record := audit.Record{Outcome: audit.SignedIn, Person: personName(s.Person)}
-		if err != nil {
+		if _, err := a.session.SignIn(context.Background()); err != nil {
 			p := problem.Of(err)
-			record = audit.Record{Outcome: p.Row().Audit, Code: p.Code, Reference: p.Reference}
+			a.audit.note(audit.Record{Outcome: p.Row().Audit, Code: p.Code, Reference: p.Reference})
 			a.log.Log(context.Background(), p.Row().Level, "sign-in ended", "problem", p)
 		}
-		a.audit.note(record)
 	}()
 	return nil
+}
+
+// signedIn records a sign-in, whoever asked for it.
+func (a *Agent) signedIn(who flow.Person) {
+	a.audit.note(audit.Record{Outcome: audit.SignedIn, Person: personName(who)})
 }
 
 func (a *Agent) signOut(ctx context.Context, all bool) error {

@@ -52,6 +52,9 @@ type session struct {
 	log   *slog.Logger
 	// changed is called without the lock when what people see has changed.
 	changed func()
+	// signedIn is called without the lock once for every sign-in that went well,
+	// whether a person or a link had asked for it, before anything goes on with it.
+	signedIn func(flow.Person)
 
 	// gate lets one goroutine refresh; a channel so that waiting honours ctx.
 	gate chan struct{}
@@ -80,8 +83,8 @@ type attempt struct {
 	err     error
 }
 
-func newSession(store *tokenstore.Store, now func() time.Time, log *slog.Logger, changed func()) *session {
-	return &session{store: store, now: now, log: log, changed: changed, gate: make(chan struct{}, 1)}
+func newSession(store *tokenstore.Store, now func() time.Time, log *slog.Logger, changed func(), signedIn func(flow.Person)) *session {
+	return &session{store: store, now: now, log: log, changed: changed, signedIn: signedIn, gate: make(chan struct{}, 1)}
 }
 
 // use takes what policy now says. A change of binding forgets the person.
@@ -371,6 +374,9 @@ func (s *session) signIn(ctx context.Context, id *identity, a *attempt) {
 	grant, err := id.client.SignIn(ctx, id.show)
 	if err == nil {
 		a.session, err = s.begin(context.WithoutCancel(ctx), id, grant)
+	}
+	if err == nil {
+		s.signedIn(a.session.Person)
 	}
 	a.err = err
 	s.mu.Lock()

@@ -57,7 +57,7 @@ func (w *world) identity() *identity {
 
 func (w *world) session() *session {
 	store := tokenstore.New(w.keyring, "test", filepath.Join(w.dir, "user.lock"), 10*time.Second)
-	s := newSession(store, time.Now, slog.New(slog.DiscardHandler), func() {})
+	s := newSession(store, time.Now, slog.New(slog.DiscardHandler), func() {}, func(flow.Person) {})
 	s.use(w.identity())
 	return s
 }
@@ -411,5 +411,16 @@ func TestASignInThatIsTooOldForPolicyIsNotUsed(t *testing.T) {
 	}
 	if !(secret.Text{}).Empty() || s.who().Subject != "" {
 		t.Error("the person still looks signed in")
+	}
+}
+
+func TestASignInIsToldOnceWhoeverAskedForIt(t *testing.T) {
+	w := newWorld(t)
+	s := w.session()
+	var told []flow.Person
+	s.signedIn = func(p flow.Person) { told = append(told, p) }
+	got, err := s.SignIn(t.Context())
+	if err != nil || len(told) != 1 || !told[0].Same(got.Person) {
+		t.Errorf("told of %v, %v", told, err)
 	}
 }
