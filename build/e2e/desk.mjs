@@ -63,9 +63,9 @@ export class Desktop {
   read = (pid) => this.#ask({ do: 'read', id: pid });
 }
 
-/** A picture of the whole screen. */
-export const screenshot = async (file) => {
-  const { code, err } = await run('import', ['-window', 'root', file]);
+/** A picture of a window, or of the whole screen. */
+export const screenshot = async (file, window = 'root') => {
+  const { code, err } = await run('import', ['-window', window, file]);
   if (code !== 0) throw new Wrong(`import: ${err}`);
 };
 

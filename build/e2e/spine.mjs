@@ -2,7 +2,7 @@
 // own and Chromium's policy; everything else of the desktop is started here.
 import { fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import { BackendDoor } from './backend.mjs';
@@ -269,8 +269,7 @@ async function cases() {
     const tab = await encounterOpens(encounterOf(1));
     await tab.screenshot({ path: picture('encounter') });
     wasOpened(encounterOf(1));
-    const back = browser.context.pages().find((p) => /\/callback/.test(p.url()) || /signed in/i.test(p.url()));
-    if (back) await back.screenshot({ path: picture('signed-in') });
+    await page.screenshot({ path: picture('signed-in') });
     const { person, memory_only: memoryOnly } = await status();
     expect(person?.email === ada.email, () => `signed in is ${JSON.stringify(person)}`);
     expect(!memoryOnly, 'the sign-in is not in the keyring');
@@ -405,14 +404,15 @@ async function cases() {
     const [id] = await windowsTitled('^Encounter Launcher$');
     await run('xdotool', ['windowmove', '--sync', id, '760', '120']);
     await windowShows(pid, ada.email, words['recents.heading']);
-    await screenshot(picture('window-home'));
+    await screenshot(picture('screen-home'));
+    await screenshot(picture('window-home'), id);
 
     const release = door.hold();
     try {
       await press(3);
       await windowShows(pid, words['launching.heading'], words['stage.creating'], words['launching.cancel']);
       await run('xdotool', ['windowactivate', '--sync', id]);
-      await screenshot(picture('window-launching'));
+      await screenshot(picture('window-launching'), id);
     } finally {
       release();
     }
@@ -426,7 +426,7 @@ async function cases() {
     await isRefused('handle_expired', notices, before);
     await windowShows(pid, words['problem.handle_expired.sentence'], words['problem.handle_expired.next']);
     await run('xdotool', ['windowactivate', '--sync', id]);
-    await screenshot(picture('window-problem'));
+    await screenshot(picture('window-problem'), id);
 
     const members = family(pid);
     expect(members.some((p) => /WebKit/i.test(p.exe)), () => `the window has no web process: ${members.map((p) => p.exe).join(', ')}`);
@@ -498,6 +498,12 @@ async function searchEverything() {
   const current = [...secrets].find(([, text]) => text === issued.refresh.at(-1))[0];
   expect(dump.includes(current), 'the refresh token is not found in the keyring: this search proves nothing');
   expect(dump.length === 1, () => `the keyring also holds ${dump.filter((name) => name !== current).join(', ')}`);
+
+  // The search must be able to find something.
+  const planted = join(process.env.TMPDIR, 'planted');
+  writeFileSync(planted, Buffer.from(`a ${issued.access.at(-1)} z`).toString('base64'));
+  expect(secretsIn(readFileSync(planted), secrets).length === 1, 'the search does not find what was planted');
+  rmSync(planted);
 
   const wrong = [];
   let looked = 0;
