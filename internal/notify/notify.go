@@ -241,7 +241,8 @@ func compose(n view.Notice, words text.Catalogue) note {
 		label := words.Word("notice." + action)
 		out.buttons = append(out.buttons, button{action, label})
 		if action == view.ActionOpenWindow {
-			out.buttons = append(out.buttons, button{defaultKey, label})
+			// Xfce draws a button for the notification itself when it has a label.
+			out.buttons = append(out.buttons, button{defaultKey, ""})
 		}
 	}
 	return out
