@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"text/tabwriter"
 	"time"
 
@@ -16,6 +17,12 @@ import (
 
 // askTimeout bounds one question to the agent.
 const askTimeout = 20 * time.Second
+
+// completeTimeout bounds what a person waits for after a Tab.
+const completeTimeout = time.Second
+
+// quitTimeout is how long an agent may take to end what is in flight.
+const quitTimeout = 10 * time.Second
 
 // errStop ends a watch that has seen what it waited for.
 var errStop = errors.New("seen")
@@ -88,17 +95,18 @@ type launchJSON struct {
 func (p Program) statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "status", Short: "Show what is happening now", GroupID: "daily", Args: cobra.NoArgs,
-		Long: "Shows who is signed in, whether policy is in force, and the last launch.\n\nExit status: 0 signed in, 1 not signed in, 3 the agent does not run.",
+		Long:    "Shows whether the agent runs, who is signed in, whether policy is in force, and\nwhat became of the last launch. It never starts the agent.\n\nExit status: 0 signed in, 1 not signed in, 3 the agent does not run.",
+		Example: fmt.Sprintf("  %[1]s status\n  %[1]s status --json | jq .launch.stage", p.Layout.Name),
 	}
 	js := asJSON(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := p.snapshot(cmd.Context())
-		absent := problem.IsCode(err, problem.AgentUnreachable)
-		if err != nil && !absent {
+		absent := errors.Is(err, control.ErrNoAgent)
+		if err != nil && !absent && !*js {
 			return err
 		}
 		if *js {
-			if err := p.printJSON(p.statusOf(s, absent)); err != nil {
+			if err := p.printJSON(p.statusOf(s, err != nil)); err != nil {
 				return err
 			}
 		} else {
@@ -107,12 +115,21 @@ func (p Program) statusCommand() *cobra.Command {
 		switch {
 		case absent:
 			return status(NoAgent)
+		case err != nil:
+			return told(p.Stderr, err)
 		case s.SignIn.Person == nil:
 			return status(Negative)
 		}
 		return nil
 	}
 	return c
+}
+
+// told prints a problem beside an answer that has been given already.
+func told(w io.Writer, err error) error {
+	prob := problem.Of(err)
+	PrintProblem(w, prob)
+	return status(exitOf(prob))
 }
 
 func (p Program) statusOf(s view.Snapshot, absent bool) statusJSON {
@@ -122,7 +139,7 @@ func (p Program) statusOf(s view.Snapshot, absent bool) statusJSON {
 	}
 	out := statusJSON{
 		Version: s.Version, Agent: "running", SignedIn: s.SignIn.Person != nil, Recents: len(s.Recents),
-		Policy:     policyJSON{OK: s.Policy.OK, Problems: s.Policy.Problems},
+		Policy:     policyJSON{OK: s.Policy.OK, Problems: append([]string{}, s.Policy.Problems...)},
 		MemoryOnly: s.SignIn.MemoryOnly, Keyring: string(s.Keyring.Code),
 	}
 	if who := s.SignIn.Person; who != nil {
@@ -141,38 +158,82 @@ func (p Program) statusOf(s view.Snapshot, absent bool) statusJSON {
 }
 
 func (p Program) printStatus(s view.Snapshot, absent bool) {
+	w := tabwriter.NewWriter(p.Stdout, 0, 4, 3, ' ', 0)
+	defer w.Flush()
+	row := func(name, format string, args ...any) { fmt.Fprintf(w, name+"\t"+format+"\n", args...) }
+	policy := policyJSON{s.Policy.OK, s.Policy.Problems}
 	if absent {
-		p.say("not running: the next link starts it")
-		for _, problem := range p.localPolicy().Problems {
-			p.say("policy: %s", problem)
+		row("agent", "not running: the next link starts it")
+		policy = p.localPolicy()
+	} else {
+		row("agent", "running, version %s", visible(s.Version, 40))
+		row("person", "%s", personLine(s.SignIn))
+	}
+	if policy.OK {
+		row("policy", "in force")
+	}
+	for i, sentence := range policy.Problems {
+		name := ""
+		if i == 0 {
+			name = "policy"
 		}
+		row(name, "%s", visible(sentence, 400))
+	}
+	if absent {
 		return
 	}
-	p.say("running, version %s", s.Version)
-	switch {
-	case s.SignIn.Person != nil && s.SignIn.MemoryOnly:
-		p.say("signed in as %s, until the program ends", visible(nameOf(s.SignIn.Person), 80))
-	case s.SignIn.Person != nil:
-		p.say("signed in as %s", visible(nameOf(s.SignIn.Person), 80))
-	case s.SignIn.State == view.SigningInNow:
-		p.say("signing in: the page is open in the browser")
+	if code := s.Keyring.Code; code != "" {
+		about := problem.Restore(string(code), "", "").Row()
+		row("keyring", "%s %s (%s)", about.Sentence, about.NextStep, about.Code)
+	}
+	if in := s.SignIn.Problem; in != nil && s.SignIn.State == view.SignedOut {
+		row("sign-in", "%s", oneLine(*in))
+	}
+	switch l := s.Launch; {
+	case l == nil:
+		row("launch", "none yet")
 	default:
-		p.say("not signed in")
-	}
-	if s.Policy.OK {
-		p.say("policy is in force")
-	}
-	for _, problem := range s.Policy.Problems {
-		p.say("policy: %s", problem)
-	}
-	if l := s.Launch; l != nil {
-		p.say("last launch: %s, %s ago", l.Stage, time.Since(l.StartedAt).Round(time.Second))
+		row("launch", "%s, %s", stageWord(l.Stage), since(time.Since(l.StartedAt), l.StartedAt))
 		if l.Problem != nil {
-			p.say("  %s\n  %s\n  reference %s (%s)", l.Problem.Sentence, l.Problem.NextStep, l.Problem.Reference, l.Problem.Code)
+			row("", "%s", oneLine(*l.Problem))
 		}
 	}
-	p.say("%d recent encounters", len(s.Recents))
+	row("recents", "%d", len(s.Recents))
 }
+
+func personLine(in view.SignIn) string {
+	switch {
+	case in.Person != nil && in.MemoryOnly:
+		return visible(nameOf(in.Person), 80) + ", signed in until the agent ends"
+	case in.Person != nil:
+		return visible(nameOf(in.Person), 80)
+	case in.State == view.SigningInNow:
+		return "signing in: the page is open in the browser"
+	default:
+		return "nobody is signed in"
+	}
+}
+
+func stageWord(s view.Stage) string {
+	if s == view.SigningIn {
+		return "signing in"
+	}
+	return visible(string(s), 20)
+}
+
+// since says how long ago something was, and from an hour on when it was.
+func since(d time.Duration, at time.Time) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s ago", max(int(d.Seconds()), 0))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min ago", int(d.Minutes()))
+	default:
+		return "at " + at.Local().Format(dateAndTime)
+	}
+}
+
+const dateAndTime = "2006-01-02 15:04"
 
 func nameOf(who *view.Person) string {
 	if who.Email != "" {
@@ -189,13 +250,15 @@ type recentJSON struct {
 }
 
 func (p Program) recentsCommand() *cobra.Command {
-	c := &cobra.Command{Use: "recents", Short: "List the recent encounters", GroupID: "daily", Args: cobra.NoArgs,
-		Long: "Lists the recent encounters of the person signed in, newest first.\n\nExit status: 0 listed, 1 not signed in, 3 the agent does not run."}
+	c := &cobra.Command{
+		Use: "recents", Short: "List the recent encounters", GroupID: "daily", Args: cobra.NoArgs,
+		Long:    "Lists the recent encounters of the person who is signed in, newest first.\n\nExit status: 0 listed, 1 not signed in, 3 the agent does not run.",
+		Example: fmt.Sprintf("  %[1]s recents\n  %[1]s recents --json | jq -r '.[0].id'", p.Layout.Name),
+	}
 	js := asJSON(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := p.snapshot(cmd.Context())
-		absent := problem.IsCode(err, problem.AgentUnreachable)
-		if err != nil && (!absent || !*js) {
+		if err != nil && !*js {
 			return err
 		}
 		if *js {
@@ -210,8 +273,8 @@ func (p Program) recentsCommand() *cobra.Command {
 			p.printRecents(s)
 		}
 		switch {
-		case absent:
-			return status(NoAgent)
+		case err != nil:
+			return told(p.Stderr, err)
 		case s.SignIn.Person == nil:
 			return status(Negative)
 		}
@@ -223,14 +286,14 @@ func (p Program) recentsCommand() *cobra.Command {
 func (p Program) printRecents(s view.Snapshot) {
 	switch {
 	case s.SignIn.Person == nil:
-		p.say("not signed in: recent encounters belong to a person")
+		p.say("nobody is signed in: recent encounters belong to a person")
 	case len(s.Recents) == 0:
 		p.say("no recent encounters")
 	default:
 		w := tabwriter.NewWriter(p.Stdout, 0, 4, 2, ' ', 0)
 		fmt.Fprintln(w, "ID\tOPENED\tLABEL\tSTATUS")
 		for _, r := range s.Recents {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", visible(r.ID, 40), r.OpenedAt.Local().Format("2006-01-02 15:04"), visible(r.Label, 60), visible(r.Status, 20))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", visible(r.ID, 40), r.OpenedAt.Local().Format(dateAndTime), visible(r.Label, 60), visible(r.Status, 20))
 		}
 		_ = w.Flush()
 	}
@@ -239,31 +302,41 @@ func (p Program) printRecents(s view.Snapshot) {
 func (p Program) openRecentCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "open-recent {ID | --last}", Short: "Open a recent encounter again", GroupID: "daily",
-		Long: "Opens a recent encounter again, always through a fresh address.\n\nExit status: 0 under way (with --wait: opened), 1 it failed while --wait waited, 2 refused, 3 the agent does not run.",
-		Args: cobra.MaximumNArgs(1),
+		Long:    "Opens a recent encounter again, always through a fresh address. The ids are those\nthat “recents” shows.\n\nExit status: 0 under way (with --wait: opened), 1 it failed or was cancelled while\n--wait waited, 2 refused, 3 the agent does not run.",
+		Example: fmt.Sprintf("  %s open-recent --last --wait", p.Layout.Name),
+		Args:    cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			s, err := p.snapshot(cmd.Context())
-			if err != nil || len(args) > 0 {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
+			defer cancel()
+			// Without an agent there is nothing to offer, and a Tab starts none.
+			s, err := p.snapshot(ctx)
+			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
 			var ids []string
 			for _, r := range s.Recents {
-				ids = append(ids, r.ID+"\t"+visible(r.Label, 40))
+				ids = append(ids, visible(r.ID, 128)+"\t"+r.OpenedAt.Local().Format("15:04 ")+visible(r.Label, 40))
 			}
-			return ids, cobra.ShellCompDirectiveNoFileComp
+			return ids, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 		},
 	}
 	last := c.Flags().Bool("last", false, "open the newest one")
-	wait := c.Flags().Bool("wait", false, "wait until it is open or has failed")
+	wait := c.Flags().Bool("wait", false, "wait until it is open or has failed; Ctrl-C cancels it")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if *last == (len(args) == 1) {
-			return problem.With(problem.RequestInvalid, "Name one recent encounter, or give --last.", nil)
+			return usage("Name one recent encounter by its id, or give --last.")
 		}
 		i := control.Intent{Name: control.OpenRecent, Last: *last}
 		if len(args) == 1 {
 			i.ID = args[0]
 		}
-		return p.start(cmd.Context(), i, *wait)
+		if !*last && i.ID == "" {
+			return usage("Name one recent encounter by its id, or give --last.")
+		}
+		return p.start(cmd.Context(), i, *wait, func(view.Snapshot) bool { return true })
 	}
 	return c
 }
@@ -271,17 +344,20 @@ func (p Program) openRecentCommand() *cobra.Command {
 func (p Program) retryCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "retry", Short: "Try the last failed launch again", GroupID: "daily", Args: cobra.NoArgs,
-		Long: "Tries the last failed launch again, with the same link.\n\nExit status: 0 under way (with --wait: opened), 1 it failed while --wait waited, 2 nothing to retry, 3 the agent does not run.",
+		Long: "Tries the last failed launch again, with the same link: nothing has to be done in\nthe EHR again while the link lives.\n\nExit status: 0 under way (with --wait: opened), 1 it failed or was cancelled while\n--wait waited, 2 there is nothing to try again, 3 the agent does not run.",
 	}
-	wait := c.Flags().Bool("wait", false, "wait until it is open or has failed")
+	wait := c.Flags().Bool("wait", false, "wait until it is open or has failed; Ctrl-C cancels it")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		return p.start(cmd.Context(), control.Intent{Name: control.Retry}, *wait)
+		return p.start(cmd.Context(), control.Intent{Name: control.Retry}, *wait, func(before view.Snapshot) bool {
+			return before.Launch != nil && before.Launch.Reopen
+		})
 	}
 	return c
 }
 
-// start asks for a launch and, with wait, follows it to its end.
-func (p Program) start(ctx context.Context, i control.Intent, wait bool) error {
+// start asks for a launch and, with wait, follows it to its end. reopens says by
+// the snapshot before whether the launch will be one from the recents.
+func (p Program) start(ctx context.Context, i control.Intent, wait bool, reopens func(before view.Snapshot) bool) error {
 	before, err := p.snapshot(ctx)
 	if err != nil {
 		return err
@@ -289,96 +365,114 @@ func (p Program) start(ctx context.Context, i control.Intent, wait bool) error {
 	if err := p.do(ctx, i); err != nil || !wait {
 		return err
 	}
-	old := ""
-	if before.Launch != nil {
+	reopen, old := reopens(before), ""
+	// One that still runs may be the very launch that this one was joined to.
+	if before.Launch != nil && before.Launch.Stage.Over() {
 		old = before.Launch.ID
 	}
-	return p.follow(ctx, func(s view.Snapshot) error {
+	err = p.follow(ctx, func(s view.Snapshot) error {
 		l := s.Launch
-		if l == nil || l.ID == old || !l.Stage.Over() {
+		if l == nil || l.ID == old || l.Reopen != reopen || !l.Stage.Over() {
 			return nil
 		}
 		if l.Problem != nil {
-			PrintProblem(p.Stderr, problem.Restore(string(l.Problem.Code), l.Problem.Reference, ""))
+			fmt.Fprintln(p.Stderr, oneLine(*l.Problem))
 			return status(Negative)
 		}
 		p.say("opened")
 		return errStop
 	})
+	if ctx.Err() != nil {
+		return p.cancelled(ctx, problem.Cancelled)
+	}
+	return err
 }
 
-// follow watches snapshots until seen returns an error; errStop is a good end.
+// cancelled ends what this command waited for after a Ctrl-C.
+func (p Program) cancelled(ctx context.Context, code problem.Code) error {
+	// It may have ended meanwhile, and then there is nothing to cancel.
+	_ = p.do(context.WithoutCancel(ctx), control.Intent{Name: control.Cancel})
+	PrintProblem(p.Stderr, problem.New(code, ctx.Err()))
+	return status(Negative)
+}
+
+// follow watches snapshots until seen returns an error; errStop is a good end,
+// and so is the end of ctx.
 func (p Program) follow(ctx context.Context, seen func(view.Snapshot) error) error {
 	c, err := p.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	switch err := c.Watch(ctx, seen); {
-	case errors.Is(err, errStop):
+	err = c.Watch(ctx, seen)
+	if errors.Is(err, errStop) {
 		return nil
-	case err == nil:
-		return problem.New(problem.Cancelled, ctx.Err())
-	default:
-		return err
 	}
+	return err
 }
 
 func (p Program) signInCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "sign-in", Short: "Sign in with the browser", GroupID: "daily", Args: cobra.NoArgs,
-		Long: "Opens the organisation's sign-in page and waits until somebody has signed in.\nPress Ctrl-C to cancel.\n\nExit status: 0 signed in, 1 it did not work or was cancelled, 2 refused, 3 the agent does not run.",
+		Long: "Opens the organisation's sign-in page in the browser and waits until somebody has\nsigned in. Press Ctrl-C to cancel.\n\nExit status: 0 signed in, 1 it did not work or was cancelled, 2 refused, 3 the agent\ndoes not run.",
 	}
 	noWait := c.Flags().Bool("no-wait", false, "return as soon as the page opens")
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		ctx := cmd.Context()
-		s, err := p.snapshot(ctx)
-		if err != nil {
-			return err
-		}
-		if s.SignIn.State == view.SignedIn {
-			p.say("signed in as %s", visible(nameOf(s.SignIn.Person), 80))
-			return nil
-		}
-		if err := p.do(ctx, control.Intent{Name: control.SignIn}); err != nil || *noWait {
-			return err
-		}
-		p.say("the sign-in page opens in the browser; press Ctrl-C to cancel")
-		begun := false
-		err = p.follow(ctx, func(s view.Snapshot) error {
-			switch {
-			case s.SignIn.State == view.SignedIn:
-				p.say("signed in as %s", visible(nameOf(s.SignIn.Person), 80))
-				return errStop
-			case s.SignIn.State == view.SigningInNow:
-				begun = true
-			case begun && s.SignIn.Problem != nil:
-				PrintProblem(p.Stderr, problem.Restore(string(s.SignIn.Problem.Code), s.SignIn.Problem.Reference, ""))
-				return status(Negative)
-			case begun:
-				PrintProblem(p.Stderr, problem.New(problem.SigninCancelled, nil))
-				return status(Negative)
-			}
-			return nil
-		})
-		if ctx.Err() != nil {
-			_ = p.do(context.WithoutCancel(ctx), control.Intent{Name: control.Cancel})
+	c.RunE = func(cmd *cobra.Command, _ []string) error { return p.signIn(cmd.Context(), *noWait) }
+	return c
+}
+
+func (p Program) signIn(ctx context.Context, noWait bool) error {
+	before, err := p.snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	if before.SignIn.Person != nil {
+		p.say("signed in as %s", visible(nameOf(before.SignIn.Person), 80))
+		return nil
+	}
+	if err := p.do(ctx, control.Intent{Name: control.SignIn}); err != nil {
+		return err
+	}
+	p.say("the sign-in page opens in the browser")
+	if noWait {
+		return nil
+	}
+	p.say("waiting for the sign-in; press Ctrl-C to cancel")
+	begun, old := false, ""
+	if before.SignIn.Problem != nil {
+		old = before.SignIn.Problem.Reference
+	}
+	err = p.follow(ctx, func(s view.Snapshot) error {
+		switch in := s.SignIn; {
+		case in.Person != nil:
+			p.say("signed in as %s", visible(nameOf(in.Person), 80))
+			return errStop
+		case in.State == view.SigningInNow:
+			begun = true
+		// A sign-in that failed at once may never have been seen to begin.
+		case in.Problem != nil && (begun || in.Problem.Reference != old):
+			fmt.Fprintln(p.Stderr, oneLine(*in.Problem))
+			return status(Negative)
+		case begun:
 			PrintProblem(p.Stderr, problem.New(problem.SigninCancelled, nil))
 			return status(Negative)
 		}
-		return err
+		return nil
+	})
+	if ctx.Err() != nil {
+		return p.cancelled(ctx, problem.SigninCancelled)
 	}
-	return c
+	return err
 }
 
 func (p Program) signOutCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "sign-out", Short: "Sign out", GroupID: "daily", Args: cobra.NoArgs,
-		Long: "Signs out, revokes the sign-in where the organisation's service can, and deletes it from the keyring.\n\nExit status: 0 signed out, 3 the agent does not run.",
+		Long: "Signs out: revokes the sign-in where the organisation's service can, and deletes it\nfrom the keyring. Signing out when nobody is signed in is no error.\n\nExit status: 0 signed out, 2 refused, 3 the agent does not run.",
 	}
 	all := c.Flags().Bool("all", false, "also wipe the recent encounters of everybody who signed in here")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		return p.do(cmd.Context(), control.Intent{Name: control.SignOut, All: *all})
+		return p.ask(cmd.Context(), control.Intent{Name: control.SignOut, All: *all}, "signed out")
 	}
 	return c
 }
@@ -386,20 +480,71 @@ func (p Program) signOutCommand() *cobra.Command {
 func (p Program) cancelCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "cancel", Short: "Cancel the running launch or sign-in", GroupID: "daily", Args: cobra.NoArgs,
+		Long: "Cancels the launch that is running, and the sign-in that it waits for.\n\nExit status: 0 cancelled, 2 nothing is running, 3 the agent does not run.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.do(cmd.Context(), control.Intent{Name: control.Cancel})
+			return p.ask(cmd.Context(), control.Intent{Name: control.Cancel}, "cancelled")
 		},
 	}
+}
+
+// ask sends an intent and says that it was done.
+func (p Program) ask(ctx context.Context, i control.Intent, done string) error {
+	if err := p.do(ctx, i); err != nil {
+		return err
+	}
+	p.say("%s", done)
+	return nil
 }
 
 func (p Program) quitCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "quit", Short: "End the agent", GroupID: "daily", Args: cobra.NoArgs,
-		Long: "Ends the agent; the next link starts it again. You stay signed in.\n\nExit status: 0 ended, 3 the agent does not run.",
+		Long: "Ends the agent and waits until it has gone. The next link starts it again; you stay\nsigned in where the computer has a keyring.\n\nExit status: 0 ended, 1 it was told but has not ended in time, 2 refused, 3 the agent\ndoes not run.",
 	}
-	all := c.Flags().Bool("all-sessions", false, "end the agents of all sessions of this machine that you may end")
+	all := c.Flags().Bool("all-sessions", false, "end the agents of all your sessions on this computer")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		return p.do(cmd.Context(), control.Intent{Name: control.Quit, All: *all})
+		if *all {
+			if err := endOtherSessions(); err != nil {
+				return err
+			}
+		}
+		return p.quit(cmd.Context())
 	}
 	return c
+}
+
+func (p Program) quit(ctx context.Context) error {
+	c, err := p.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.Do(ctx, control.Intent{Name: control.Quit}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, quitTimeout)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		now, err := control.Dial(ctx, p.Layout)
+		if errors.Is(err, control.ErrNoAgent) {
+			break
+		}
+		if err == nil {
+			now.Close()
+			// A link may have started the next one already.
+			if now.AgentPID() != c.AgentPID() {
+				break
+			}
+		}
+		select {
+		case <-ctx.Done():
+			p.say("told to end, but it has not ended yet")
+			return status(Negative)
+		case <-tick.C:
+		}
+	}
+	p.say("ended")
+	return nil
 }

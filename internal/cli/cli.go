@@ -4,7 +4,8 @@
 //
 // What stands behind --json is kept stable, because scripts and tests stand on
 // it. Exit status: 0 done, 1 a negative answer, 2 bad arguments or refused, 3 no
-// agent. Output never holds a link, a URL or a token.
+// agent. Output never holds a link, a URL or a token, and never repeats an
+// argument.
 package cli
 
 import (
@@ -14,12 +15,14 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"encounterlauncher/internal/control"
 	"encounterlauncher/internal/paths"
 	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/view"
 )
 
 // The exit statuses (design §11).
@@ -52,7 +55,7 @@ type Program struct {
 var verbs = [...]string{
 	"agent", "audit", "cancel", "check-link", "completion", "help", "open-recent", "policy", "quit", "recents", "register",
 	"retry", "sign-in", "sign-out", "status", "unregister", "version", "window",
-	"--help", "-h", "--version", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd,
+	"--help", "-h", "--version", "-v", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd,
 }
 
 // IsVerb reports whether a command line may begin with the word.
@@ -65,44 +68,76 @@ func IsVerb(word string) bool {
 	return false
 }
 
-// CarriesLink reports whether the verb takes a link as its argument.
-func CarriesLink(verb string) bool { return verb == "check-link" }
+// CarriesLink reports whether a command line that begins with the verb may hold
+// a link: check-link does, and so does a shell that completes it.
+func CarriesLink(verb string) bool {
+	return verb == checkLink || verb == cobra.ShellCompRequestCmd || verb == cobra.ShellCompNoDescRequestCmd
+}
 
 // status is an exit status on its way through cobra. Its text has been printed.
 type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
+// usage is a command line that its command does not take. Its text is a sentence
+// of this program: cobra's own would quote the argument, which may be a link.
+type usage string
+
+func (u usage) Error() string { return string(u) }
+
 // Run carries out a command line that begins with a verb and returns the exit
 // status.
 func Run(ctx context.Context, p Program, args []string) int {
+	letExplorerIn()
 	root := p.root()
-	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	root.SetArgs(dashed(args))
+	command, err := root.ExecuteContextC(ctx)
 	var s status
+	var prob *problem.Problem
+	var u usage
 	switch {
 	case err == nil:
 		return Done
 	case errors.As(err, &s):
 		return int(s)
+	case errors.As(err, &prob):
+		PrintProblem(p.Stderr, prob)
+		return exitOf(prob)
+	case !errors.As(err, &u):
+		u = "The arguments are not ones that this command takes."
 	}
-	var prob *problem.Problem
-	if errors.As(err, &prob) {
-		return p.fail(prob)
-	}
-	// What is left is cobra's own: a flag or an argument that it does not know.
-	// Its text may quote the argument, which may be a link.
-	fmt.Fprintf(p.Stderr, "The arguments are not ones that this command takes. Run “%s help” to see the commands, or add --help to one of them.\n", p.Layout.Name)
+	fmt.Fprintf(p.Stderr, "%s Run “%s --help” to see how it is called. (%s)\n", u, command.CommandPath(), problem.RequestInvalid)
 	return Refused
 }
 
-// fail prints a problem for people and returns its exit status.
-func (p Program) fail(prob *problem.Problem) int {
-	PrintProblem(p.Stderr, prob)
-	if prob.Code == problem.AgentUnreachable {
+func exitOf(p *problem.Problem) int {
+	if p.Code == problem.AgentUnreachable {
 		return NoAgent
 	}
 	return Refused
+}
+
+// dashed moves what is a link although it begins with a dash behind a “--”, so
+// that check-link judges it instead of taking it for a flag.
+func dashed(args []string) []string {
+	if len(args) == 0 || args[0] != checkLink {
+		return args
+	}
+	var before, links []string
+	for i, arg := range args {
+		switch {
+		case arg == "--":
+			return args
+		case strings.HasPrefix(arg, "-") && strings.Contains(arg, ":"):
+			links = append(links, arg)
+		default:
+			before = append(before, args[i])
+		}
+	}
+	if len(links) == 0 {
+		return args
+	}
+	return append(append(before, "--"), links...)
 }
 
 // PrintProblem writes in one line what happened, what to do, and the reference.
@@ -112,26 +147,33 @@ func PrintProblem(w io.Writer, p *problem.Problem) {
 
 // PrintRefusal is PrintProblem for an answer of the agent, in its language.
 func PrintRefusal(w io.Writer, sentence, nextStep, reference string, code problem.Code) {
-	fmt.Fprintf(w, "%s %s (%s, reference %s)\n", visible(sentence, 400), visible(nextStep, 400), code, visible(reference, 16))
+	fmt.Fprintln(w, oneLine(view.Problem{Code: code, Sentence: sentence, NextStep: nextStep, Reference: reference}))
+}
+
+// oneLine is a problem as a line of a terminal.
+func oneLine(p view.Problem) string {
+	return fmt.Sprintf("%s %s (%s, reference %s)", visible(p.Sentence, 400), visible(p.NextStep, 400), visible(string(p.Code), 40), visible(p.Reference, 16))
 }
 
 func (p Program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   p.Layout.Name,
 		Short: "Opens encounters from the EHR in the browser",
-		Long: strings.TrimSpace(`
-Encounter Launcher takes you from a button in the EHR to the open encounter.
+		Long: `Encounter Launcher takes you from a button in the EHR to the open encounter.
 
 It runs in the background and is started by the first link. Without a command it
-opens its window.`),
+opens its window.
+
+Exit status of every command: 0 done, 1 a negative answer, 2 bad arguments or
+refused, 3 the agent does not run.`,
 		Example: fmt.Sprintf(`  %[1]s status              what is happening now
   %[1]s open-recent --last  reopen the last encounter
   %[1]s policy              what IT has set, and from where`, p.Layout.Name),
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return p.window(cmd.Context()) },
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
-		Version:           p.Version,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return p.window(cmd.Context()) },
+		Version: p.Version,
 	}
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
 	root.SetVersionTemplate("{{.Version}}\n")
@@ -140,16 +182,70 @@ opens its window.`),
 		&cobra.Group{ID: "it", Title: "For IT and integrators:"},
 		&cobra.Group{ID: "parts", Title: "Parts of the program:"},
 	)
-	for _, c := range []*cobra.Command{
+	root.AddCommand(
 		p.statusCommand(), p.recentsCommand(), p.openRecentCommand(), p.signInCommand(), p.signOutCommand(), p.cancelCommand(), p.retryCommand(), p.quitCommand(),
 		p.checkLinkCommand(), p.policyCommand(), p.auditCommand(), p.registerCommand(), p.unregisterCommand(), p.versionCommand(),
 		p.agentCommand(), p.windowCommand(),
-	} {
-		root.AddCommand(c)
-	}
+	)
+	p.settle(root)
+	root.SetHelpCommand(helpCommand())
+	root.SetHelpCommandGroupID("parts")
+	root.SetCompletionCommandGroupID("parts")
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	return root
+}
+
+// settle makes every command's end one that Run knows: an exit status, wrong
+// usage, or a problem, which with --json is an answer in JSON too.
+func (p Program) settle(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		p.settle(sub)
+	}
+	run := c.RunE
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		err := run(cmd, args)
+		var s status
+		var u usage
+		if err == nil || errors.As(err, &s) || errors.As(err, &u) {
+			return err
+		}
+		prob := problem.Of(err)
+		if js, err := cmd.Flags().GetBool("json"); err == nil && js {
+			_ = p.printJSON(view.Problem{Code: prob.Code, Sentence: prob.Error(), NextStep: prob.Row().NextStep, Reference: prob.Reference})
+		}
+		return prob
+	}
+}
+
+// helpCommand replaces cobra's, which repeats a word that it does not know and
+// ends as if all were well.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Show how a command is used",
+		Long: "Shows how a command is used, and its exit status.\n\nExit status: 0 shown, 2 there is no such command.",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			about, rest, err := cmd.Root().Find(args)
+			if err == nil && len(rest) == 0 {
+				for _, c := range about.Commands() {
+					if c.IsAvailableCommand() || c == cmd {
+						names = append(names, c.Name()+"\t"+c.Short)
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usage("There is no such command.")
+			}
+			about.InitDefaultHelpFlag()
+			about.InitDefaultVersionFlag()
+			return about.Help()
+		},
+	}
 }
 
 // asJSON adds the flag --json to a command.
@@ -171,12 +267,13 @@ func (p Program) printJSON(v any) error {
 func (p Program) say(format string, args ...any) { fmt.Fprintf(p.Stdout, format+"\n", args...) }
 
 // visible makes text from elsewhere safe for a terminal: control and format
-// characters are dropped, and it is cut to a width.
+// characters (escape sequences, line ends, changes of direction, zero width) are
+// dropped, and it is cut to a number of characters.
 func visible(s string, most int) string {
 	var b strings.Builder
 	n := 0
 	for _, r := range s {
-		if r < 0x20 || r == 0x7f || r >= 0x80 && r <= 0x9f || r == 0x61c || r >= 0x200b && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2060 && r <= 0x206f || r == 0xfeff || r >= 0xe0000 && r <= 0xe007f {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
 			continue
 		}
 		if n == most {

@@ -21,30 +21,33 @@ import (
 
 // checkJSON is the answer of check-link --json (design §4).
 type checkJSON struct {
-	Accepted  bool   `json:"accepted"`
-	Form      string `json:"form"`
-	Code      string `json:"code"`
-	Sentence  string `json:"sentence,omitempty"`
-	Reference string `json:"reference,omitempty"`
+	Accepted bool   `json:"accepted"`
+	Form     string `json:"form"`
+	Code     string `json:"code"`
+	Sentence string `json:"sentence,omitempty"`
 }
+
+// checkLink is the verb that takes a link as its argument.
+const checkLink = "check-link"
 
 func (p Program) checkLinkCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "check-link LINK", Short: "Say what the program thinks of a link", GroupID: "it", Args: cobra.ExactArgs(1),
-		Long:    "Says whether a link would be accepted on this machine, by its policy, and has no side effect: nothing is opened, redeemed or kept.\n\nExit status: 0 accepted, 1 refused.",
-		Example: fmt.Sprintf("  %s check-link --forms handle,identifiers '%s://launch?handle=…'", p.Layout.Name, p.Layout.Scheme()),
+		Use: checkLink + " LINK", Short: "Say what the program thinks of a link", GroupID: "it",
+		Args:    cobra.ExactArgs(1),
+		Long:    "Says whether a link would be accepted on this computer, by its policy. It has no side\neffect: nothing is opened, redeemed or kept, and the link is not repeated. Write the\nlink in single quotes, because shells have their own use for “&” and “?”.\n\nExit status: 0 accepted, 1 refused, 2 bad arguments.",
+		Example: fmt.Sprintf("  %[1]s check-link '%[2]s://launch?handle=…'\n  %[1]s check-link --json --forms handle,identifiers '%[2]s://launch?…'", p.Layout.Name, p.Layout.Scheme()),
 	}
 	js := asJSON(c)
 	forms := c.Flags().StringSlice("forms", nil, "link forms to allow for this check: handle, request, identifiers (default: those of the policy)")
-	_ = c.RegisterFlagCompletionFunc("forms", cobra.FixedCompletions([]string{"handle", "request", "identifiers"}, cobra.ShellCompDirectiveNoFileComp))
-	c.RunE = func(_ *cobra.Command, args []string) error {
+	_ = c.RegisterFlagCompletionFunc("forms", cobra.FixedCompletions(knownForms(), cobra.ShellCompDirectiveNoFileComp))
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("forms") && (len(*forms) == 0 || slices.ContainsFunc(*forms, unknownForm)) {
+			return usage("The forms are handle, request and identifiers.")
+		}
 		form, err := p.judge(args[0], *forms)
 		answer := checkJSON{Accepted: err == nil, Form: string(form)}
 		if prob := problem.Of(err); prob != nil {
-			if prob.Code == problem.RequestInvalid || prob.Code == problem.PolicyInvalid {
-				return prob
-			}
-			answer.Code, answer.Sentence, answer.Reference = string(prob.Code), prob.Error(), prob.Reference
+			answer.Code, answer.Sentence = string(prob.Code), prob.Error()
 		}
 		if *js {
 			if err := p.printJSON(answer); err != nil {
@@ -63,13 +66,15 @@ func (p Program) checkLinkCommand() *cobra.Command {
 	return c
 }
 
-// judge says what parser and rules say of a link.
+func knownForms() []string {
+	return []string{string(launch.FormHandle), string(launch.FormRequest), string(launch.FormIdentifiers)}
+}
+
+func unknownForm(form string) bool { return !slices.Contains(knownForms(), form) }
+
+// judge says what parser and rules say of a link. forms replaces the policy's
+// when there are any.
 func (p Program) judge(link string, forms []string) (launch.Form, error) {
-	for _, f := range forms {
-		if f != string(launch.FormHandle) && f != string(launch.FormRequest) && f != string(launch.FormIdentifiers) {
-			return "", problem.With(problem.RequestInvalid, "The forms are handle, request and identifiers.", nil)
-		}
-	}
 	candidate, err := intake.FromText(link)
 	if err != nil {
 		return "", err
@@ -79,15 +84,28 @@ func (p Program) judge(link string, forms []string) (launch.Form, error) {
 		return "", err
 	}
 	snapshot := policy.Load(p.Layout)
+	if spoilt(snapshot.Findings, request.Form(), len(forms) > 0) {
+		return request.Form(), problem.New(problem.PolicyInvalid, nil)
+	}
 	if len(forms) == 0 {
 		forms = snapshot.AllowedLinkForms
 	}
 	rules, err := launch.NewRules(forms, snapshot.LinkKeys, snapshot.BackendURL)
 	if err != nil {
-		return "", err
+		return request.Form(), err
 	}
 	_, err = rules.Check(time.Now(), request)
 	return request.Form(), err
+}
+
+// spoilt reports whether a broken policy leaves open what the check needs to know:
+// the forms, unless they were given, and the keys of signed requests.
+func spoilt(findings []policy.Finding, form launch.Form, formsGiven bool) bool {
+	return slices.ContainsFunc(findings, func(f policy.Finding) bool {
+		forms := !formsGiven && (f.Key == "" || f.Key == "AllowedLinkForms")
+		keys := form == launch.FormRequest && (f.Key == "" || f.Key == "LinkKeys")
+		return f.RefusesLaunches && (forms || keys)
+	})
 }
 
 // localPolicy says whether the policy on this machine is good, without an agent.
@@ -191,7 +209,7 @@ func (p Program) auditCommand() *cobra.Command {
 		if policy.Load(p.Layout).AuditDestination == "system" {
 			var err error
 			if sink, err = audit.SystemSink(); err != nil {
-				p.say("the system's log cannot be read: only the files are checked")
+				fmt.Fprintln(p.Stderr, "the system's log cannot be read: only the files are checked")
 			}
 		}
 		report, err := audit.Verify(p.Layout.AuditDir(), sink)
