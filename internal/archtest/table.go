@@ -76,6 +76,7 @@ var Rooms = []Room{
 	{"cmd/nabla-sim", "nabla-sim: flags, handler, listen", []string{"nablasim", "problem"}, []string{"github.com/spf13/cobra", "github.com/go-jose/go-jose/v4"}, "a program is flags and a handler"},
 	{"cmd/sandbox", "encounter-launcher-sandbox: flags, run", []string{"sandbox", "problem"}, []string{"github.com/spf13/cobra"}, "a program is flags and a handler"},
 	{"cmd/e2e-desktop", "stand-in for a desktop's tray host and notification service, for the end-to-end test", nil, nil, "it meets the program on the bus only"},
+	{"cmd/bench", "measures the launcher against its peers, as ratios in one run", nil, []string{"github.com/go-jose/go-jose/v4"}, "it meets the programs from outside, as the desktop does"},
 	{"archtest", "this table and the test that keeps it", nil, nil, "it looks at the others from outside"},
 }
 

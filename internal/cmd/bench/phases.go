@@ -1,0 +1,395 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// bench is one run.
+type bench struct {
+	options
+	built   built
+	world   *world
+	session *session
+	report  *report
+	serial  int
+}
+
+// freshHandle returns a handle that was never used, long enough for the grammar of
+// links.
+func (b *bench) freshHandle() string {
+	b.serial++
+	return fmt.Sprintf("bench-%022d", b.serial)
+}
+
+func link(handle string) string { return "encounter-launcher://launch?handle=" + handle }
+
+// timed runs a program to its end and returns when it was started and when it had
+// ended well.
+func (b *bench) timed(ctx context.Context, program string, args ...string) (started, ended moment, err error) {
+	cmd := b.session.command(ctx, b.built.program(program), args...)
+	cmd.Stderr = os.Stderr // a file of ours costs the child nothing, where a pipe would
+	started = now()
+	err = cmd.Run()
+	ended = now()
+	if err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", program, err)
+	}
+	return started, ended, nil
+}
+
+func (b *bench) launcher(ctx context.Context, args ...string) (started, ended moment, err error) {
+	return b.timed(ctx, "encounter-launcher", args...)
+}
+
+// signIn has the first link start the agent, which asks for the sign-in: from then
+// on the keyring holds it.
+func (b *bench) signIn(ctx context.Context) error {
+	handle := b.freshHandle()
+	if _, _, err := b.launcher(ctx, link(handle)); err != nil {
+		return err
+	}
+	page, err := b.session.notes.await(ctx, noteOpener, "")
+	if err != nil {
+		return fmt.Errorf("the sign-in page: %w", err)
+	}
+	if err := b.world.follow(page.text); err != nil {
+		return err
+	}
+	_, err = b.session.notes.await(ctx, noteOpener, handle)
+	return err
+}
+
+// handOff presses one link again and again while the backend holds its answer back:
+// joined to the launch in flight, a press costs the whole way to the agent and back
+// and no launch. Between two presses the peers take their turns.
+func (b *bench) handOff(ctx context.Context) error {
+	const batch = 25 // what fits into the time for one attempt on a loaded machine
+	ours, bare, empty, opener := b.report.sample(), b.report.sample(), b.report.sample(), b.report.sample()
+	for done := 0; done < b.presses; {
+		began := time.Now()
+		handle := b.freshHandle()
+		release := b.world.hold(handle)
+		if _, _, err := b.launcher(ctx, link(handle)); err != nil {
+			return err
+		}
+		for range min(batch, b.presses-done) {
+			if err := b.each(ctx,
+				step{ours, "encounter-launcher", link(handle)}, step{bare, "socketclient", link(handle)},
+				step{empty, "empty", ""}); err != nil {
+				return err
+			}
+			started, _, err := b.timed(ctx, "xdg-open", "floor")
+			if err != nil {
+				return err
+			}
+			opened, err := b.session.notes.await(ctx, noteOpener, "floor")
+			if err != nil {
+				return err
+			}
+			opener.add(opened.at - started)
+			done++
+		}
+		release()
+		if _, err := b.session.notes.await(ctx, noteOpener, handle); err != nil {
+			return err
+		}
+		if err := sleep(ctx, pace-time.Since(began)); err != nil {
+			return err
+		}
+	}
+	b.report.add(figure{
+		ID: "handoff", Name: "hand-off: exec of the handler → acknowledged", Unit: ms, Ours: ours.stats(),
+		Peer: "Go program that only connects to a socket", Theirs: bare.stats(), Goal: ratioAtMost(2),
+	})
+	b.report.add(figure{ID: "floor_process", Name: "floor: an empty Go program", Unit: ms, Ours: empty.stats()})
+	b.report.add(figure{ID: "floor_opener", Name: "floor: exec → the opener alone", Unit: ms, Ours: opener.stats()})
+	return nil
+}
+
+// step is one program whose time goes into one sample.
+type step struct {
+	into    *sample
+	program string
+	arg     string
+}
+
+func (b *bench) each(ctx context.Context, steps ...step) error {
+	for _, s := range steps {
+		started, ended, err := b.timed(ctx, s.program, s.arg)
+		if err != nil {
+			return err
+		}
+		s.into.add(ended - started)
+	}
+	return nil
+}
+
+// warm takes, in every round, one link that was never seen, the script with one of
+// its own, and a second Wails process.
+func (b *bench) warm(ctx context.Context) error {
+	resident := b.session.command(ctx, b.built.program("wails"))
+	if err := b.session.start(resident); err != nil {
+		return err
+	}
+	if _, err := b.session.notes.await(ctx, noteReady, ""); err != nil {
+		return err
+	}
+	// Its page is there; what it does after that must not fall into the first round.
+	if err := sleep(ctx, pace); err != nil {
+		return err
+	}
+	ack, ours, script, wails := b.report.sample(), b.report.sample(), b.report.sample(), b.report.sample()
+	toBackend, inBackend, toOpener := b.report.sample(), b.report.sample(), b.report.sample()
+	for i := range b.rounds + 1 {
+		began := time.Now()
+		handle := b.freshHandle()
+		started, ended, opened, err := b.launch(ctx, handle)
+		if err != nil {
+			return err
+		}
+		theirs, err := b.script(ctx)
+		if err != nil {
+			return err
+		}
+		second, err := b.secondWails(ctx, handle)
+		if err != nil {
+			return err
+		}
+		// The first round warms connection and caches for everybody.
+		if i > 0 {
+			at, ok := b.world.callFor(handle)
+			if !ok {
+				return errors.New("the backend was not called")
+			}
+			ack.add(ended - started)
+			ours.add(opened - started)
+			script.add(theirs)
+			wails.add(second)
+			toBackend.add(at.arrived - started)
+			inBackend.add(at.answered - at.arrived)
+			toOpener.add(opened - at.answered)
+		}
+		if err := sleep(ctx, pace-time.Since(began)); err != nil {
+			return err
+		}
+	}
+	end(resident)
+	b.report.add(figure{
+		ID: "handoff_wails", Name: "hand-off of a new link", Unit: ms, Ours: ack.stats(),
+		Peer: "Wails SingleInstanceLock: exec → callback", Theirs: wails.stats(), Goal: ratioAtMost(1.0 / 50),
+	})
+	b.report.add(figure{
+		ID: "warm", Name: "warm: exec → opener called, over TLS", Unit: ms, Ours: ours.stats(),
+		Peer: "script with curl and xdg-open", Theirs: script.stats(), Goal: ratioAtMost(0.5),
+	})
+	b.report.add(figure{ID: "warm_to_backend", Name: "  of it: exec → request at the backend", Unit: ms, Ours: toBackend.stats()})
+	b.report.add(figure{ID: "warm_in_backend", Name: "  of it: in the backend", Unit: ms, Ours: inBackend.stats()})
+	b.report.add(figure{ID: "warm_to_opener", Name: "  of it: answer → opener called", Unit: ms, Ours: toOpener.stats()})
+	return nil
+}
+
+func (b *bench) launch(ctx context.Context, handle string) (started, ended, opened moment, err error) {
+	if started, ended, err = b.launcher(ctx, link(handle)); err != nil {
+		return 0, 0, 0, err
+	}
+	n, err := b.session.notes.await(ctx, noteOpener, handle)
+	return started, ended, n.at, err
+}
+
+func (b *bench) script(ctx context.Context) (moment, error) {
+	handle := b.freshHandle()
+	started, _, err := b.timed(ctx, "launch.sh", link(handle))
+	if err != nil {
+		return 0, err
+	}
+	n, err := b.session.notes.await(ctx, noteOpener, handle)
+	return n.at - started, err
+}
+
+// secondWails starts the program a second time. Wails ends it with status 1.
+func (b *bench) secondWails(ctx context.Context, text string) (moment, error) {
+	cmd := b.session.command(ctx, b.built.program("wails"), text)
+	started := now()
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	n, err := b.session.notes.await(ctx, noteSecond, text)
+	if err != nil {
+		_ = cmd.Process.Kill()
+	}
+	var exit *exec.ExitError
+	if waited := cmd.Wait(); err == nil && waited != nil && !errors.As(waited, &exit) {
+		err = waited
+	}
+	return n.at - started, err
+}
+
+// cold ends the agent before each of its turns: the handler finds nobody, starts
+// one, and that finds the sign-in in the keyring and asks the issuer for a token.
+func (b *bench) cold(ctx context.Context) error {
+	ours, ack, script := b.report.sample(), b.report.sample(), b.report.sample()
+	for range b.rounds {
+		if err := b.endAgent(ctx); err != nil {
+			return err
+		}
+		started, ended, opened, err := b.launch(ctx, b.freshHandle())
+		if err != nil {
+			return err
+		}
+		ack.add(ended - started)
+		ours.add(opened - started)
+		theirs, err := b.script(ctx)
+		if err != nil {
+			return err
+		}
+		script.add(theirs)
+		// The agent finishes what it put off until after the click.
+		if err := sleep(ctx, 300*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	b.report.add(figure{
+		ID: "cold", Name: "cold: no agent, exec → opener called, over TLS", Unit: ms, Ours: ours.stats(),
+		Peer: "script with curl and xdg-open", Theirs: script.stats(), Goal: ratioAtMost(2),
+	})
+	b.report.add(figure{ID: "cold_ack", Name: "  of it: exec → acknowledged", Unit: ms, Ours: ack.stats()})
+	return nil
+}
+
+// memory leaves agent and Wails program alone, both started anew, and then reads
+// the memory of each several times.
+func (b *bench) memory(ctx context.Context) error {
+	used, err := b.agentPID()
+	if err != nil {
+		return err
+	}
+	after := b.report.sample()
+	for range b.rounds {
+		pss, err := pssOf(used)
+		if err != nil {
+			return err
+		}
+		after.addKB(pss)
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	if err := b.endAgent(ctx); err != nil {
+		return err
+	}
+	if err := b.session.start(b.session.command(ctx, b.built.program("encounter-launcher"), "agent")); err != nil {
+		return err
+	}
+	wails := b.session.command(ctx, b.built.program("wails"))
+	if err := b.session.start(wails); err != nil {
+		return err
+	}
+	if _, err := b.session.notes.await(ctx, noteReady, ""); err != nil {
+		return err
+	}
+	if err := sleep(ctx, b.idle); err != nil {
+		return err
+	}
+	agent, err := b.agentPID()
+	if err != nil {
+		return err
+	}
+	ours, theirs := b.report.sample(), b.report.sample()
+	for range b.rounds {
+		pss, err := pssOf(agent)
+		if err != nil {
+			return err
+		}
+		ours.addKB(pss)
+		if pss, err = pssOfTree(wails.Process.Pid); err != nil {
+			return err
+		}
+		theirs.addKB(pss)
+		if err := sleep(ctx, 250*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	end(wails)
+	b.report.add(figure{
+		ID: "memory", Name: "idle agent with tray, PSS", Unit: mb, Ours: ours.stats(),
+		Peer: "stock Wails with StartHidden, its processes", Theirs: theirs.stats(), Goal: valueAtMost(12),
+	})
+	b.report.add(figure{ID: "memory_cold", Name: "  the agent right after a cold launch", Unit: mb, Ours: after.stats()})
+	return b.endAgent(ctx)
+}
+
+func (b *bench) sizes() {
+	for _, p := range []struct{ id, name, program string }{
+		{"size", "size of the launcher on disk", "encounter-launcher"},
+		{"size_wails", "  of the stock Wails program", "wails"},
+	} {
+		info, err := os.Stat(b.built.program(p.program))
+		if err != nil {
+			continue // built a minute ago: then somebody is clearing up, and a size matters little
+		}
+		s := b.report.sample()
+		s.addKB(info.Size() / 1024)
+		b.report.add(figure{ID: p.id, Name: p.name, Unit: mb, Ours: s.stats()})
+	}
+}
+
+// agentPID asks the kernel who listens on the control socket.
+func (b *bench) agentPID() (int, error) {
+	conn, err := net.Dial("unix", filepath.Join(b.session.dir, "run", "encounter-launcher", "control.sock"))
+	if err != nil {
+		return 0, errors.New("no agent runs")
+	}
+	defer conn.Close()
+	rc, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var peer *unix.Ucred
+	var inner error
+	if err := rc.Control(func(fd uintptr) { peer, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return 0, err
+	}
+	if inner != nil {
+		return 0, inner
+	}
+	return int(peer.Pid), nil
+}
+
+// endAgent ends the agent and returns when the process is gone.
+func (b *bench) endAgent(ctx context.Context) error {
+	pid, err := b.agentPID()
+	if err != nil {
+		return err
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		return err
+	}
+	return await(ctx, "the end of the agent", func() bool {
+		// Detached, it is this process's child by adoption.
+		_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+		return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+	})
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

@@ -1,0 +1,64 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// pssOf returns the proportional set size of a process in KiB: its own pages, and
+// of those it shares with others its share (proc(5), smaps_rollup).
+func pssOf(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+			return strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+		}
+	}
+	return 0, errors.New("the kernel does not tell the proportional set size")
+}
+
+// pssOfTree adds up a process and everything below it.
+func pssOfTree(pid int) (int64, error) {
+	sum, err := pssOf(pid)
+	if err != nil {
+		return 0, err
+	}
+	for _, child := range children(pid) {
+		below, err := pssOfTree(child)
+		if err != nil {
+			return 0, err
+		}
+		sum += below
+	}
+	return sum, nil
+}
+
+// children returns the processes whose parent is pid.
+func children(pid int) []int {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is good
+	var found []int
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		// The name, in parentheses, may hold anything: what follows the last one is
+		// state and parent.
+		fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+		child, err := strconv.Atoi(filepath.Base(filepath.Dir(stat)))
+		if err == nil && len(fields) > 1 && string(fields[1]) == strconv.Itoa(pid) {
+			found = append(found, child)
+		}
+	}
+	return found
+}
