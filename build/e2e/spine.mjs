@@ -128,17 +128,28 @@ const agentPolicy = () => new Promise((done, refuse) => {
   }).on('error', refuse).end();
 });
 
+const opened = []; // encounters, newest first, as the recents should be
+const openedAt = new Map();
+
 // The launcher takes five links in ten seconds; the test stays below.
+// A link arrives some time after the press, at the latest when its outcome is seen.
 const pressed = [];
+const arrived = () => pressed.forEach((p) => {
+  p.at = p.seen ? p.at : Date.now();
+  p.seen = true;
+});
+
 async function underTheLimit() {
-  const now = Date.now();
-  const recent = pressed.filter((time) => now - time < 10_200);
-  if (recent.length >= 5) await pause(recent[recent.length - 5] + 10_200 - now);
-  pressed.push(Date.now());
+  const recent = pressed.filter((p) => Date.now() - p.at < 10_100);
+  if (recent.length >= 5) await pause(recent.at(-5).at + 10_100 - Date.now());
+  pressed.push({ at: Date.now(), seen: false });
 }
 
-async function press(button, { clinician = 'ada' } = {}) {
+async function press(button, { clinician = 'ada', again = false } = {}) {
   await underTheLimit();
+  // Another link for what was opened a moment ago opens nothing, by design.
+  const since = Date.now() - (openedAt.get(encounterOf(button, clinician)) ?? 0);
+  if (!again && since < 3200) await pause(3200 - since);
   await browser.ehr.bringToFront();
   await browser.ehr.selectOption('#clinician', clinician);
   await browser.ehr.locator(`[data-button="${button}"]`).click();
@@ -151,6 +162,7 @@ async function encounterOpens(encounter) {
   expect(shown === encounter, () => `the tab shows ${shown ?? 'a refusal'}, not ${encounter}`);
   expect((await tab.locator('main').innerText()).includes(ada.email), 'the page does not say for whom it is');
   await launchIs('opened');
+  arrived();
   expect(browser.tabsAt(at.nabla).length === 1, () => `${browser.tabsAt(at.nabla).length} tabs were opened`);
   return tab;
 }
@@ -176,6 +188,7 @@ async function isRefused(code, noticesBefore, launchBefore) {
     if (now.stage === 'failed' && now.code === code) return now;
     throw new Wrong(`it is ${now.stage} ${now.code}`);
   });
+  arrived();
   const notice = await until('the notice', async () => (await desktop.notices()).find((n) => !noticesBefore.includes(n.id + n.summary + n.body)));
   const text = `${notice.summary}\n${notice.body}`;
   expect(text.includes(words[`problem.${code}.sentence`]), () => `the notice says ${JSON.stringify(text)}`);
@@ -228,9 +241,8 @@ const steps = new Steps(async (name, since) => {
   }
   await browser?.tidy();
 });
-const opened = []; // encounters, newest first, as the recents should be
-
 function wasOpened(encounter) {
+  openedAt.set(encounter, Date.now());
   const i = opened.indexOf(encounter);
   if (i >= 0) opened.splice(i, 1);
   opened.unshift(encounter);
@@ -306,7 +318,7 @@ async function cases() {
     await press(1);
     // Chromium itself swallows a second press before it has handed over the first link.
     await until('the first link to arrive', () => created().length === 1, { every: 5 });
-    await press(1);
+    await press(1, { again: true });
     await until('the backend to have answered both', () => created().filter((c) => c.status === 200).length === 2);
     await encounterOpens(encounterOf(1));
     wasOpened(encounterOf(1));
@@ -409,15 +421,15 @@ async function cases() {
 
     const release = door.hold();
     try {
-      await press(3);
+      await press(1);
       await windowShows(pid, words['launching.heading'], words['stage.creating'], words['launching.cancel']);
       await run('xdotool', ['windowactivate', '--sync', id]);
       await screenshot(picture('window-launching'), id);
     } finally {
       release();
     }
-    await encounterOpens(encounterOf(3));
-    wasOpened(encounterOf(3));
+    await encounterOpens(encounterOf(1));
+    wasOpened(encounterOf(1));
     await windowShows(pid, words['last.opened'].split(' {')[0]);
     await browser.tidy();
 
