@@ -412,6 +412,8 @@ async function cases() {
 
   await steps.step('the window opens, shows the launch and the problem, and is gone from memory when closed', async () => {
     await trayClick('the window', (label) => label === words['tray.open_window']);
+    // There is no host that would show the menu, so it is kept as text.
+    writeFileSync(join(out, 'tray.txt'), flat(await desktop.menu()).map((l) => `${l.enabled ? '' : '· '}${l.label || '---'}\n`).join(''));
     const [pid] = await until('the window', async () => (await windowsTitled('^Encounter Launcher$')).length === 1 && running(windowProgram).length && running(windowProgram));
     const [id] = await windowsTitled('^Encounter Launcher$');
     await run('xdotool', ['windowmove', '--sync', id, '760', '120']);
@@ -440,6 +442,7 @@ async function cases() {
     await run('xdotool', ['windowactivate', '--sync', id]);
     await screenshot(picture('window-problem'), id);
 
+    writeFileSync(join(out, 'notices.txt'), (await desktop.notices()).map((n) => `${n.summary}\n${n.body}\n[${n.actions.join(' | ')}]\n\n`).join(''));
     const members = family(pid);
     expect(members.some((p) => /WebKit/i.test(p.exe)), () => `the window has no web process: ${members.map((p) => p.exe).join(', ')}`);
     await searchProcesses(members.map((p) => p.pid));
