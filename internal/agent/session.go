@@ -395,7 +395,14 @@ func (s *session) signIn(ctx context.Context, id *identity, a *attempt) {
 func (s *session) begin(ctx context.Context, id *identity, g signin.Grant) (flow.Session, error) {
 	person := flow.Person{Issuer: g.Issuer, Subject: g.Subject, Email: g.Email}
 	inMemory := id.memoryOnly
-	if !inMemory {
+	switch {
+	case inMemory:
+	case g.Refresh.Empty():
+		// Nothing is wrong with the keyring. Providers that keep to OpenID Connect
+		// Core §11 give a refresh token only with the prompt consent.
+		s.log.Warn("the sign-in service gave no refresh token, so the sign-in ends with its access token; OIDCPrompt may have to be consent")
+		inMemory = true
+	default:
 		err := s.keep(ctx, id, g)
 		s.mu.Lock()
 		s.noteKeyring(err)
@@ -426,9 +433,6 @@ func (s *session) current(id *identity) *identity {
 }
 
 func (s *session) keep(ctx context.Context, id *identity, g signin.Grant) error {
-	if g.Refresh.Empty() {
-		return problem.With(problem.KeyringUnavailable, "The sign-in service gave nothing to keep.", nil)
-	}
 	unlock, err := s.store.Lock(ctx)
 	if err != nil {
 		return err

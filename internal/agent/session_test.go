@@ -396,6 +396,21 @@ func TestWithoutAKeyringASignInLastsInMemory(t *testing.T) {
 	}
 }
 
+func TestWithoutARefreshTokenTheKeyringIsNotBlamed(t *testing.T) {
+	w := newWorld(t)
+	s := w.session()
+	grant := signin.Grant{Issuer: w.issuer.URL, ClientID: testClient, Subject: "ada", Access: secret.New("a"), Expiry: time.Now().Add(time.Hour)}
+	if _, err := s.begin(t.Context(), s.id, grant); err != nil {
+		t.Fatal(err)
+	}
+	if !s.inMemory || s.keyring != "" {
+		t.Errorf("in memory %v, keyring %q", s.inMemory, s.keyring)
+	}
+	if got, err := s.Access(t.Context()); err != nil || got.Person.Subject != "ada" {
+		t.Errorf("the access token is not used: %v", err)
+	}
+}
+
 func TestASignInThatIsTooOldForPolicyIsNotUsed(t *testing.T) {
 	w := newWorld(t)
 	s := w.session()
