@@ -36,19 +36,15 @@ policy=$managed/encounter-launcher-e2e.json
 made=()
 
 # Whatever still runs and was started by this run says so in its environment.
-left_over() {
-  local dir
-  for dir in /proc/[0-9]*; do
-    if tr '\0' '\n' 2>/dev/null <"$dir/environ" | grep -qxF "E2E_RUN=$run"; then echo "${dir#/proc/}"; fi
-  done
-}
+left_over() { grep -lzxF "E2E_RUN=$run" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }
 
 finish() {
-  local status=$? pid pids
+  local status=$? pid pids=
   trap - EXIT INT TERM
   set +e
-  [ -z "${main:-}" ] || kill "$main" 2>/dev/null
-  # The session bus ends last and what hangs on it shortly after.
+  # Interrupted: the run's own way of ending is not waited for.
+  if [ -n "${main:-}" ]; then for pid in $main $(left_over); do kill -TERM "$pid" 2>/dev/null; done; fi
+  # The session bus ends last, and what hangs on it shortly after.
   for _ in $(seq 50); do pids=$(left_over); [ -z "$pids" ] && break; sleep 0.1; done
   for pid in $pids; do
     echo "e2e: ending what was left over: $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | cut -c1-60) ($pid)" >&2

@@ -2,7 +2,7 @@
 // own and Chromium's policy; everything else of the desktop is started here.
 import { fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import { BackendDoor } from './backend.mjs';
@@ -259,7 +259,7 @@ async function cases() {
   if (!up) return;
 
   await steps.step('a changed policy is in force without a restart', async () => {
-    start(program, ['agent'], { log: log('agent'), env, cwd: '/' });
+    start(program, ['agent'], { log: log('agent-output'), env, cwd: '/' });
     await until('the agent', async () => (await status()).agent === 'running');
     const file = join(state, 'sandbox', 'policy.json');
     const policy = JSON.parse(readFileSync(file, 'utf8'));
@@ -554,6 +554,11 @@ try {
 if (trouble) {
   steps.failed++;
   console.log(`  ✗ ${trouble.stack}`);
+}
+if (steps.failed) {
+  cpSync(join(dir, 'logs'), join(out, 'logs'), { recursive: true });
+  if (existsSync(join(state, 'agent.log'))) copyFileSync(join(state, 'agent.log'), join(out, 'logs', 'agent.log'));
+  console.log(`What every part said is in ${join(out, 'logs')}.`);
 }
 console.log(`Pictures in ${out}; ${((Date.now() - began) / 1000).toFixed(0)} s.`);
 console.log(`${steps.passed} passed, ${steps.failed} failed`);

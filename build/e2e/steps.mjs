@@ -63,7 +63,7 @@ export class Steps {
       console.log(`  ✓ ${name} (${seconds()})`);
     } catch (error) {
       this.failed++;
-      const text = error instanceof Wrong ? error.message : (error.stack ?? String(error));
+      const text = (error instanceof Wrong ? error.message : (error.stack ?? String(error))).slice(0, 2000);
       console.log(`  ✗ ${name} (${seconds()})\n      ${text.replaceAll('\n', '\n      ')}`);
       await this.onFailure(name, began).catch((e) => console.log(`      no picture: ${e.message}`));
     } finally {
