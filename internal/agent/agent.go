@@ -41,8 +41,9 @@ const keyringDeadline = 4 * time.Second
 type Options struct {
 	Layout  paths.Layout
 	Version string
-	// Window starts the window's process and returns its end. It is called when
-	// the person asks for the window and none is open.
+	// Window starts the window's process, returns when it shows its page or cannot,
+	// and delivers its end. It is called when the person asks for the window and
+	// none is open.
 	Window func(control.Activation) (ended <-chan error, err error)
 	// Keyring is the OS keyring when nil.
 	Keyring tokenstore.Keyring
@@ -170,7 +171,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	}
 	upgraded := make(chan struct{})
 	others.Go(func() {
-		if watchUpgrade(ctx, a.log, a.launches.idle) {
+		if watchUpgrade(ctx, a.log, a.idle, a.stopIfIdle) {
 			close(upgraded)
 		}
 	})
@@ -183,7 +184,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	case err = <-served:
 		served <- nil
 	}
-	a.launches.cancelAll()
+	a.launches.stop()
 	quit()
 	others.Wait()
 	server.Close()
@@ -191,6 +192,13 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	a.audit.note(audit.Record{Outcome: audit.Stopped})
 	return err
 }
+
+// idle reports whether neither a launch nor a sign-in page would be lost if the
+// agent started anew.
+func (a *Agent) idle() bool { return a.launches.idle() && !a.session.signingIn() }
+
+// stopIfIdle is idle, and ends the taking of links where it is true.
+func (a *Agent) stopIfIdle() bool { return !a.session.signingIn() && a.launches.stopIfIdle() }
 
 // launch is the step of the queue: one launch through flow.Run.
 func (a *Agent) launch(ctx context.Context, t *tracked, at func(view.Stage)) (flow.Outcome, error) {
@@ -251,6 +259,8 @@ func (a *Agent) Link(ctx context.Context, c intake.Candidate, activation control
 		a.audit.note(refusal(problem.Of(err)))
 		a.noticeFlood(problem.Of(err))
 		return "", err
+	case problem.IsCode(err, problem.AgentUnreachable):
+		return "", err // nothing became of it here: the next agent gets it
 	case err != nil:
 		return "", a.refuse(a.launches.refused(request, who, activation, problem.Of(err)), err)
 	}

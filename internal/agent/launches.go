@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"sync"
 	"time"
 
@@ -23,6 +24,9 @@ const (
 	// mostRemembered bounds the memory of links; the oldest ended goes first.
 	mostRemembered = 1024
 )
+
+// errEnding says that a link came to an agent that is about to end.
+var errEnding = errors.New("this agent ends")
 
 type linkDigest [sha256.Size]byte
 
@@ -68,6 +72,7 @@ type launches struct {
 	byLink   map[linkDigest]*tracked // guarded by mu: the newest launch of each link
 	jtis     map[[2]string]jtiSeen   // guarded by mu: issuer and jti of signed requests
 	arrivals []time.Time             // guarded by mu: distinct links in the window
+	ending   bool                    // guarded by mu: no link is taken any more
 	wake     chan struct{}           // buffered 1
 }
 
@@ -86,10 +91,15 @@ func newLaunches(now func() time.Time, newID func() string, changed func(*tracke
 func digestOf(r launch.Request) linkDigest { return sha256.Sum256([]byte(r.Link().Reveal())) }
 
 // link accepts a checked request, or joins it to the launch that the same link
-// has already. Problems: link_replayed, too_many_links.
+// has already. Problems: link_replayed, too_many_links, and agent_unreachable
+// once this agent ends: the handler then hands the link to the next one.
 func (q *launches) link(r launch.Request, once launch.Once, arrived flow.Person, click any) (*tracked, error) {
 	digest, now := digestOf(r), q.now()
 	q.mu.Lock()
+	if q.ending {
+		q.mu.Unlock()
+		return nil, problem.New(problem.AgentUnreachable, errEnding)
+	}
 	known := q.byLink[digest]
 	var t *tracked
 	switch {
@@ -330,6 +340,25 @@ func (q *launches) cancelAll() {
 	for _, t := range waiting {
 		q.changed(t)
 	}
+}
+
+// stop ends the taking of links and cancels what runs or waits.
+func (q *launches) stop() {
+	q.mu.Lock()
+	q.ending = true
+	q.mu.Unlock()
+	q.cancelAll()
+}
+
+// stopIfIdle ends the taking of links when nothing runs or waits, in one step,
+// so that no link is taken that would never run. It reports whether it did.
+func (q *launches) stopIfIdle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.running == nil && len(q.queue) == 0 {
+		q.ending = true
+	}
+	return q.ending
 }
 
 // idle reports whether nothing runs or waits.

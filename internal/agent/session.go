@@ -369,6 +369,13 @@ func (s *session) cancelSignIn() bool {
 	return true
 }
 
+// signingIn reports whether a sign-in page is open.
+func (s *session) signingIn() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.attempt != nil
+}
+
 func (s *session) signIn(ctx context.Context, id *identity, a *attempt) {
 	defer a.cancel()
 	grant, err := id.client.SignIn(ctx, id.show)

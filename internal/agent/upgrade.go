@@ -24,9 +24,9 @@ const (
 )
 
 // watchUpgrade returns true once the program's own file was replaced, the new
-// one has stopped changing and runs, and idle says that nothing is in flight. It
-// returns false when ctx ends.
-func watchUpgrade(ctx context.Context, log *slog.Logger, idle func() bool) bool {
+// one has stopped changing and runs, idle says that nothing is in flight, and
+// stop has seen to it that nothing begins. It returns false when ctx ends.
+func watchUpgrade(ctx context.Context, log *slog.Logger, idle, stop func() bool) bool {
 	path, err := os.Executable()
 	if err != nil {
 		log.Warn("upgrades will not be noticed", "problem", problem.New(problem.Internal, err))
@@ -37,6 +37,8 @@ func watchUpgrade(ctx context.Context, log *slog.Logger, idle func() bool) bool 
 		stat:  func() (fs.FileInfo, error) { return os.Stat(path) },
 		works: func() bool { return worksNow(ctx, path) },
 		idle:  idle,
+		stop:  stop,
+		log:   log,
 	}
 	tick := time.NewTicker(upgradeLook)
 	defer tick.Stop()
@@ -58,8 +60,12 @@ type upgradeWatch struct {
 	stat  func() (fs.FileInfo, error)
 	works func() bool
 	idle  func() bool
+	stop  func() bool // idle again, and nothing begins any more when it is true
+
+	log   *slog.Logger
 
 	own, candidate fs.FileInfo
+	waiting        fs.FileInfo // a candidate of which the log says that it waits
 	tried          fs.FileInfo // a candidate that did not work is not tried again
 }
 
@@ -81,13 +87,18 @@ func (w *upgradeWatch) look() bool {
 		return false
 	}
 	if !w.idle() {
+		if w.waiting == nil || !sameFile(w.waiting, info) {
+			w.waiting = info
+			w.log.Info("an upgrade waits for what is in flight")
+		}
 		return false
 	}
 	if !w.works() {
 		w.tried = info
+		w.log.Warn("the program's file was replaced by one that does not run")
 		return false
 	}
-	return w.idle()
+	return w.stop()
 }
 
 func sameFile(a, b fs.FileInfo) bool {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -26,11 +27,13 @@ func TestAnUpgradeWaitsForAWholeFileThatWorksAndAnIdleAgent(t *testing.T) {
 	}
 	write("old", 0)
 	works, idle := true, true
-	probes := 0
+	probes, stops := 0, 0
 	w := upgradeWatch{
 		stat:  func() (fs.FileInfo, error) { return os.Stat(path) },
 		works: func() bool { probes++; return works },
 		idle:  func() bool { return idle },
+		stop:  func() bool { stops++; return idle },
+		log:   slog.New(slog.DiscardHandler),
 	}
 	expect := func(want bool, why string) {
 		t.Helper()
@@ -62,5 +65,8 @@ func TestAnUpgradeWaitsForAWholeFileThatWorksAndAnIdleAgent(t *testing.T) {
 	expect(false, "an uninstalled program goes on")
 	write("good", 3)
 	expect(false, "seen once")
+	if stops != 0 {
+		t.Error("the agent stopped taking links before there was a file to go on with")
+	}
 	expect(true, "a whole file that works, and nothing in flight")
 }
