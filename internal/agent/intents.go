@@ -108,29 +108,36 @@ func (a *Agent) openRecent(ctx context.Context, i control.Intent) error {
 	return nil
 }
 
-// openWindow starts the window, or brings the open one to the front.
+// openWindow starts the window and returns when it is up or cannot be, or brings
+// the open one to the front.
 func (a *Agent) openWindow(activation control.Activation) error {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.windowUp {
+	up := a.windowUp
+	a.windowUp = true
+	a.mu.Unlock()
+	if up {
 		a.board.change(func(s *view.Snapshot) { s.RaiseWindow++ })
 		return nil
 	}
 	ended, err := a.opts.Window(activation)
 	if err != nil {
-		return problem.New(problem.WindowUnavailable, err)
+		return a.windowEnded(err)
 	}
-	a.windowUp = true
-	go func() {
-		err := <-ended
-		a.mu.Lock()
-		a.windowUp = false
-		a.mu.Unlock()
-		if err != nil {
-			p := problem.New(problem.WindowUnavailable, err)
-			a.log.Warn("the window ended with an error", "problem", p)
-			a.notice(p)
-		}
-	}()
+	go func() { _ = a.windowEnded(<-ended) }()
 	return nil
+}
+
+// windowEnded notes that no window is open any more, and tells the person where
+// that is not the person's own doing.
+func (a *Agent) windowEnded(err error) error {
+	a.mu.Lock()
+	a.windowUp = false
+	a.mu.Unlock()
+	if err == nil {
+		return nil
+	}
+	p := problem.New(problem.WindowUnavailable, err)
+	a.log.Warn("the window ended with an error", "problem", p)
+	a.notice(p)
+	return p
 }

@@ -41,7 +41,8 @@ type Program struct {
 	Stderr  io.Writer
 	// StartAgent starts the agent detached and returns at once.
 	StartAgent func() error
-	// StartWindow starts the window's process; its end arrives on the channel.
+	// StartWindow starts the window's process and returns when it shows its page or
+	// cannot; its end arrives on the channel.
 	StartWindow func(control.Activation) (ended <-chan error, err error)
 	// RunWindow is the window role in this process, until the window is closed.
 	RunWindow func(ctx context.Context) error

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	stdlog "log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -34,7 +35,7 @@ func (p Program) agentCommand() *cobra.Command {
 }
 
 func (p Program) agent(ctx context.Context) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	level := new(slog.LevelVar)
 	log, file, err := p.openLog(level)
@@ -42,6 +43,10 @@ func (p Program) agent(ctx context.Context) error {
 		return err
 	}
 	defer file.Close()
+	// What libraries print belongs into the log too, in its form: the agent has no
+	// terminal.
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
 	err = agent.Run(ctx, agent.Options{Layout: p.Layout, Version: p.Version, Window: p.StartWindow, Log: log, Level: level})
 	switch {
 	case errors.Is(err, control.ErrOwned):
@@ -113,12 +118,23 @@ func (p Program) window(ctx context.Context) error {
 	if err := p.StartAgent(); err != nil {
 		return problem.New(problem.AgentUnreachable, err)
 	}
+	if err := p.await(ctx); err != nil {
+		return err
+	}
+	return p.do(ctx, control.Intent{Name: control.OpenWindow})
+}
+
+// await returns nil once an agent listens.
+func (p Program) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := p.do(ctx, control.Intent{Name: control.OpenWindow})
+		c, err := control.Dial(ctx, p.Layout)
+		if err == nil {
+			c.Close()
+		}
 		if !errors.Is(err, control.ErrNoAgent) {
 			return err
 		}
