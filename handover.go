@@ -19,8 +19,10 @@ const (
 	agentPatience = 5 * time.Second
 	// ackPatience is how long an agent may take to acknowledge a link.
 	ackPatience = 3 * time.Second
-	// dialAgain is the pause between two looks for an agent that is starting.
-	dialAgain = 2 * time.Millisecond
+	// dialAgain is the first pause between two looks for an agent that is starting;
+	// it grows to longestLook, so that a machine that is slow is not kept busy.
+	dialAgain   = 2 * time.Millisecond
+	longestLook = 25 * time.Millisecond
 )
 
 // handOver gives one link to the agent and ends: 0 accepted, 2 refused, 3 nobody
@@ -30,23 +32,46 @@ func handOver(layout paths.Layout, link intake.Candidate) int {
 		return refuse(layout, problem.Of(err))
 	}
 	click := takeClick()
+	// An agent that ends or replaces itself may take the connection and not the
+	// link. Handing the same link over again is safe: it is joined, and its
+	// Idempotency-Key is the same.
+	again := time.Now().Add(agentPatience)
+	for {
+		ack, asked, err := offer(layout, link, click)
+		ending := err == nil && !ack.Accepted && ack.Code == problem.AgentUnreachable
+		switch {
+		case (ending || asked && !errors.Is(err, context.DeadlineExceeded) && err != nil) && time.Now().Before(again):
+			time.Sleep(dialAgain)
+		case err != nil:
+			return unreachable(problem.Of(err))
+		case ending:
+			return unreachable(problem.Restore(string(ack.Code), ack.Reference, ""))
+		case !ack.Accepted:
+			cli.PrintRefusal(os.Stderr, ack.Sentence, ack.NextStep, ack.Reference, ack.Code)
+			return cli.Refused
+		default:
+			return cli.Done
+		}
+	}
+}
+
+// offer reaches the agent and hands it the link once. asked says that an agent
+// was there; the error of one that did not answer in time is
+// context.DeadlineExceeded.
+func offer(layout paths.Layout, link intake.Candidate, click control.Activation) (ack control.Ack, asked bool, err error) {
 	client, err := reach(layout)
 	if err != nil {
-		return unreachable(problem.Of(err))
+		return control.Ack{}, false, err
 	}
 	defer client.Close()
 	passFocus(client.AgentPID())
 	ctx, cancel := context.WithTimeout(context.Background(), ackPatience)
 	defer cancel()
-	ack, err := client.Link(ctx, link, click)
-	if err != nil {
-		return unreachable(problem.Of(err))
+	ack, err = client.Link(ctx, link, click)
+	if err != nil && ctx.Err() != nil {
+		err = problem.New(problem.AgentUnreachable, ctx.Err())
 	}
-	if !ack.Accepted {
-		cli.PrintRefusal(os.Stderr, ack.Sentence, ack.NextStep, ack.Reference, ack.Code)
-		return cli.Refused
-	}
-	return cli.Done
+	return ack, true, err
 }
 
 // reach dials the agent and starts one where none listens.
@@ -57,14 +82,22 @@ func reach(layout paths.Layout) (*control.Client, error) {
 	if !errors.Is(err, control.ErrNoAgent) {
 		return client, err
 	}
-	if err := startAgent(); err != nil {
+	ended, err := startAgent()
+	if err != nil {
 		return nil, problem.New(problem.AgentUnreachable, err)
 	}
+	pause := dialAgain
 	for {
 		select {
 		case <-ctx.Done():
 			return nil, problem.New(problem.AgentUnreachable, ctx.Err())
-		case <-time.After(dialAgain):
+		case err := <-ended:
+			if err != nil {
+				return nil, problem.With(problem.AgentUnreachable, "It ended at once.", withoutPath(err))
+			}
+			ended = nil // another agent was first, and will listen in a moment
+		case <-time.After(pause):
+			pause = min(pause*11/10, longestLook)
 		}
 		client, err := control.Dial(ctx, layout)
 		if !errors.Is(err, control.ErrNoAgent) {

@@ -10,13 +10,11 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"os"
-	"os/exec"
 	"os/signal"
 
 	"encounterlauncher/internal/cli"
-	"encounterlauncher/internal/control"
 	"encounterlauncher/internal/intake"
 	"encounterlauncher/internal/paths"
 	"encounterlauncher/internal/problem"
@@ -28,9 +26,9 @@ var version = "0.0.0-dev"
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
-	layout := paths.Current()
+	layout := layout()
 	if onlyWindow {
-		return window(layout)
+		return window(layout, args)
 	}
 	candidate, isLink, err := intake.FromArgs(layout.Scheme(), args, cli.IsVerb, cli.CarriesLink)
 	switch {
@@ -48,7 +46,7 @@ func run(args []string) int {
 	}
 	p := cli.Program{
 		Layout: layout, Version: version, Stdout: os.Stdout, Stderr: os.Stderr, Click: click, Executable: executable,
-		StartAgent:  startAgent,
+		StartAgent:  func() error { _, err := startAgent(); return err },
 		StartWindow: startWindow,
 	}
 	if windowHere {
@@ -59,39 +57,14 @@ func run(args []string) int {
 	return cli.Run(ctx, p, args)
 }
 
-// window is the only role of the window's own program.
-func window(layout paths.Layout) int {
+// window is the only role of the window's own program, which takes no arguments.
+func window(layout paths.Layout, args []string) int {
+	if len(args) > 0 {
+		return refuse(layout, problem.New(problem.RequestInvalid, errors.New("the window takes no arguments")))
+	}
 	if err := runWindow(context.Background(), windowOf(layout)); err != nil {
 		cli.PrintProblem(os.Stderr, problem.Of(err))
 		return cli.Refused
 	}
 	return cli.Done
-}
-
-// startWindow starts the window's process, with the person's click.
-func startWindow(click control.Activation) (<-chan error, error) {
-	executable, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("finding this program: %w", err)
-	}
-	cmd := windowProcess(executable)
-	cmd.Env = append(os.Environ(), clickEnviron(click)...)
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting the window: %w", withoutPath(err))
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	return ended, nil
-}
-
-// withoutPath drops the path from an error of os/exec: the log does not need
-// where the person's programs lie.
-func withoutPath(err error) error {
-	if e, ok := err.(*exec.Error); ok {
-		return e.Err
-	}
-	if e, ok := err.(*os.PathError); ok {
-		return e.Err
-	}
-	return err
 }

@@ -10,18 +10,21 @@ import (
 )
 
 // startAgent starts the agent detached: a session of its own, no terminal, no
-// inherited files, no click.
-func startAgent() error {
+// inherited files, no click. The channel delivers its end, should that come while
+// this process lives: nil when another agent was first.
+func startAgent() (<-chan error, error) {
 	executable, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("finding this program: %w", err)
+		return nil, fmt.Errorf("finding this program: %w", err)
 	}
 	closeInherited()
 	cmd := exec.Command(executable, "agent")
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("starting the agent: %w", withoutPath(err))
+		return nil, fmt.Errorf("starting the agent: %w", withoutPath(err))
 	}
-	return cmd.Process.Release()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	return ended, nil
 }

@@ -10,11 +10,12 @@ import (
 )
 
 // startAgent starts the agent detached: no console, a process group of its own,
-// no inherited handles.
-func startAgent() error {
+// no inherited handles. The channel delivers its end, should that come while this
+// process lives: nil when another agent was first.
+func startAgent() (<-chan error, error) {
 	executable, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("finding this program: %w", err)
+		return nil, fmt.Errorf("finding this program: %w", err)
 	}
 	cmd := exec.Command(executable, "agent")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -22,7 +23,9 @@ func startAgent() error {
 		NoInheritHandles: true,
 	}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("starting the agent: %w", withoutPath(err))
+		return nil, fmt.Errorf("starting the agent: %w", withoutPath(err))
 	}
-	return cmd.Process.Release()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	return ended, nil
 }

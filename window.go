@@ -18,6 +18,8 @@ type windowDeps struct {
 	// Language is the language of the window until the first snapshot names one:
 	// a BCP 47 tag, or empty for English.
 	Language string
+	// Up is called once, when the window shows its page.
+	Up func()
 }
 
 // agentLink is the resident agent as the window sees it. Every call may find

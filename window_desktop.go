@@ -72,6 +72,11 @@ func runWindow(ctx context.Context, deps windowDeps) (err error) {
 			go app.follow(ctx)
 			context.AfterFunc(ctx, func() { runtime.Quit(c) })
 		},
+		OnDomReady: func(context.Context) {
+			if deps.Up != nil {
+				deps.Up()
+			}
+		},
 		OnShutdown:                       func(context.Context) { cancel() },
 		EnableDefaultContextMenu:         false,
 		EnableFraudulentWebsiteDetection: false,

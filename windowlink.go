@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"encounterlauncher/internal/control"
 	"encounterlauncher/internal/paths"
@@ -11,7 +12,11 @@ import (
 // windowOf is what the window role is given: a way to the agent, and nothing
 // else of this machine.
 func windowOf(layout paths.Layout) windowDeps {
-	return windowDeps{Version: version, Agent: dialled{layout}}
+	return windowDeps{
+		Version: version, Agent: dialled{layout},
+		// Whoever started this process may wait for the line: see startWindow.
+		Up: func() { fmt.Println(windowUp) },
+	}
 }
 
 // dialled reaches the agent anew for every call, because the agent may have been

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"time"
+
+	"encounterlauncher/internal/control"
+	"encounterlauncher/internal/problem"
+)
+
+const (
+	// windowUp is the one line that the window's process writes, when it shows its
+	// page.
+	windowUp = "the window is open"
+	// windowPatience is how long that may take before the window counts as open
+	// anyway. A warm start takes half a second.
+	windowPatience = 10 * time.Second
+)
+
+// startWindow starts the window's process with the person's click, and returns
+// when it shows its page. The channel delivers its end: nil when the person closed
+// it. The error is window_unavailable.
+func startWindow(click control.Activation) (<-chan error, error) {
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, problem.New(problem.WindowUnavailable, fmt.Errorf("finding this program: %w", err))
+	}
+	return startAndWait(windowProcess(executable), click, windowPatience)
+}
+
+func startAndWait(cmd *exec.Cmd, click control.Activation, patience time.Duration) (<-chan error, error) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, problem.New(problem.WindowUnavailable, fmt.Errorf("starting the window: %w", err))
+	}
+	cmd.Env = append(os.Environ(), clickEnviron(click)...)
+	cmd.Stdout = write
+	err = cmd.Start()
+	_ = write.Close()
+	if err != nil {
+		_ = read.Close()
+		fact := ""
+		if errors.Is(err, fs.ErrNotExist) {
+			fact = "Its program is not installed."
+		}
+		return nil, problem.With(problem.WindowUnavailable, fact, fmt.Errorf("starting the window: %w", withoutPath(err)))
+	}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- cmd.Wait()
+		_ = read.Close() // the webview's helpers may hold the other end a little longer
+	}()
+	up := make(chan struct{})
+	go func() {
+		lines := bufio.NewScanner(read)
+		if lines.Scan() && lines.Text() == windowUp {
+			close(up)
+		}
+		_, _ = io.Copy(io.Discard, read)
+	}()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case <-up:
+	case <-late.C:
+	case err := <-ended:
+		if err != nil {
+			return nil, problem.With(problem.WindowUnavailable, "It ended at once; it needs a display.", withoutPath(err))
+		}
+		ended <- nil // closed before its page was there
+	}
+	return ended, nil
+}
+
+// withoutPath drops the path from an error of os/exec: the log does not need
+// where the person's programs lie.
+func withoutPath(err error) error {
+	var e *exec.Error
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
