@@ -323,3 +323,26 @@ func TestTheMemoryOfLinksIsBounded(t *testing.T) {
 		t.Errorf("%d links are remembered; half an hour holds 16", known)
 	}
 }
+
+func TestAnEndingAgentTakesNoLinkAndEndsOnlyWhenIdleIfAskedSo(t *testing.T) {
+	q := newQueue(t)
+	first := q.press(1)
+	s := <-q.steps
+	if q.stopIfIdle() {
+		t.Fatal("it stopped with a launch in flight")
+	}
+	waiting := q.press(2) // it still takes links
+	s.end(outcome("E-1"), nil)
+	q.settle(first)
+	q.finish(outcome("E-2"), nil)
+	q.settle(waiting)
+	if !q.stopIfIdle() {
+		t.Fatal("it did not stop with nothing in flight")
+	}
+	if _, err := q.link(request(t, 3), launch.Once{}, flow.Person{}, nil); !problem.IsCode(err, problem.AgentUnreachable) {
+		t.Errorf("an agent that ends took a link: %v", err)
+	}
+	if !q.idle() {
+		t.Error("something was queued that will never run")
+	}
+}
