@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,9 +23,16 @@ func (h *home) installed(path string) string {
 }
 
 // replace puts a file in the place of another in one step, as an installer does.
+// Another process writes it: a descriptor of this one would be inherited by what
+// other tests start meanwhile, and a file that is open for writing does not run.
 func (h *home) replace(path string, text []byte) {
 	h.t.Helper()
-	if err := os.WriteFile(path+".new", text, 0o755); err != nil {
+	cp := exec.Command("/bin/cp", "/dev/stdin", path+".new")
+	cp.Stdin = bytes.NewReader(text)
+	if out, err := cp.CombinedOutput(); err != nil {
+		h.t.Fatalf("%v %s", err, out)
+	}
+	if err := os.Chmod(path+".new", 0o755); err != nil {
 		h.t.Fatal(err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {

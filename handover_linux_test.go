@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"encounterlauncher/internal/cli"
 	"encounterlauncher/internal/launch"
 )
 
@@ -122,7 +123,7 @@ func saysNothingOf(t *testing.T, args []string, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
 		for _, arg := range append([]string{handle, "evil", "John", "://"}, args...) {
-			if len(arg) > 2 && strings.Contains(text, arg) {
+			if len(arg) > 2 && !cli.IsVerb(arg) && strings.Contains(text, arg) {
 				t.Errorf("%q is in %q", arg, text)
 			}
 		}
@@ -392,14 +393,8 @@ func TestNothingIsSentToSomebodyElsesProcess(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
 	copied := filepath.Join(dir, "other")
-	if err := os.WriteFile(copied, text, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	h.replace(copied, mustRead(t, self))
 	other := exec.Command(copied)
 	other.Dir = "/"
 	other.Env = []string{"ENCOUNTER_TEST_ROLE=stranger"}

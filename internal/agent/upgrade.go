@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 
 	"encounterlauncher/internal/problem"
@@ -35,7 +36,7 @@ func watchUpgrade(ctx context.Context, log *slog.Logger, idle, stop func() bool)
 	}
 	w := upgradeWatch{
 		stat:  func() (fs.FileInfo, error) { return os.Stat(path) },
-		works: func() bool { return worksNow(ctx, path) },
+		works: func() error { return worksNow(ctx, path) },
 		idle:  idle,
 		stop:  stop,
 		log:   log,
@@ -58,11 +59,11 @@ func watchUpgrade(ctx context.Context, log *slog.Logger, idle, stop func() bool)
 // upgradeWatch decides, look by look.
 type upgradeWatch struct {
 	stat  func() (fs.FileInfo, error)
-	works func() bool
+	works func() error
 	idle  func() bool
 	stop  func() bool // idle again, and nothing begins any more when it is true
 
-	log   *slog.Logger
+	log *slog.Logger
 
 	own, candidate fs.FileInfo
 	waiting        fs.FileInfo // a candidate of which the log says that it waits
@@ -93,7 +94,9 @@ func (w *upgradeWatch) look() bool {
 		}
 		return false
 	}
-	if !w.works() {
+	if err := w.works(); errors.Is(err, syscall.ETXTBSY) {
+		return false // somebody still has it open for writing
+	} else if err != nil {
 		w.tried = info
 		w.log.Warn("the program's file was replaced by one that does not run")
 		return false
@@ -107,8 +110,8 @@ func sameFile(a, b fs.FileInfo) bool {
 
 // worksNow runs the new file's version verb: an agent must not be replaced by
 // half a file.
-func worksNow(ctx context.Context, path string) bool {
+func worksNow(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, upgradeProbe)
 	defer cancel()
-	return exec.CommandContext(ctx, path, "version").Run() == nil
+	return exec.CommandContext(ctx, path, "version").Run()
 }

@@ -1,10 +1,13 @@
 package agent
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -26,11 +29,12 @@ func TestAnUpgradeWaitsForAWholeFileThatWorksAndAnIdleAgent(t *testing.T) {
 		}
 	}
 	write("old", 0)
-	works, idle := true, true
+	idle := true
+	var works error
 	probes, stops := 0, 0
 	w := upgradeWatch{
 		stat:  func() (fs.FileInfo, error) { return os.Stat(path) },
-		works: func() bool { probes++; return works },
+		works: func() error { probes++; return works },
 		idle:  func() bool { return idle },
 		stop:  func() bool { stops++; return idle },
 		log:   slog.New(slog.DiscardHandler),
@@ -52,12 +56,14 @@ func TestAnUpgradeWaitsForAWholeFileThatWorksAndAnIdleAgent(t *testing.T) {
 	if probes != 0 {
 		t.Error("the new file was tried while the agent was busy")
 	}
-	idle, works = true, false
+	idle, works = true, fmt.Errorf("starting: %w", syscall.ETXTBSY)
+	expect(false, "somebody still writes to the new file")
+	works = errors.New("exec format error")
 	expect(false, "the new file does not run")
-	works = true
+	works = nil
 	expect(false, "a file that did not run is not tried again")
-	if probes != 1 {
-		t.Errorf("%d trial runs, want 1", probes)
+	if probes != 2 {
+		t.Errorf("%d trial runs, want 2", probes)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
