@@ -65,6 +65,10 @@ demo: build-demo ## run the whole on this machine; PLAY=1 plays it without displ
 	@if [ -n "$(PLAY)" ]; then $(BIN)/encounter-launcher-sandbox --play; \
 	else $(MAKE) --no-print-directory build-demo-window && $(BIN)/encounter-launcher-sandbox; fi
 
+.PHONY: window-dev
+window-dev: setup-window frontend/node_modules/.stamp ## the window with live reload, against a running `make demo`
+	$(GO) run github.com/wailsapp/wails/v2/cmd/wails@v2.16.0 dev -m -tags webkit2_41
+
 # --- prove ---------------------------------------------------------------------------
 
 .PHONY: test check format vet unit fuzz-seeds frontend-check bindings builds play e2e

@@ -29,6 +29,7 @@ check)
 write)
 	rm -rf frontend/wailsjs
 	cp -r "$work/frontend/wailsjs" frontend/wailsjs
+	chmod 644 frontend/wailsjs/runtime/* # as the Wails tools leave them
 	;;
 *)
 	echo "usage: build/bindings.sh check|write" >&2
