@@ -43,9 +43,9 @@ func handOver(layout paths.Layout, link intake.Candidate) int {
 		case (ending || asked && !errors.Is(err, context.DeadlineExceeded) && err != nil) && time.Now().Before(again):
 			time.Sleep(dialAgain)
 		case err != nil:
-			return unreachable(problem.Of(err))
+			return unreachable(layout, problem.Of(err))
 		case ending:
-			return unreachable(problem.Restore(string(ack.Code), ack.Reference, ""))
+			return unreachable(layout, problem.Restore(string(ack.Code), ack.Reference, ""))
 		case !ack.Accepted:
 			cli.PrintRefusal(os.Stderr, ack.Sentence, ack.NextStep, ack.Reference, ack.Code)
 			return cli.Refused
@@ -125,9 +125,11 @@ func refuse(layout paths.Layout, p *problem.Problem) int {
 }
 
 // unreachable tells the person that nobody took the link: by a notification, and
-// on stderr for whoever runs this by hand.
-func unreachable(p *problem.Problem) int {
+// on stderr for whoever runs this by hand. There is no agent that could write the
+// audit.
+func unreachable(layout paths.Layout, p *problem.Problem) int {
 	cli.PrintProblem(os.Stderr, p)
+	cli.AuditRefusal(layout, p)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	// Where there is no notification service, stderr has to do.

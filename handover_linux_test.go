@@ -310,7 +310,11 @@ func TestAnAgentThatNeverAcknowledgesIsGivenUp(t *testing.T) {
 	imposter(t, h, func(_ int, conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	r := h.run(path, link)
 	h.expect(r, 3, "agent_unreachable")
-	saysNothingOf(t, nil, r.stderr)
+	saysNothingOf(t, nil, r.stderr, h.audit())
+	_, reference, _ := strings.Cut(strings.TrimSuffix(r.stderr, ")\n"), "reference ")
+	if a := h.audit(); strings.Count(a, "\n") != 1 || !strings.Contains(a, `"failed"`) || !strings.Contains(a, reference) {
+		t.Errorf("the audit: %q, the reference: %q", a, reference)
+	}
 	if len(h.processes()) != 0 {
 		t.Error("something was started")
 	}

@@ -88,8 +88,8 @@ func (p Program) windowCommand() *cobra.Command {
 	}
 }
 
-// AuditRefusal writes a refused link into the audit when no agent runs that
-// could. It never fails: the person has been told already.
+// AuditRefusal writes a link that was refused, or that nobody took, into the audit
+// when no agent runs that could. It never fails: the person has been told already.
 func AuditRefusal(l paths.Layout, p *problem.Problem) {
 	destination := policy.Load(l).AuditDestination
 	if destination == "none" {
@@ -103,7 +103,7 @@ func AuditRefusal(l paths.Layout, p *problem.Problem) {
 	if _, err := l.EnsureStateDir(); err != nil {
 		return
 	}
-	_ = audit.RecordOnce(l.AuditDir(), sink, audit.Record{Outcome: audit.Refused, Code: p.Code, Reference: p.Reference}, time.Now)
+	_ = audit.RecordOnce(l.AuditDir(), sink, audit.Record{Outcome: p.Row().Audit, Code: p.Code, Reference: p.Reference}, time.Now)
 }
 
 // startPatience is how long a started agent may take to answer.

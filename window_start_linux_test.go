@@ -1,0 +1,50 @@
+package main
+
+import (
+	"os/exec"
+	"testing"
+	"time"
+
+	"encounterlauncher/internal/control"
+	"encounterlauncher/internal/problem"
+)
+
+func TestAWindowThatNeverSaysItIsUpCountsAsOpenUntilItEnds(t *testing.T) {
+	cmd := exec.Command("/bin/cat") // says nothing, and ends with its input
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, err := startAndWait(cmd, control.Activation{}, time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("it ended by itself: %v", err)
+	default:
+	}
+	if err := input.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAWindowThatIsClosedBeforeItsPageIsThereIsNoProblem(t *testing.T) {
+	ended, err := startAndWait(exec.Command("/bin/true"), control.Activation{}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatAWindowPrintsBeforeItDiesDoesNotCountAsBeingOpen(t *testing.T) {
+	_, err := startAndWait(exec.Command("/bin/sh", "-c", "echo something; exit 1"), control.Activation{}, time.Minute)
+	if !problem.IsCode(err, problem.WindowUnavailable) {
+		t.Errorf("error %v, want window_unavailable", err)
+	}
+}
