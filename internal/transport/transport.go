@@ -152,14 +152,14 @@ func loopback(host string) bool {
 }
 
 func rootsFor(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil // the system's roots
+	var certificates []*x509.Certificate
+	if file != "" {
+		var err error
+		if certificates, err = readCertificates(file); err != nil {
+			return nil, err
+		}
 	}
-	certificates, err := readCertificates(file)
-	if err != nil {
-		return nil, err
-	}
-	roots, err := x509.SystemCertPool()
+	roots, err := systemRoots()
 	if err != nil {
 		return nil, fmt.Errorf("reading the system's certificates: %w", err)
 	}
