@@ -133,7 +133,6 @@ func build(ctx context.Context, dir string) (built, error) {
 		{"empty", here + "empty", "", "", "0"},
 		{"socketclient", here + "socketclient", "", "", "0"},
 		{"xdg-open", here + "opener", "", "", "0"},
-		{"tray-host", "./internal/cmd/e2e-desktop", "", "", "0"},
 		{"wails", here + "wails", "", "desktop,production,webkit2_41", "1"},
 	} {
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w"+p.ldflags, "-tags", p.tags, "-o", b.program(p.name), p.source)

@@ -240,15 +240,26 @@ func (b *bench) secondWails(ctx context.Context, text string) (moment, error) {
 // one, and that finds the sign-in in the keyring and asks the issuer for a token.
 func (b *bench) cold(ctx context.Context) error {
 	ours, ack, script := b.report.sample(), b.report.sample(), b.report.sample()
+	toIssuer, atIssuer, toBackend, toOpener := b.report.sample(), b.report.sample(), b.report.sample(), b.report.sample()
 	for range b.rounds {
 		if err := b.endAgent(ctx); err != nil {
 			return err
 		}
-		started, ended, opened, err := b.launch(ctx, b.freshHandle())
+		handle := b.freshHandle()
+		started, ended, opened, err := b.launch(ctx, handle)
 		if err != nil {
 			return err
 		}
+		at, ok := b.world.callFor(handle)
+		if !ok {
+			return errors.New("the backend was not called")
+		}
+		asked, given := b.world.issuerTimes()
 		ack.add(ended - started)
+		toIssuer.add(asked - started)
+		atIssuer.add(given - asked)
+		toBackend.add(at.arrived - given)
+		toOpener.add(opened - at.answered)
 		ours.add(opened - started)
 		theirs, err := b.script(ctx)
 		if err != nil {
@@ -265,6 +276,10 @@ func (b *bench) cold(ctx context.Context) error {
 		Peer: "script with curl and xdg-open", Theirs: script.stats(), Goal: ratioAtMost(2),
 	})
 	b.report.add(figure{ID: "cold_ack", Name: "  of it: exec → acknowledged", Unit: ms, Ours: ack.stats()})
+	b.report.add(figure{ID: "cold_to_issuer", Name: "  of it: exec → issuer asked", Unit: ms, Ours: toIssuer.stats()})
+	b.report.add(figure{ID: "cold_at_issuer", Name: "  of it: issuer asked → tokens given", Unit: ms, Ours: atIssuer.stats()})
+	b.report.add(figure{ID: "cold_to_backend", Name: "  of it: tokens given → request at the backend", Unit: ms, Ours: toBackend.stats()})
+	b.report.add(figure{ID: "cold_to_opener", Name: "  of it: answer → opener called", Unit: ms, Ours: toOpener.stats()})
 	return nil
 }
 

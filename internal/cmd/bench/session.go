@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+	"github.com/godbus/dbus/v5/prop"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,6 +34,7 @@ type session struct {
 	env     []string
 	started []*exec.Cmd
 	notes   *notes
+	bus     *dbus.Conn
 }
 
 func newSession(ctx context.Context, dir string, b built, w *world) (_ *session, err error) {
@@ -74,12 +76,8 @@ func newSession(ctx context.Context, dir string, b built, w *world) (_ *session,
 	if err := s.startKeyring(ctx); err != nil {
 		return nil, err
 	}
-	host := s.command(ctx, b.program("tray-host"))
-	if _, err := host.StdinPipe(); err != nil { // it ends when its input does
-		return nil, err
-	}
-	if _, err := s.startAndHear(host); err != nil {
-		return nil, fmt.Errorf("starting a tray host: %w", err)
+	if err := s.hostTray(); err != nil {
+		return nil, fmt.Errorf("offering a tray: %w", err)
 	}
 	return s, s.startDisplay(ctx)
 }
@@ -132,7 +130,31 @@ func (s *session) startBus(ctx context.Context) error {
 		return fmt.Errorf("starting a session bus: %w", err)
 	}
 	s.env = append(s.env, "DBUS_SESSION_BUS_ADDRESS="+address)
+	if s.bus, err = dbus.Connect(address); err != nil {
+		return fmt.Errorf("connecting to the session bus: %w", err)
+	}
 	return nil
+}
+
+// tray is the other end of a tray icon: it takes every one and shows none.
+type tray struct{}
+
+// RegisterStatusNotifierItem is called by the agent.
+func (tray) RegisterStatusNotifierItem(string) *dbus.Error { return nil }
+
+func (s *session) hostTray() error {
+	const name, path = "org.kde.StatusNotifierWatcher", "/StatusNotifierWatcher"
+	if err := s.bus.Export(tray{}, path, name); err != nil {
+		return err
+	}
+	if _, err := prop.Export(s.bus, path, prop.Map{name: {"IsStatusNotifierHostRegistered": {Value: true, Emit: prop.EmitTrue}}}); err != nil {
+		return err
+	}
+	reply, err := s.bus.RequestName(name, dbus.NameFlagDoNotQueue)
+	if err == nil && reply != dbus.RequestNameReplyPrimaryOwner {
+		err = errors.New("the name is taken")
+	}
+	return err
 }
 
 func (s *session) startKeyring(ctx context.Context) error {
@@ -141,14 +163,9 @@ func (s *session) startKeyring(ctx context.Context) error {
 	if err := s.start(cmd); err != nil {
 		return fmt.Errorf("starting a keyring: %w", err)
 	}
-	conn, err := dbus.Connect("unix:path=" + filepath.Join(s.dir, "bus"))
-	if err != nil {
-		return fmt.Errorf("connecting to the session bus: %w", err)
-	}
-	defer conn.Close()
 	return await(ctx, "the keyring", func() bool {
 		var there bool
-		err := conn.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, "org.freedesktop.secrets").Store(&there)
+		err := s.bus.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, "org.freedesktop.secrets").Store(&there)
 		return err == nil && there
 	})
 }
@@ -167,6 +184,9 @@ func (s *session) startDisplay(ctx context.Context) error {
 // close ends what was started, the newest first, and what became this process's
 // child on the way.
 func (s *session) close() error {
+	if s.bus != nil {
+		_ = s.bus.Close()
+	}
 	for _, cmd := range slices.Backward(s.started) {
 		end(cmd)
 	}

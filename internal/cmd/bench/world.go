@@ -51,10 +51,12 @@ type world struct {
 	servers                 []*http.Server
 
 	mu     sync.Mutex
-	codes  map[string]url.Values // guarded by mu: code → authorization request
-	serial int                   // guarded by mu
-	calls  map[string]call       // guarded by mu: handle → when
-	held   map[string]chan struct{}
+	codes  map[string]url.Values    // guarded by mu: code → authorization request
+	serial int                      // guarded by mu
+	calls  map[string]call          // guarded by mu: handle → when
+	held   map[string]chan struct{} // guarded by mu: handle → closed when it may be answered
+	asked  moment                   // guarded by mu: when the issuer was last asked for its discovery document
+	given  moment                   // guarded by mu: when the issuer last gave tokens
 }
 
 // call is when the backend began and ended to answer for a handle.
@@ -207,7 +209,18 @@ func (w *world) callFor(handle string) (call, bool) {
 	return c, ok
 }
 
+// issuerTimes returns when the issuer was last asked for its discovery document,
+// and when it last gave tokens.
+func (w *world) issuerTimes() (asked, given moment) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asked, w.given
+}
+
 func (w *world) discovery(rw http.ResponseWriter, _ *http.Request) {
+	w.mu.Lock()
+	w.asked = now()
+	w.mu.Unlock()
 	answer(rw, map[string]any{
 		"issuer": w.issuer, "authorization_endpoint": w.issuer + "/authorize", "token_endpoint": w.issuer + "/token", "jwks_uri": w.issuer + "/jwks",
 		"id_token_signing_alg_values_supported": []string{"ES256"}, "response_types_supported": []string{"code"},
@@ -255,6 +268,9 @@ func (w *world) token(rw http.ResponseWriter, r *http.Request) {
 		"access_token": access, "id_token": idToken, "token_type": "Bearer",
 		"expires_in": int(life.Seconds()), "refresh_token": fmt.Sprint("refresh-", serial),
 	})
+	w.mu.Lock()
+	w.given = now()
+	w.mu.Unlock()
 }
 
 func (w *world) sign(more map[string]any) (string, error) {
