@@ -187,6 +187,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	a.launches.stop()
 	quit()
 	others.Wait()
+	a.session.saving.Wait()
 	server.Close()
 	<-served
 	a.audit.note(audit.Record{Outcome: audit.Stopped})

@@ -58,6 +58,9 @@ type session struct {
 
 	// gate lets one goroutine refresh; a channel so that waiting honours ctx.
 	gate chan struct{}
+	// saving counts rotated sign-ins on their way into the keyring; the agent
+	// does not end before it is empty.
+	saving sync.WaitGroup
 
 	mu       sync.Mutex
 	id       *identity        // guarded by mu; nil until policy is good
@@ -239,7 +242,7 @@ func (s *session) refreshStored(ctx context.Context, id *identity) (flow.Session
 	if err != nil {
 		return flow.Session{}, err
 	}
-	defer unlock()
+	defer func() { unlock() }()
 	entry, found, err := s.store.Load(ctx)
 	s.mu.Lock()
 	s.noteKeyring(err)
@@ -268,20 +271,36 @@ func (s *session) refreshStored(ctx context.Context, id *identity) (flow.Session
 	if err != nil {
 		return flow.Session{}, err
 	}
-	inMemory := false
+	session := s.adopt(id, person, grant, entry.AuthTime, false)
 	if !grant.Refresh.Empty() && !grant.Refresh.Equal(entry.Refresh) {
 		entry.Refresh = grant.Refresh
-		// The issuer has already turned the old token off: whatever happens to
-		// this click, the new one must be kept.
-		if _, err := s.store.Save(context.WithoutCancel(ctx), entry); err != nil {
-			s.log.Error("storing the rotated sign-in failed; it lasts until this program ends", "problem", problem.Of(err))
-			s.mu.Lock()
-			s.noteKeyring(err)
-			s.mu.Unlock()
-			inMemory = true
-		}
+		release := unlock
+		unlock = func() {} // the lock goes on to the writing
+		s.saving.Go(func() {
+			defer release()
+			s.keepRotated(context.WithoutCancel(ctx), id, entry, grant)
+		})
 	}
-	return s.adopt(id, person, grant, entry.AuthTime, inMemory), nil
+	return session, nil
+}
+
+// keepRotated stores a rotated sign-in; the caller holds the store's lock, so that
+// nobody reads the old one meanwhile. The issuer has already turned that off:
+// whatever happens to the click, the new one must be kept. But the click does not
+// wait for it, because a keyring writes to disk (measured: 40 ms of a cold start).
+func (s *session) keepRotated(ctx context.Context, id *identity, entry tokenstore.Entry, g signin.Grant) {
+	_, err := s.store.Save(ctx, entry)
+	if err == nil {
+		return
+	}
+	s.log.Error("storing the rotated sign-in failed; it lasts until this program ends", "problem", problem.Of(err))
+	s.mu.Lock()
+	s.noteKeyring(err)
+	if s.id == id && s.access.Equal(g.Access) {
+		s.inMemory, s.memory = true, g.Refresh
+	}
+	s.mu.Unlock()
+	s.changed()
 }
 
 // adopt keeps a grant that came by refreshing.
