@@ -222,7 +222,9 @@ func (s *session) refreshMemory(ctx context.Context, id *identity, token secret.
 	if err != nil {
 		return flow.Session{}, err
 	}
-	return s.adopt(id, person, grant, authTime, true), nil
+	session := s.adopt(id, person, grant, authTime, true)
+	s.changed()
+	return session, nil
 }
 
 // samePerson makes sure that a refreshed sign-in is still that of the person who
@@ -272,15 +274,17 @@ func (s *session) refreshStored(ctx context.Context, id *identity) (flow.Session
 		return flow.Session{}, err
 	}
 	session := s.adopt(id, person, grant, entry.AuthTime, false)
-	if !grant.Refresh.Empty() && !grant.Refresh.Equal(entry.Refresh) {
-		entry.Refresh = grant.Refresh
-		release := unlock
-		unlock = func() {} // the lock goes on to the writing
-		s.saving.Go(func() {
-			defer release()
+	rotated := !grant.Refresh.Empty() && !grant.Refresh.Equal(entry.Refresh)
+	entry.Refresh = grant.Refresh
+	release := unlock
+	unlock = func() {} // the lock goes on to what the click need not wait for
+	s.saving.Go(func() {
+		if rotated {
 			s.keepRotated(context.WithoutCancel(ctx), id, entry, grant)
-		})
-	}
+		}
+		release()
+		s.changed() // only now: what people see is read under the same lock
+	})
 	return session, nil
 }
 
@@ -300,10 +304,10 @@ func (s *session) keepRotated(ctx context.Context, id *identity, entry tokenstor
 		s.inMemory, s.memory = true, g.Refresh
 	}
 	s.mu.Unlock()
-	s.changed()
 }
 
-// adopt keeps a grant that came by refreshing.
+// adopt keeps a grant. The caller tells that it has changed, without the store's
+// lock.
 func (s *session) adopt(id *identity, person flow.Person, g signin.Grant, authTime time.Time, inMemory bool) flow.Session {
 	s.mu.Lock()
 	if s.id == id {
@@ -316,7 +320,6 @@ func (s *session) adopt(id *identity, person flow.Person, g signin.Grant, authTi
 		s.failure = nil
 	}
 	s.mu.Unlock()
-	s.changed()
 	return flow.Session{Person: person, Token: g.Access}
 }
 
@@ -444,7 +447,9 @@ func (s *session) begin(ctx context.Context, id *identity, g signin.Grant) (flow
 		return flow.Session{}, problem.With(problem.SigninFailed, "The organisation's policy changed meanwhile.", nil)
 	}
 	s.mu.Unlock()
-	return s.adopt(s.current(id), person, g, g.AuthTime, inMemory), nil
+	session := s.adopt(s.current(id), person, g, g.AuthTime, inMemory)
+	s.changed()
+	return session, nil
 }
 
 // current is the identity in force when it has the binding of id: policy may

@@ -439,3 +439,80 @@ func TestASignInIsToldOnceWhoeverAskedForIt(t *testing.T) {
 		t.Errorf("told of %v, %v", told, err)
 	}
 }
+
+// slowKeyring takes writing as long as it is told to.
+type slowKeyring struct {
+	tokenstore.Keyring
+	mu    sync.Mutex
+	write chan struct{} // guarded by mu: nil writes at once
+}
+
+func (k *slowKeyring) Set(service, user, value string) error {
+	k.mu.Lock()
+	write := k.write
+	k.mu.Unlock()
+	if write != nil {
+		<-write
+	}
+	return k.Keyring.Set(service, user, value)
+}
+
+func TestAClickDoesNotWaitForTheKeyringToWriteAndNobodyReadsTheOldSignInMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	slow := &slowKeyring{Keyring: tokenstore.Memory()}
+	w.keyring = slow
+	if _, err := w.session().SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	write := make(chan struct{})
+	slow.mu.Lock()
+	slow.write = write
+	slow.mu.Unlock()
+
+	clicked, other := w.session(), w.session()
+	if _, err := clicked.Access(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	refreshed := make(chan error, 1)
+	go func() {
+		_, err := other.Access(t.Context())
+		refreshed <- err
+	}()
+	close(write)
+	if err := <-refreshed; err != nil {
+		t.Error(err)
+	}
+	clicked.saving.Wait()
+	w.issuer.set(func(is *issuer) {
+		if is.thefts != 0 || is.rotated != 2 {
+			t.Errorf("%d refreshes, %d of them with a used token", is.rotated, is.thefts)
+		}
+	})
+}
+
+func TestWhatPeopleSeeIsToldWithoutTheLock(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.session().SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := w.session()
+	told := 0
+	s.changed = func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		unlock, err := s.store.Lock(ctx) // as reading the recents does
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		unlock()
+		told++
+	}
+	if _, err := s.Access(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.saving.Wait()
+	if told == 0 {
+		t.Error("nobody was told who is signed in")
+	}
+}
