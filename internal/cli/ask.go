@@ -24,6 +24,9 @@ const completeTimeout = time.Second
 // quitTimeout is how long an agent may take to end what is in flight.
 const quitTimeout = 10 * time.Second
 
+// beginTimeout is how long the agent may take to begin a sign-in that it took on.
+const beginTimeout = 2 * time.Second
+
 // errStop ends a watch that has seen what it waited for.
 var errStop = errors.New("seen")
 
@@ -362,7 +365,8 @@ func (p Program) start(ctx context.Context, i control.Intent, wait bool, reopens
 	if err != nil {
 		return err
 	}
-	if err := p.do(ctx, i); err != nil || !wait {
+	// A Ctrl-C before the answer must not leave open whether there is a launch.
+	if err := p.do(context.WithoutCancel(ctx), i); err != nil || !wait {
 		return err
 	}
 	reopen, old := reopens(before), ""
@@ -430,7 +434,8 @@ func (p Program) signIn(ctx context.Context, noWait bool) error {
 		p.say("signed in as %s", visible(nameOf(before.SignIn.Person), 80))
 		return nil
 	}
-	if err := p.do(ctx, control.Intent{Name: control.SignIn}); err != nil {
+	// A Ctrl-C before the answer must not leave open whether there is a page.
+	if err := p.do(context.WithoutCancel(ctx), control.Intent{Name: control.SignIn}); err != nil {
 		return err
 	}
 	p.say("the sign-in page opens in the browser")
@@ -438,17 +443,24 @@ func (p Program) signIn(ctx context.Context, noWait bool) error {
 		return nil
 	}
 	p.say("waiting for the sign-in; press Ctrl-C to cancel")
-	begun, old := false, ""
+	begun, seen, old := false, false, ""
 	if before.SignIn.Problem != nil {
 		old = before.SignIn.Problem.Reference
 	}
-	err = p.follow(ctx, func(s view.Snapshot) error {
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	// One that somebody else cancelled at once may never be seen to begin.
+	begins := time.AfterFunc(beginTimeout, stop)
+	defer begins.Stop()
+	err = p.follow(watching, func(s view.Snapshot) error {
 		switch in := s.SignIn; {
 		case in.Person != nil:
+			seen = true
 			p.say("signed in as %s", visible(nameOf(in.Person), 80))
 			return errStop
 		case in.State == view.SigningInNow:
 			begun = true
+			begins.Stop()
 		// A sign-in that failed at once may never have been seen to begin.
 		case in.Problem != nil && (begun || in.Problem.Reference != old):
 			fmt.Fprintln(p.Stderr, oneLine(*in.Problem))
@@ -459,8 +471,12 @@ func (p Program) signIn(ctx context.Context, noWait bool) error {
 		}
 		return nil
 	})
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil && !seen:
 		return p.cancelled(ctx, problem.SigninCancelled)
+	case watching.Err() != nil && !seen && err == nil:
+		PrintProblem(p.Stderr, problem.New(problem.SigninCancelled, nil))
+		return status(Negative)
 	}
 	return err
 }

@@ -107,7 +107,11 @@ func Run(ctx context.Context, p Program, args []string) int {
 	case !errors.As(err, &u):
 		u = "The arguments are not ones that this command takes."
 	}
-	fmt.Fprintf(p.Stderr, "%s Run “%s --help” to see how it is called. (%s)\n", u, command.CommandPath(), problem.RequestInvalid)
+	next := fmt.Sprintf("Run “%s --help” to see how it is called.", command.CommandPath())
+	if command == root || command.Name() == "help" {
+		next = fmt.Sprintf("Run “%s help” to see the commands.", p.Layout.Name)
+	}
+	fmt.Fprintf(p.Stderr, "%s %s (%s)\n", u, next, problem.RequestInvalid)
 	return Refused
 }
 
@@ -194,6 +198,11 @@ refused, 3 the agent does not run.`,
 	root.SetCompletionCommandGroupID("parts")
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion"}); err == nil && c.RunE == nil {
+		// Without this a shell that cobra does not know would be shown the help, as
+		// if all were well.
+		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	return root
 }
 

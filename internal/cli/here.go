@@ -163,9 +163,6 @@ func (p Program) policyCommand() *cobra.Command {
 			p.printPolicy(s, *all)
 		}
 		if refuse != nil {
-			if !*js {
-				p.say("\nlaunches are refused: %s", refuse.Error())
-			}
 			return status(Negative)
 		}
 		return nil
@@ -175,29 +172,42 @@ func (p Program) policyCommand() *cobra.Command {
 
 func (p Program) printPolicy(s policy.Snapshot, all bool) {
 	w := tabwriter.NewWriter(p.Stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "KEY\tVALUE\tSOURCE")
-	hidden := 0
+	shown := 0
 	for _, v := range s.Values {
 		if v.Source == policy.SourceBuiltIn && len(v.Rejected) == 0 && !all {
-			hidden++
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", v.Key, visible(v.Effective, 72), v.Source)
-		for _, r := range v.Rejected {
-			fmt.Fprintf(w, "\trejected\t%s: %s\n", r.Source, r.Sentence)
+		if shown == 0 {
+			fmt.Fprintln(w, "KEY\tVALUE\tSOURCE")
 		}
+		shown++
+		fmt.Fprintf(w, "%s\t%s\t%s\n", v.Key, valueOf(v), v.Source)
 	}
 	_ = w.Flush()
-	if hidden > 0 {
+	if hidden := len(s.Values) - shown; hidden > 0 {
 		p.say("%d keys have their built-in default: add --all to see them", hidden)
 	}
 	for _, f := range s.Findings {
-		p.say("! %s", f.Sentence)
+		p.say("! %s", visible(f.Sentence, 400))
+	}
+	if refuse := problem.Of(s.LaunchProblem()); refuse != nil {
+		p.say("launches are refused until this is mended (%s)", refuse.Code)
+	} else {
+		p.say("launches can go on")
 	}
 }
 
+// valueOf is the value as a person reads it: “-” when there is none.
+func valueOf(v policy.Value) string {
+	if v.Effective == "null" {
+		return "-"
+	}
+	return visible(v.Effective, 72)
+}
+
 func (p Program) auditCommand() *cobra.Command {
-	c := &cobra.Command{Use: "audit", Short: "Work with the audit of this machine", GroupID: "it", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "audit", Short: "Work with the audit of this computer", GroupID: "it", Args: cobra.NoArgs,
+		Long: "The audit says what became of every link. Who opened which patient is in the\naudit of the organisation's server.\n\nExit status: that of the command below; 0 for this help.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	verify := &cobra.Command{
 		Use: "verify", Short: "Check that no audit line was lost or changed", Args: cobra.NoArgs,
@@ -237,6 +247,7 @@ func (p Program) auditCommand() *cobra.Command {
 func (p Program) registerCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "register", Short: "Make this program open the EHR's links, for this user", GroupID: "it", Args: cobra.NoArgs,
+		Long: "Makes this program the one that opens the EHR's links, for this user only. Packages\ndo the same for the whole computer; doing it again is harmless.\n\nExit status: 0 registered, 2 it could not be done.",
 		RunE: func(*cobra.Command, []string) error {
 			if err := scheme.Register(p.Layout, p.Executable); err != nil {
 				return err
@@ -250,6 +261,7 @@ func (p Program) registerCommand() *cobra.Command {
 func (p Program) unregisterCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "unregister", Short: "Undo register", GroupID: "it", Args: cobra.NoArgs,
+		Long: "Removes what “register” did, and nothing else: the program of before opens the links\nagain.\n\nExit status: 0 nothing of it is left, 2 it could not be done.",
 		RunE: func(*cobra.Command, []string) error {
 			if err := scheme.Unregister(p.Layout); err != nil {
 				return err
@@ -261,7 +273,8 @@ func (p Program) unregisterCommand() *cobra.Command {
 }
 
 func (p Program) versionCommand() *cobra.Command {
-	c := &cobra.Command{Use: "version", Short: "Print the version", GroupID: "it", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "version", Short: "Print the version", GroupID: "it", Args: cobra.NoArgs,
+		Long: "Prints the version of this program.\n\nExit status: 0."}
 	js := asJSON(c)
 	c.RunE = func(*cobra.Command, []string) error {
 		if !*js {

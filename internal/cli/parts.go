@@ -79,6 +79,7 @@ func (p Program) openLog(level slog.Leveler) (*slog.Logger, *os.File, error) {
 func (p Program) windowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "window", Short: "Open the window", GroupID: "parts", Args: cobra.NoArgs,
+		Long: "Opens the window, or brings the open one to the front. Starts the agent where it\ndoes not run.\n\nExit status: 0 under way, 2 the window cannot be shown, 3 the agent does not start.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if p.RunWindow != nil {
 				return p.RunWindow(cmd.Context())

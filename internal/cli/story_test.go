@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -84,6 +85,8 @@ func TestStories(t *testing.T) {
 			// No bus of the machine, and none that a library would start.
 			env.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path="+filepath.Join(env.WorkDir, "none"))
 			env.Setenv("TZ", "UTC")
+			// The race detector's runtime would else sleep a second at every exit.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			env.Values["stage"] = &stage{layout: paths.Under(root, "")}
 			// What a machine's policy must be, whatever the umask of this run.
 			return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -95,7 +98,7 @@ func TestStories(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "answer": answer, "notice": notice, "agent-ready": agentReady, "agent-gone": agentGone,
-			"stage": stageCmd, "on": onCmd, "heard": heardCmd, "prints": printsCmd, "args-of": argsOf,
+			"stage": stageCmd, "on": onCmd, "heard": heardCmd, "args-of": argsOf, "terminate": terminate,
 		},
 	})
 }
@@ -207,12 +210,11 @@ func agentListens(ts *testscript.TestScript) error {
 	return err
 }
 
-// prints waits until a file holds a text: prints FILE TEXT.
-func printsCmd(ts *testscript.TestScript, _ bool, args []string) {
-	until(ts, args[0]+" holds the text", func() bool {
-		text, err := os.ReadFile(ts.MkAbs(args[0]))
-		return err == nil && strings.Contains(string(text), args[1])
-	})
+// terminate sends SIGTERM to the program that was started last, which testscript's
+// own kill cannot.
+func terminate(ts *testscript.TestScript, _ bool, _ []string) {
+	running := ts.BackgroundCmds()
+	ts.Check(running[len(running)-1].Process.Signal(syscall.SIGTERM))
 }
 
 // argsOf checks that every line of stdout that begins with a word is one of the
