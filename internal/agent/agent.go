@@ -75,6 +75,7 @@ type Agent struct {
 
 	quit   context.CancelFunc
 	wakeUp chan struct{} // tells refreshAhead to look again; buffered 1
+	used   chan struct{} // tells settle of a launch; buffered 1
 
 	mu sync.Mutex
 	// good is the newest policy that refuses no launch, rooms what the newest built.
@@ -115,7 +116,7 @@ func newAgent(opts Options) (*Agent, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{opts: opts, log: log, now: opts.Now, wakeUp: make(chan struct{}, 1)}
+	a := &Agent{opts: opts, log: log, now: opts.Now, wakeUp: make(chan struct{}, 1), used: make(chan struct{}, 1)}
 	a.board = newBoard(view.Snapshot{
 		Version: opts.Version, Language: "en",
 		SignIn: view.SignIn{State: view.SignedOut}, Recents: []view.Recent{}, Policy: view.Policy{Problems: []string{}},
@@ -152,6 +153,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 		}
 	})
 	others.Go(func() { a.launches.run(ctx, a.launch) })
+	others.Go(func() { settle(ctx, a.used) })
 	others.Go(func() {
 		a.session.restore(ctx)
 		a.session.refreshAhead(ctx, a.wakeUp)
@@ -203,6 +205,10 @@ func (a *Agent) stopIfIdle() bool { return !a.session.signingIn() && a.launches.
 
 // launch is the step of the queue: one launch through flow.Run.
 func (a *Agent) launch(ctx context.Context, t *tracked, at func(view.Stage)) (flow.Outcome, error) {
+	select {
+	case a.used <- struct{}{}:
+	default:
+	}
 	r, err := a.ready()
 	if err != nil {
 		a.audit.Record(ctx, t.launch, flow.Outcome{}, err)
