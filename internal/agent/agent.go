@@ -141,11 +141,17 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	var others sync.WaitGroup
 	policies := policy.Watch(ctx, a.opts.Layout, a.log)
 	a.take(<-policies)
-	a.audit.note(audit.Record{Outcome: audit.Started})
 	defer a.audit.close()
 
+	// A link that started this agent waits: it is taken before the audit, which
+	// writes through to the disk, and opened after it.
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, a) }()
+	others.Go(func() {
+		a.session.restore(ctx)
+		a.session.refreshAhead(ctx, a.wakeUp)
+	})
+	a.audit.note(audit.Record{Outcome: audit.Started})
 
 	others.Go(func() {
 		for p := range policies {
@@ -154,10 +160,6 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	})
 	others.Go(func() { a.launches.run(ctx, a.launch) })
 	others.Go(func() { settle(ctx, a.used) })
-	others.Go(func() {
-		a.session.restore(ctx)
-		a.session.refreshAhead(ctx, a.wakeUp)
-	})
 	others.Go(func() { a.recents.expire(ctx, a.showRecents) })
 	if !a.opts.Headless {
 		others.Go(func() {
