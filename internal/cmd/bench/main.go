@@ -23,14 +23,14 @@ import (
 	"time"
 )
 
-// pace lets one link in often enough to stay below five in ten seconds, the
-// agent's own limit.
+// pace is that of the warm rounds: the machine is quiet again before the next.
 const pace = 2100 * time.Millisecond
 
 func main() {
 	var o options
 	flag.IntVar(&o.rounds, "n", 24, "samples of each figure; at least 20 for a result that counts")
 	flag.IntVar(&o.presses, "presses", 200, "samples of the hand-off against a bare socket client")
+	flag.IntVar(&o.rests, "rests", 5, "samples of a launch after a rest, each of which takes 12 s; 0 for none")
 	flag.DurationVar(&o.idle, "idle", 20*time.Second, "how long a program is left alone before its memory is read")
 	flag.StringVar(&o.out, "out", filepath.Join("build", "out", "bench.json"), "where the figures go")
 	flag.Parse()
@@ -45,6 +45,7 @@ func main() {
 
 type options struct {
 	rounds, presses int
+	rests           int
 	idle            time.Duration
 	out             string
 }
@@ -90,6 +91,7 @@ func run(ctx context.Context, o options) (err error) {
 		{"signing in once", b.signIn},
 		{"hand-off against a bare socket client, and the floors", b.handOff},
 		{"warm launches against the script, hand-off against Wails", b.warm},
+		{"launches after a rest", b.rested},
 		{"cold launches against the script", b.cold},
 		{"idle memory", b.memory},
 	} {

@@ -24,6 +24,17 @@ type bench struct {
 	session *session
 	report  *report
 	serial  int
+	taken   []time.Time // when the agent had taken its newest links
+}
+
+// admitted waits until the agent takes another new link: it takes five in ten
+// seconds. A joined one does not count, and a new agent begins anew.
+func (b *bench) admitted(ctx context.Context) error {
+	const most, window = 5, 10*time.Second + 200*time.Millisecond
+	if n := len(b.taken); n >= most {
+		return sleep(ctx, window-time.Since(b.taken[n-most]))
+	}
+	return nil
 }
 
 // freshHandle returns a handle that was never used, long enough for the grammar of
@@ -60,6 +71,7 @@ func (b *bench) signIn(ctx context.Context) error {
 	if _, _, err := b.launcher(ctx, link(handle)); err != nil {
 		return err
 	}
+	b.taken = append(b.taken, time.Now())
 	page, err := b.session.notes.await(ctx, noteOpener, "")
 	if err != nil {
 		return fmt.Errorf("the sign-in page: %w", err)
@@ -78,12 +90,15 @@ func (b *bench) handOff(ctx context.Context) error {
 	const batch = 25 // what fits into the time for one attempt on a loaded machine
 	ours, bare, empty, opener := b.report.sample(), b.report.sample(), b.report.sample(), b.report.sample()
 	for done := 0; done < b.presses; {
-		began := time.Now()
+		if err := b.admitted(ctx); err != nil {
+			return err
+		}
 		handle := b.freshHandle()
 		release := b.world.hold(handle)
 		if _, _, err := b.launcher(ctx, link(handle)); err != nil {
 			return err
 		}
+		b.taken = append(b.taken, time.Now())
 		for range min(batch, b.presses-done) {
 			if err := b.each(ctx,
 				step{ours, "encounter-launcher", link(handle)}, step{bare, "socketclient", link(handle)},
@@ -103,9 +118,6 @@ func (b *bench) handOff(ctx context.Context) error {
 		}
 		release()
 		if _, err := b.session.notes.await(ctx, noteOpener, handle); err != nil {
-			return err
-		}
-		if err := sleep(ctx, pace-time.Since(began)); err != nil {
 			return err
 		}
 	}
@@ -153,6 +165,9 @@ func (b *bench) warm(ctx context.Context) error {
 	ack, ours, script, wails := b.report.sample(), b.report.sample(), b.report.sample(), b.report.sample()
 	toBackend, inBackend, toOpener := b.report.sample(), b.report.sample(), b.report.sample()
 	for i := range b.rounds + 1 {
+		if err := b.admitted(ctx); err != nil {
+			return err
+		}
 		began := time.Now()
 		handle := b.freshHandle()
 		started, ended, opened, err := b.launch(ctx, handle)
@@ -204,6 +219,7 @@ func (b *bench) launch(ctx context.Context, handle string) (started, ended, open
 	if started, ended, err = b.launcher(ctx, link(handle)); err != nil {
 		return 0, 0, 0, err
 	}
+	b.taken = append(b.taken, time.Now())
 	n, err := b.session.notes.await(ctx, noteOpener, handle)
 	return started, ended, n.at, err
 }
@@ -234,6 +250,34 @@ func (b *bench) secondWails(ctx context.Context, text string) (moment, error) {
 		err = waited
 	}
 	return n.at - started, err
+}
+
+// rested leaves the agent alone before each of its turns for long enough that it
+// has given its memory back.
+func (b *bench) rested(ctx context.Context) error {
+	ours, script := b.report.sample(), b.report.sample()
+	for range b.rests {
+		if err := errors.Join(sleep(ctx, 12*time.Second), b.admitted(ctx)); err != nil {
+			return err
+		}
+		started, _, opened, err := b.launch(ctx, b.freshHandle())
+		if err != nil {
+			return err
+		}
+		ours.add(opened - started)
+		theirs, err := b.script(ctx)
+		if err != nil {
+			return err
+		}
+		script.add(theirs)
+	}
+	if b.rests > 0 {
+		b.report.add(figure{
+			ID: "warm_rested", Name: "  the same after 12 s of rest", Unit: ms, Ours: ours.stats(),
+			Peer: "script with curl and xdg-open", Theirs: script.stats(),
+		})
+	}
+	return nil
 }
 
 // cold ends the agent before each of its turns: the handler finds nobody, starts
