@@ -74,6 +74,20 @@ func TestAnUpgradeReplacesTheAgentInItsProcess(t *testing.T) {
 	h.expect(h.run(mine, "audit", "verify"), 0)
 }
 
+func TestNoLinkIsLostWhileTheAgentIsReplaced(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, "encounter-launcher")
+	mine := h.installed(program(t, upgraded))
+	h.expect(h.run(mine, link), 2, "policy_missing")
+	h.upgrade(mine, released)
+	h.until("the other version runs", func() bool {
+		// Whoever is the agent now: the answer is always an agent's.
+		h.expect(h.run(mine, link), 2, "policy_missing")
+		return h.status(mine).Version == released
+	})
+	h.agent()
+}
+
 func TestAnUpgradeWaitsForTheLaunchInFlight(t *testing.T) {
 	t.Parallel()
 	path, h := program(t, demo), newHome(t, "encounter-launcher-demo")

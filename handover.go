@@ -23,6 +23,8 @@ const (
 	// it grows to longestLook, so that a machine that is slow is not kept busy.
 	dialAgain   = 2 * time.Millisecond
 	longestLook = 25 * time.Millisecond
+	// longestOffer is the longest pause before a link is offered again.
+	longestOffer = 250 * time.Millisecond
 )
 
 // handOver gives one link to the agent and ends: 0 accepted, 2 refused, 3 nobody
@@ -36,12 +38,12 @@ func handOver(layout paths.Layout, link intake.Candidate) int {
 	// link. Handing the same link over again is safe: it is joined, and its
 	// Idempotency-Key is the same.
 	again := time.Now().Add(agentPatience)
-	for {
+	for pause := dialAgain; ; pause = min(2*pause, longestOffer) {
 		ack, asked, err := offer(layout, link, click)
 		ending := err == nil && !ack.Accepted && ack.Code == problem.AgentUnreachable
 		switch {
 		case (ending || asked && !errors.Is(err, context.DeadlineExceeded) && err != nil) && time.Now().Before(again):
-			time.Sleep(dialAgain)
+			time.Sleep(pause)
 		case err != nil:
 			return unreachable(layout, problem.Of(err))
 		case ending:

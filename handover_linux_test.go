@@ -429,6 +429,19 @@ func TestNothingIsSentToSomebodyElsesProcess(t *testing.T) {
 	}
 }
 
+func TestTheWindowsProgramTakesNoArguments(t *testing.T) {
+	t.Parallel()
+	path, h := program(t, windowOnly), newHome(t, "encounter-launcher")
+	for _, args := range [][]string{{link}, {"agent"}, {"--devtools"}} {
+		r := h.run(path, args...)
+		h.expect(r, 2, "request_invalid")
+		saysNothingOf(t, args, r.stderr, h.audit())
+	}
+	if len(h.processes()) != 0 {
+		t.Error("something was started")
+	}
+}
+
 func TestTheEnvironmentMovesNeitherPolicyNorFlavour(t *testing.T) {
 	t.Parallel()
 	path, h := program(t, released), newHome(t, "encounter-launcher")

@@ -25,6 +25,9 @@ const (
 	released = "1.0.0"
 	upgraded = "2.0.0"
 	demo     = "1.0.0-demo"
+	// windowOnly has the window's role alone, as the window's program on Linux. It
+	// is built with the tag of Wails' generator, which needs no C.
+	windowOnly = "1.0.0-window"
 )
 
 // deadline bounds whatever a test waits for; what is in order takes a fraction.
@@ -48,9 +51,10 @@ func TestMain(m *testing.M) {
 		defer os.RemoveAll(dir)
 		builds.dir = dir
 		builds.of = map[string]func() (string, error){
-			released: sync.OnceValues(func() (string, error) { return build(released, "") }),
-			upgraded: sync.OnceValues(func() (string, error) { return build(upgraded, "") }),
-			demo:     sync.OnceValues(func() (string, error) { return build(demo, "demo") }),
+			released:   sync.OnceValues(func() (string, error) { return build(released, "", "") }),
+			upgraded:   sync.OnceValues(func() (string, error) { return build(upgraded, "", "") }),
+			demo:       sync.OnceValues(func() (string, error) { return build(demo, "demo", "") }),
+			windowOnly: sync.OnceValues(func() (string, error) { return build(windowOnly, "", "bindings") }),
 		}
 		return m.Run()
 	}())
@@ -58,9 +62,9 @@ func TestMain(m *testing.M) {
 
 // build makes the real program. Its machine folders lie below the tests' folder,
 // so that the policy of this machine does not matter.
-func build(version, flavour string) (string, error) {
+func build(version, flavour, tags string) (string, error) {
 	path := filepath.Join(builds.dir, version, "encounter-launcher")
-	cmd := exec.Command("go", "build", "-o", path, "-ldflags", "-s -w -X main.version="+version+
+	cmd := exec.Command("go", "build", "-o", path, "-tags", tags, "-ldflags", "-s -w -X main.version="+version+
 		" -X encounterlauncher/internal/paths.flavour="+flavour+
 		" -X encounterlauncher/internal/paths.machineRoot="+machineRoot(), ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
