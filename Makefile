@@ -51,7 +51,7 @@ build-demo:
 	$(BUILD) -ldflags "$(LDFLAGS)" -o $(BIN)/encounter-launcher-sandbox ./internal/cmd/sandbox
 build-demo-window: setup-window frontend/dist/index.html
 	$(BUILD_WINDOW) -ldflags "$(LDFLAGS) $(DEMO)" -o $(BIN)/encounter-launcher-demo-window .
-build-windows: ## build the Windows program into build/bin
+build-windows: frontend/dist/index.html ## build the Windows program into build/bin
 	GOOS=windows $(BUILD) -tags $(WINDOWS_TAGS) -ldflags "$(LDFLAGS) -H windowsgui" -o $(BIN)/encounter-launcher.exe .
 frontend: frontend/dist/index.html ## build the window's pages
 

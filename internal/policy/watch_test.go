@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,8 +12,8 @@ func TestManyHintsAreOneReadingAndNoChangeIsNoSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hints := make(chan struct{})
 		now := Snapshot{RecentsLimit: 1}
-		loads := 0
-		out := watch(t.Context(), func() Snapshot { loads++; return now }, func(context.Context) <-chan struct{} { return hints }, time.After)
+		var loads atomic.Int32
+		out := watch(t.Context(), func() Snapshot { loads.Add(1); return now }, func(context.Context) <-chan struct{} { return hints }, time.After)
 		got := func() int {
 			synctest.Wait()
 			select {
@@ -22,25 +23,25 @@ func TestManyHintsAreOneReadingAndNoChangeIsNoSnapshot(t *testing.T) {
 				return 0
 			}
 		}
-		if got() != 1 || loads != 1 {
+		if got() != 1 || loads.Load() != 1 {
 			t.Fatal("no first snapshot")
 		}
 		for range 5 {
 			hints <- struct{}{}
 			time.Sleep(quiet / 2) // on the bubble's clock: nobody waits
 		}
-		if got() != 0 || loads != 1 {
-			t.Errorf("read %d times before it was quiet", loads)
+		if got() != 0 || loads.Load() != 1 {
+			t.Errorf("read %d times before it was quiet", loads.Load())
 		}
 		time.Sleep(quiet)
-		if got() != 0 || loads != 2 {
-			t.Errorf("read %d times, and nothing changed", loads)
+		if got() != 0 || loads.Load() != 2 {
+			t.Errorf("read %d times, and nothing changed", loads.Load())
 		}
 		now = Snapshot{RecentsLimit: 2}
 		hints <- struct{}{}
 		time.Sleep(quiet)
-		if got() != 2 || got() != 0 || loads != 3 {
-			t.Errorf("a change was not sent once, after %d readings", loads)
+		if got() != 2 || got() != 0 || loads.Load() != 3 {
+			t.Errorf("a change was not sent once, after %d readings", loads.Load())
 		}
 	})
 }
