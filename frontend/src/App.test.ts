@@ -162,7 +162,7 @@ describe('launching', () => {
 describe('sign-in', () => {
   test('waits for the browser and can be cancelled', () => {
     const { intents } = open(wire({ sign_in: { state: 'signing_in', memory_only: false }, recents: [] }));
-    expect(heading()).toBe('Sign in in your browser');
+    expect(heading()).toBe('Sign in with your browser');
     expect(page.queryByText(/opens as soon as/)).toBeNull();
     press('Cancel');
     expect(intents.asked).toEqual(['cancel']);

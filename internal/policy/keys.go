@@ -63,6 +63,9 @@ type Key struct {
 	// PersonMayChoose says that the person's settings file may set the key.
 	PersonMayChoose bool
 	OnError         OnError
+	// NotYet says that this version reads the key and does not act on it; a value
+	// other than the default is then shown as a finding, so that nobody relies on it.
+	NotYet bool
 	// Safest is what is in force when a value cannot be used, as JSON text;
 	// "null" leaves the key unset.
 	Safest string
@@ -197,11 +200,11 @@ func table() []Key {
 			Sentence: "Several people work under one account of this computer: a sign-in lasts in memory only and nothing is left for the next person.",
 			put:      func(s *Snapshot, v value) { s.SharedWorkstation = v.yes },
 		}, {
-			Name: "IdleSignOutMinutes", Type: Number, Default: "0", Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: "5", Max: 1440,
+			Name: "IdleSignOutMinutes", NotYet: true, Type: Number, Default: "0", Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: "5", Max: 1440,
 			Sentence: "After how many minutes without a key or the mouse the person is signed out; 0 never.",
 			put:      func(s *Snapshot, v value) { s.IdleSignOut = time.Duration(v.number) * time.Minute },
 		}, {
-			Name: "SignOutOnLock", Type: YesNo, Default: "false", Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: "true",
+			Name: "SignOutOnLock", NotYet: true, Type: YesNo, Default: "false", Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: "true",
 			Sentence: "Locking the computer signs the person out.",
 			put:      func(s *Snapshot, v value) { s.SignOutOnLock = v.yes },
 		}, {

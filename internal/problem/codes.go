@@ -108,7 +108,7 @@ var rows = [...]Row{
 	{TLSUntrusted, "The connection to your organisation's server is not trusted.", "Do not go on; tell your IT help desk the reference.", slog.LevelError, true, http.StatusInternalServerError, failed},
 	{ProxyAuthNeeded, "The network's proxy asks for a user name and a password.", "Tell your IT help desk: the proxy needs to be set up for this program.", slog.LevelError, true, http.StatusProxyAuthRequired, failed},
 	{Unauthorized, "Your organisation's server does not accept the sign-in.", "Sign in again.", slog.LevelInfo, true, http.StatusUnauthorized, failed},
-	{RequestInvalid, "The request is not one that can be understood.", "Update the program; if it happens again, tell your IT help desk the reference.", slog.LevelWarn, false, http.StatusBadRequest, refused},
+	{RequestInvalid, "The request is not one that can be understood.", "Check what was asked for; if it happens again, tell your IT help desk the reference.", slog.LevelWarn, false, http.StatusBadRequest, refused},
 	{RequestTooLarge, "The request is too large.", "Update the program; if it happens again, tell your IT help desk the reference.", slog.LevelWarn, false, http.StatusRequestEntityTooLarge, refused},
 	{IdentityUnmapped, "Your sign-in is not known to your organisation's server as a clinician.", "Ask your IT help desk to give your account access.", slog.LevelWarn, false, http.StatusForbidden, failed},
 	{ProviderMismatch, "This encounter belongs to another clinician than the one signed in.", "Sign in as the clinician who works in the EHR, then press the button again.", slog.LevelWarn, false, http.StatusForbidden, failed},
