@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -126,14 +127,25 @@ type recentsOf struct {
 	log    *slog.Logger
 
 	mu     sync.Mutex
-	policy policy.Snapshot          // guarded by mu
-	lists  map[string]*recents.List // guarded by mu: by issuer and subject
+	policy policy.Snapshot        // guarded by mu
+	lists  map[string]personsList // guarded by mu: by issuer and subject
+}
+
+// personsList is a person's list, and whether it was opened for a workstation
+// that several people share.
+type personsList struct {
+	*recents.List
+	shared bool
 }
 
 const recentsSecret = "recents"
 
+// recentsTime bounds a look at the recents: the keyring's deadline, and a wait
+// for another session of the person.
+const recentsTime = keyringDeadline + 2*time.Second
+
 func newRecentsOf(l paths.Layout, store *tokenstore.Store, now func() time.Time, log *slog.Logger) *recentsOf {
-	return &recentsOf{layout: l, store: store, now: now, log: log, lists: make(map[string]*recents.List)}
+	return &recentsOf{layout: l, store: store, now: now, log: log, lists: make(map[string]personsList)}
 }
 
 func (r *recentsOf) limit(p policy.Snapshot) {
@@ -161,8 +173,8 @@ func (r *recentsOf) list(ctx context.Context, p flow.Person) (*recents.List, err
 	r.mu.Lock()
 	known, shared := r.lists[person], r.policy.SharedWorkstation
 	r.mu.Unlock()
-	if known != nil {
-		return known, nil
+	if known.List != nil && known.shared == shared {
+		return known.List, nil
 	}
 	dir := r.layout.RecentsDir()
 	var identity secret.Text
@@ -183,19 +195,23 @@ func (r *recentsOf) list(ctx context.Context, p flow.Person) (*recents.List, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if known := r.lists[person]; known != nil {
-		return known, nil
+	if known := r.lists[person]; known.List != nil && known.shared == shared {
+		return known.List, nil
 	}
-	r.lists[person] = opened
+	r.lists[person] = personsList{opened, shared}
 	return opened, nil
 }
 
-// Add implements flow.Recents.
+// Add implements flow.Recents. It holds the next launch up no longer than the
+// keyring may take.
 func (r *recentsOf) Add(ctx context.Context, p flow.Person, e flow.Encounter, openedAt time.Time) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, recentsTime)
+	defer cancel()
 	list, err := r.list(ctx, p)
 	if err != nil {
 		return "", err
 	}
+	defer r.tell(list)
 	added, err := list.Add(ctx, recents.Entry{
 		ExternalEncounterID: e.ExternalEncounterID, ExternalProviderID: e.ExternalProviderID,
 		Label: labelFor(r.labelPolicy(), e.Label), OpenedAt: openedAt, Status: "opened",
@@ -203,11 +219,21 @@ func (r *recentsOf) Add(ctx context.Context, p flow.Person, e flow.Encounter, op
 	return added.ID, err
 }
 
+// tell logs, once, that a list could not be read and started anew.
+func (r *recentsOf) tell(list *recents.List) {
+	if err := list.SetAside(); err != nil {
+		r.log.Warn("the recents start anew", "problem", problem.Of(err))
+	}
+}
+
 func (r *recentsOf) find(ctx context.Context, p flow.Person, id string, last bool) (flow.Encounter, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, recentsTime)
+	defer cancel()
 	list, err := r.list(ctx, p)
 	if err != nil {
 		return flow.Encounter{}, false, err
 	}
+	defer r.tell(list)
 	var e recents.Entry
 	var found bool
 	if last {
@@ -218,7 +244,8 @@ func (r *recentsOf) find(ctx context.Context, p flow.Person, id string, last boo
 	} else {
 		e, found, err = list.Get(ctx, id)
 	}
-	return flow.Encounter{ExternalEncounterID: e.ExternalEncounterID, ExternalProviderID: e.ExternalProviderID, Label: e.Label}, found, err
+	label := labelFor(r.labelPolicy(), e.Label)
+	return flow.Encounter{ExternalEncounterID: e.ExternalEncounterID, ExternalProviderID: e.ExternalProviderID, Label: label}, found, err
 }
 
 // visible returns the person's recents as people may see them; none when nobody
@@ -228,13 +255,14 @@ func (r *recentsOf) visible(p flow.Person) []view.Recent {
 	if p.Subject == "" {
 		return seen
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), keyringDeadline)
+	ctx, cancel := context.WithTimeout(context.Background(), recentsTime)
 	defer cancel()
 	list, err := r.list(ctx, p)
 	if err != nil {
 		r.log.Warn("reading the recents", "problem", problem.Of(err))
 		return seen
 	}
+	defer r.tell(list)
 	all, err := list.All(ctx)
 	if err != nil {
 		r.log.Warn("reading the recents", "problem", problem.Of(err))
@@ -249,7 +277,7 @@ func (r *recentsOf) visible(p flow.Person) []view.Recent {
 func (r *recentsOf) wipe(ctx context.Context) {
 	r.mu.Lock()
 	lists := r.lists
-	r.lists = make(map[string]*recents.List)
+	r.lists = make(map[string]personsList)
 	r.mu.Unlock()
 	for _, l := range lists {
 		if err := l.Clear(ctx); err != nil {
@@ -301,22 +329,42 @@ type auditOf struct {
 	now    func() time.Time
 	log    *slog.Logger
 	name   string
+	// sink is the system's log; audit.SystemSink but for tests.
+	sink func() (audit.Sink, error)
+	// changed is called without the lock when finding says something else.
+	changed func()
 
-	mu   sync.Mutex
-	to   string     // guarded by mu: the destination in force
-	file *audit.Log // guarded by mu; nil for none
+	mu       sync.Mutex
+	to       string     // guarded by mu: the destination in force
+	file     *audit.Log // guarded by mu; nil for none
+	sinkless bool       // guarded by mu: the system's log is wanted and not there
+	found    string     // guarded by mu: see finding
 }
 
-func newAuditOf(l paths.Layout, now func() time.Time, log *slog.Logger) *auditOf {
+// What finding says. They stand among the findings of policy, which are English.
+const (
+	auditUnanchored = "AuditDestination: the system's log does not take the hashes of the audit, so its lines are in the person's file only."
+	auditUnwritten  = "AuditDestination: the audit cannot be written on this computer; look at free space and at the rights of the person's state folder."
+)
+
+func newAuditOf(l paths.Layout, now func() time.Time, log *slog.Logger, changed func()) *auditOf {
 	name := fmt.Sprintf("agent-%s-%d", now().UTC().Format("20060102T150405"), os.Getpid())
-	return &auditOf{layout: l, now: now, log: log, name: name}
+	return &auditOf{layout: l, now: now, log: log, name: name, sink: audit.SystemSink, changed: changed}
+}
+
+// finding is what is wrong with the audit, as a finding of policy; empty when
+// nothing is.
+func (a *auditOf) finding() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.found
 }
 
 // destination follows the policy AuditDestination.
 func (a *auditOf) destination(to string) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	if to == a.to {
+		a.mu.Unlock()
 		return
 	}
 	if a.file != nil {
@@ -324,22 +372,31 @@ func (a *auditOf) destination(to string) {
 		a.file = nil
 	}
 	a.to = to
-	if to == "none" {
-		return
+	err := a.open()
+	a.mu.Unlock()
+	a.judge(err)
+}
+
+// open opens the file where one is wanted; the caller holds mu.
+func (a *auditOf) open() error {
+	if a.to == "none" || a.to == "" {
+		return nil
 	}
 	var sink audit.Sink
-	if to == "system" {
+	a.sinkless = false
+	if a.to == "system" {
 		var err error
-		if sink, err = audit.SystemSink(); err != nil {
-			a.log.Error("the system's log cannot take the audit's hashes", "problem", problem.Of(err))
+		if sink, err = a.sink(); err != nil {
+			a.log.Warn("the system's log cannot take the audit's hashes", "problem", problem.Of(err))
+			sink, a.sinkless = nil, true
 		}
 	}
 	file, err := audit.Open(a.layout.AuditDir(), a.name, sink, a.now)
 	if err != nil {
-		a.log.Error("the audit cannot be written", "problem", problem.Of(err))
-		return
+		return err
 	}
 	a.file = file
+	return nil
 }
 
 // Record implements flow.Audit.
@@ -359,13 +416,37 @@ func (a *auditOf) Record(_ context.Context, l flow.Launch, o flow.Outcome, err e
 
 func (a *auditOf) note(r audit.Record) {
 	a.mu.Lock()
+	var err error
+	if a.file == nil {
+		err = a.open() // what kept it from opening may have passed
+	}
 	file := a.file
 	a.mu.Unlock()
-	if file == nil {
-		return
+	if file != nil {
+		err = file.Record(context.Background(), r)
 	}
-	if err := file.Record(context.Background(), r); err != nil {
+	a.judge(err)
+}
+
+// judge logs what became of a line and keeps what people should know of it.
+func (a *auditOf) judge(err error) {
+	if err != nil {
 		a.log.Error("writing the audit", "problem", problem.Of(err))
+	}
+	a.mu.Lock()
+	before := a.found
+	switch {
+	case err != nil && !errors.Is(err, audit.ErrSink):
+		a.found = auditUnwritten
+	case err != nil || a.sinkless:
+		a.found = auditUnanchored
+	default:
+		a.found = ""
+	}
+	changed := a.found != before
+	a.mu.Unlock()
+	if changed {
+		a.changed()
 	}
 }
 
@@ -378,4 +459,5 @@ func (a *auditOf) close() {
 		}
 		a.file = nil
 	}
+	a.to = ""
 }

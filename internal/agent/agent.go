@@ -22,6 +22,7 @@ import (
 	"encounterlauncher/internal/control"
 	"encounterlauncher/internal/flow"
 	"encounterlauncher/internal/intake"
+	"encounterlauncher/internal/launch"
 	"encounterlauncher/internal/notify"
 	"encounterlauncher/internal/opener"
 	"encounterlauncher/internal/paths"
@@ -72,17 +73,23 @@ type Agent struct {
 	keys     *linkKeys
 	words    atomic.Pointer[text.Catalogue]
 	tabs     flow.Tabs
+	work     *work
 
-	quit   context.CancelFunc
-	wakeUp chan struct{} // tells refreshAhead to look again; buffered 1
-	used   chan struct{} // tells settle of a launch; buffered 1
+	quit         context.CancelFunc
+	wakeUp       chan struct{} // tells refreshAhead to look again; buffered 1
+	used         chan struct{} // tells settle of a launch; buffered 1
+	recentsDirty chan struct{} // tells keepRecents to read them; buffered 1
+	showing      sync.Mutex    // held from reading the recents to publishing them
+	shownFor     flow.Person   // whose recents the snapshot has; guarded by the board's lock
 
 	mu sync.Mutex
 	// good is the newest policy that refuses no launch, rooms what the newest built.
 	good     *policy.Snapshot // guarded by mu
 	rooms    *rooms           // guarded by mu
 	windowUp bool             // guarded by mu: a window process runs
-	noticed  time.Time        // guarded by mu: when a flood of links was last noticed
+	signing  bool             // guarded by mu: an intent to sign in waits
+	// noticed is when a code of refused links was last met.
+	noticed map[problem.Code]time.Time // guarded by mu
 }
 
 // Run is the agent's life: it becomes the agent of this user, or returns
@@ -116,7 +123,7 @@ func newAgent(opts Options) (*Agent, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{opts: opts, log: log, now: opts.Now, wakeUp: make(chan struct{}, 1), used: make(chan struct{}, 1)}
+	a := &Agent{opts: opts, log: log, now: opts.Now, wakeUp: make(chan struct{}, 1), used: make(chan struct{}, 1), recentsDirty: make(chan struct{}, 1), noticed: make(map[problem.Code]time.Time), work: new(work)}
 	a.board = newBoard(view.Snapshot{
 		Version: opts.Version, Language: "en",
 		SignIn: view.SignIn{State: view.SignedOut}, Recents: []view.Recent{}, Policy: view.Policy{Problems: []string{}},
@@ -125,11 +132,13 @@ func newAgent(opts Options) (*Agent, error) {
 	a.words.Store(&words)
 	a.store = tokenstore.New(opts.Keyring, opts.Layout.KeyringService(), opts.Layout.UserLockFile(), keyringDeadline)
 	a.session = newSession(a.store, a.now, log, a.sessionChanged, a.signedIn)
+	a.session.work = a.work
+	a.session.wanted = func() bool { return a.launches.waiting() }
 	a.launches = newLaunches(a.now, uuid.NewString, a.launchChanged)
 	a.opener = opener.New(log)
 	a.keys = newLinkKeys(a.store)
 	a.recents = newRecentsOf(opts.Layout, a.store, a.now, log)
-	a.audit = newAuditOf(opts.Layout, a.now, log)
+	a.audit = newAuditOf(opts.Layout, a.now, log, a.showPolicy)
 	return a, nil
 }
 
@@ -160,15 +169,22 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	})
 	others.Go(func() { a.launches.run(ctx, a.launch) })
 	others.Go(func() { settle(ctx, a.used) })
-	others.Go(func() { a.recents.expire(ctx, a.showRecents) })
+	others.Go(func() { a.session.refreshAhead(ctx, a.wakeUp) })
+	others.Go(func() { a.keepRecents(ctx) })
+	others.Go(func() { a.recents.expire(ctx, a.recentsChanged) })
+	// Tray and notices end last: the tray closes the connection to the session bus
+	// over which the keyring is reached.
+	viewing, endViews := context.WithCancel(context.WithoutCancel(parent))
+	defer endViews()
+	var views sync.WaitGroup
 	if !a.opts.Headless {
-		others.Go(func() {
-			if err := tray.Run(ctx, a.board.watch(ctx), viewDo{a}, tray.Options{ID: a.opts.Layout.Name, Now: a.now, Log: a.log}); err != nil {
+		views.Go(func() {
+			if err := tray.Run(viewing, a.board.watch(viewing), viewDo{a}, tray.Options{ID: a.opts.Layout.Name, Now: a.now, Log: a.log}); err != nil {
 				a.log.Info("no tray", "reason", err.Error())
 			}
 		})
-		others.Go(func() {
-			if err := notify.Run(ctx, a.board.watch(ctx), viewDo{a}, notify.Options{ID: a.opts.Layout.Name, Log: a.log}); err != nil {
+		views.Go(func() {
+			if err := notify.Run(viewing, a.board.watch(viewing), viewDo{a}, notify.Options{ID: a.opts.Layout.Name, Log: a.log}); err != nil {
 				a.log.Info("no notices", "reason", err.Error())
 			}
 		})
@@ -186,24 +202,51 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	case <-upgraded:
 		err = ErrUpgraded
 	case err = <-served:
-		served <- nil
 	}
 	a.launches.stop()
 	quit()
+	server.Close() // from here on nothing comes from outside
+	a.cancelLaunches()
+	a.session.cancelSignIn()
+	a.finish()
 	others.Wait()
-	a.session.saving.Wait()
-	server.Close()
-	<-served
+	endViews()
+	views.Wait()
 	a.audit.note(audit.Record{Outcome: audit.Stopped})
 	return err
 }
 
-// idle reports whether neither a launch nor a sign-in page would be lost if the
-// agent started anew.
-func (a *Agent) idle() bool { return a.launches.idle() && !a.session.signingIn() }
+// idle reports whether nothing would be lost if the agent started anew: no launch,
+// no sign-in page, no token on its way into the keyring.
+func (a *Agent) idle() bool { return a.launches.idle() && a.work.idle() }
 
 // stopIfIdle is idle, and ends the taking of links where it is true.
-func (a *Agent) stopIfIdle() bool { return !a.session.signingIn() && a.launches.stopIfIdle() }
+func (a *Agent) stopIfIdle() bool { return a.work.idle() && a.launches.stopIfIdle() }
+
+// finish waits until nothing is under way that the end would tear: a rotated
+// token that is not stored yet, half a sign-out.
+func (a *Agent) finish() {
+	timeout := time.NewTimer(endPatience)
+	defer timeout.Stop()
+	select {
+	case <-a.work.close():
+	case <-timeout.C:
+		a.log.Warn("ending although the keyring or the sign-in service does not answer")
+	}
+}
+
+// cancelLaunches ends the running launch and those that wait.
+func (a *Agent) cancelLaunches() {
+	for _, t := range a.launches.cancelAll() {
+		a.neverRan(t)
+	}
+}
+
+// neverRan records a launch that ended before its turn.
+func (a *Agent) neverRan(t *tracked) {
+	a.audit.Record(context.Background(), t.launch, flow.Outcome{}, t.problem)
+	a.log.Info("launch ended", "id", t.id, "problem", t.problem)
+}
 
 // launch is the step of the queue: one launch through flow.Run.
 func (a *Agent) launch(ctx context.Context, t *tracked, at func(view.Stage)) (flow.Outcome, error) {
@@ -212,12 +255,17 @@ func (a *Agent) launch(ctx context.Context, t *tracked, at func(view.Stage)) (fl
 	default:
 	}
 	r, err := a.ready()
+	if err == nil {
+		err = a.judged(r, t)
+	}
 	if err != nil {
 		a.audit.Record(ctx, t.launch, flow.Outcome{}, err)
+		a.ended(ctx, t, err)
 		return flow.Outcome{}, err
 	}
 	steps := flow.Steps{
-		Tokens: a.session, Org: orgOf{r.org, a.keys}, Opener: openerOf{a.opener}, Recents: a.recents, Audit: a.audit,
+		Tokens: tokensFor{a.session, wish{arrived: t.startedAt, held: true, binding: r.id.binding, click: t.launch.Click}},
+		Org:    orgOf{r.org, a.keys}, Opener: openerOf{a.opener}, Recents: a.recents, Audit: a.audit,
 		Tabs: &a.tabs, Now: a.now,
 		Warn: func(what string, err error) { a.log.Warn(what, "problem", problem.Of(err)) },
 	}
@@ -227,10 +275,27 @@ func (a *Agent) launch(ctx context.Context, t *tracked, at func(view.Stage)) (fl
 		a.showRecents()
 		a.log.Info("launch opened", "id", t.id, "dropped", out.Dropped)
 	} else {
-		p := problem.Of(err)
-		a.log.Log(ctx, p.Row().Level, "launch ended", "id", t.id, "problem", p)
+		a.ended(ctx, t, err)
 	}
 	return out, err
+}
+
+func (a *Agent) ended(ctx context.Context, t *tracked, err error) {
+	p := problem.Of(err)
+	a.log.Log(ctx, p.Row().Level, "launch ended", "id", t.id, "problem", p)
+}
+
+// judged makes sure that the rules in force have checked the request: a retry,
+// and a link that policy refused before, come here without.
+func (a *Agent) judged(r *rooms, t *tracked) error {
+	if t.launch.Request == nil || t.judge == any(r) {
+		return nil
+	}
+	once, err := r.rules.Check(a.now(), *t.launch.Request)
+	if err != nil {
+		return err
+	}
+	return a.launches.spendLate(t, once)
 }
 
 // ready returns the rooms of the policy in force, or the problem that keeps
@@ -253,55 +318,71 @@ func (a *Agent) Link(ctx context.Context, c intake.Candidate, activation control
 		return "", p
 	}
 	who := a.session.who()
+	refuse := func(err error) (string, error) {
+		return "", a.refuse(request, who, activation, problem.Of(err))
+	}
 	r, err := a.ready()
 	if err != nil {
-		return "", a.refuse(a.launches.refused(request, who, activation, problem.Of(err)), err)
+		return refuse(err)
 	}
 	once, err := r.rules.Check(a.now(), request)
 	if err != nil {
-		return "", a.refuse(a.launches.refused(request, who, activation, problem.Of(err)), err)
+		return refuse(err)
 	}
-	t, err := a.launches.link(request, once, who, activation)
+	t, err := a.launches.link(request, once, who, activation, r)
 	switch {
 	case problem.IsCode(err, problem.TooManyLinks):
-		// Neither the last launch nor the screen is given to a flood: one notice.
-		a.audit.note(refusal(problem.Of(err)))
-		a.noticeFlood(problem.Of(err))
-		return "", err
+		return "", a.flood(who, problem.Of(err))
 	case problem.IsCode(err, problem.AgentUnreachable):
 		return "", err // nothing became of it here: the next agent gets it
 	case err != nil:
-		return "", a.refuse(a.launches.refused(request, who, activation, problem.Of(err)), err)
+		return refuse(err)
 	}
 	return t.id, nil
 }
 
-// refuse records a link that became no launch.
-func (a *Agent) refuse(t *tracked, err error) error {
-	p := problem.Of(err)
+// refuse records a link that became no launch, and returns the problem to answer
+// with.
+func (a *Agent) refuse(r launch.Request, who flow.Person, click control.Activation, p *problem.Problem) error {
+	t, err := a.launches.refused(r, who, click, p)
+	if err != nil {
+		return a.flood(who, problem.Of(err))
+	}
 	record := refusal(p)
-	record.RequestID = t.id
+	record.RequestID, record.Person = t.id, personName(who)
 	a.audit.note(record)
 	a.log.Log(context.Background(), p.Row().Level, "link refused", "id", t.id, "problem", p)
 	return p
 }
 
-func (a *Agent) noticeFlood(p *problem.Problem) {
+// flood records one link too many. Neither the last launch nor the screen is
+// given to a flood: one notice and one line in the log.
+func (a *Agent) flood(who flow.Person, p *problem.Problem) error {
+	record := refusal(p)
+	record.Person = personName(who)
+	a.audit.note(record)
+	a.once(p, "too many links")
+	return p
+}
+
+// once logs and notices a problem of links, but not again while it goes on.
+func (a *Agent) once(p *problem.Problem, what string) {
 	a.mu.Lock()
-	again := a.now().Sub(a.noticed) < linkWindow
-	a.noticed = a.now()
+	now, before := a.now(), a.noticed[p.Code]
+	again := now.Sub(before) < linkWindow && !now.Before(before)
+	a.noticed[p.Code] = now
 	a.mu.Unlock()
 	if !again {
+		a.log.Log(context.Background(), p.Row().Level, what, "problem", p)
 		a.notice(p)
 	}
 }
 
 // Refused implements control.Links: the handler refused a link by itself.
-func (a *Agent) Refused(ctx context.Context, code problem.Code, reference string) {
+func (a *Agent) Refused(_ context.Context, code problem.Code, reference string) {
 	p := problem.Restore(string(code), reference, "")
 	a.audit.note(refusal(p))
-	a.log.Log(ctx, p.Row().Level, "link refused by the handler", "problem", p)
-	a.noticeFlood(p)
+	a.once(p, "link refused")
 }
 
 func refusal(p *problem.Problem) audit.Record {

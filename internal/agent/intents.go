@@ -25,19 +25,25 @@ func (v viewDo) Do(ctx context.Context, name, id string) error {
 func (a *Agent) Do(ctx context.Context, i control.Intent) error {
 	switch i.Name {
 	case control.SignIn:
-		return a.signIn()
+		return a.signIn(i.Activation)
 	case control.SignOut:
 		return a.signOut(ctx, i.All)
 	case control.OpenRecent:
 		return a.openRecent(ctx, i)
 	case control.Cancel:
-		running := a.launches.cancel()
-		if page := a.session.cancelSignIn(); !running && !page {
+		waiting, found := a.launches.cancel(i.ID)
+		if waiting != nil {
+			a.neverRan(waiting)
+		}
+		if i.ID == "" && a.session.cancelSignIn() {
+			found = true
+		}
+		if !found {
 			return problem.With(problem.RequestInvalid, "Nothing is running that could be cancelled.", errNothingToDo)
 		}
 		return nil
 	case control.Retry:
-		if _, ok := a.launches.again(a.session.who(), i.Activation); !ok {
+		if _, ok := a.launches.again(i.ID, a.session.who(), i.Activation); !ok {
 			return problem.With(problem.RequestInvalid, "There is no failed launch that can be tried again.", errNothingToDo)
 		}
 		return nil
@@ -52,15 +58,33 @@ func (a *Agent) Do(ctx context.Context, i control.Intent) error {
 	}
 }
 
-func (a *Agent) signIn() error {
+func (a *Agent) signIn(click control.Activation) error {
 	if _, err := a.ready(); err != nil {
 		return err
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.signing {
+		return nil // that intent waits for the page already
+	}
+	if err := a.work.begin(); err != nil {
+		return err
+	}
+	a.signing = true
 	go func() {
-		if _, err := a.session.SignIn(context.Background()); err != nil {
-			p := problem.Of(err)
-			a.audit.note(audit.Record{Outcome: p.Row().Audit, Code: p.Code, Reference: p.Reference})
-			a.log.Log(context.Background(), p.Row().Level, "sign-in ended", "problem", p)
+		defer a.work.end()
+		_, err := a.session.signIn(context.Background(), wish{arrived: a.now(), click: click})
+		a.mu.Lock()
+		a.signing = false
+		a.mu.Unlock()
+		if err == nil {
+			return // the session has told the audit
+		}
+		p := problem.Of(err)
+		a.log.Log(context.Background(), p.Row().Level, "sign-in ended", "problem", p)
+		a.audit.note(audit.Record{Outcome: p.Row().Audit, Code: p.Code, Reference: p.Reference})
+		if n := a.board.read().Notice; p.Code != problem.SigninCancelled && (n == nil || n.Problem.Reference != p.Reference) {
+			a.notice(p)
 		}
 	}()
 	return nil
@@ -74,7 +98,7 @@ func (a *Agent) signedIn(who flow.Person) {
 func (a *Agent) signOut(ctx context.Context, all bool) error {
 	ctx = context.WithoutCancel(ctx) // half a sign-out is none
 	who := a.session.who()
-	a.launches.cancelAll()
+	a.cancelLaunches()
 	err := a.session.signOut(ctx)
 	if all {
 		a.recents.wipe(ctx)
@@ -88,7 +112,6 @@ func (a *Agent) signOut(ctx context.Context, all bool) error {
 		record.Code, record.Reference = p.Code, p.Reference
 	}
 	a.audit.note(record)
-	a.showRecents()
 	return err
 }
 

@@ -44,6 +44,8 @@ type tracked struct {
 	outcome   flow.Outcome
 	label     string
 	cancel    context.CancelFunc
+	// judge is what the request was found good by; nil when nothing has judged it.
+	judge any
 }
 
 func (t *tracked) retryable() bool {
@@ -52,6 +54,11 @@ func (t *tracked) retryable() bool {
 
 func (t *tracked) reach(s view.Stage, now time.Time) {
 	t.stage = s
+	t.note(s, now)
+}
+
+// note keeps when a stage was reached first.
+func (t *tracked) note(s view.Stage, now time.Time) {
 	if _, ok := t.ms[s]; !ok {
 		t.ms[s] = now.Sub(t.startedAt).Milliseconds()
 	}
@@ -91,9 +98,10 @@ func newLaunches(now func() time.Time, newID func() string, changed func(*tracke
 func digestOf(r launch.Request) linkDigest { return sha256.Sum256([]byte(r.Link().Reveal())) }
 
 // link accepts a checked request, or joins it to the launch that the same link
-// has already. Problems: link_replayed, too_many_links, and agent_unreachable
-// once this agent ends: the handler then hands the link to the next one.
-func (q *launches) link(r launch.Request, once launch.Once, arrived flow.Person, click any) (*tracked, error) {
+// has already. judge names the rules that checked it. Problems: link_replayed,
+// too_many_links, and agent_unreachable once this agent ends: the handler then
+// hands the link to the next one.
+func (q *launches) link(r launch.Request, once launch.Once, arrived flow.Person, click, judge any) (*tracked, error) {
 	digest, now := digestOf(r), q.now()
 	q.mu.Lock()
 	if q.ending {
@@ -121,6 +129,7 @@ func (q *launches) link(r launch.Request, once launch.Once, arrived flow.Person,
 		}
 		t = q.track(flow.Launch{Request: &r, Arrived: arrived, Click: click}, digest, now)
 	}
+	t.judge = judge
 	q.mu.Unlock()
 	q.arrived(t)
 	return t, nil
@@ -128,15 +137,17 @@ func (q *launches) link(r launch.Request, once launch.Once, arrived flow.Person,
 
 // admit applies the replay cache and the rate limit to a link not seen before.
 func (q *launches) admit(digest linkDigest, once launch.Once, now time.Time) error {
-	for key, seen := range q.jtis {
-		if now.After(seen.until) {
-			delete(q.jtis, key)
-		}
+	if err := q.spend(digest, once, now, false); err != nil {
+		return err
 	}
-	key := [2]string{once.Issuer, once.ID}
-	if seen, ok := q.jtis[key]; ok && once.ID != "" && seen.digest != digest {
-		return problem.New(problem.LinkReplayed, nil)
+	if err := q.count(now); err != nil {
+		return err
 	}
+	return q.spend(digest, once, now, true)
+}
+
+// count applies the rate limit; the caller holds mu.
+func (q *launches) count(now time.Time) error {
 	kept := q.arrivals[:0]
 	for _, at := range q.arrivals {
 		if age := now.Sub(at); age >= 0 && age < linkWindow {
@@ -148,10 +159,35 @@ func (q *launches) admit(digest linkDigest, once launch.Once, now time.Time) err
 		return problem.New(problem.TooManyLinks, nil)
 	}
 	q.arrivals = append(q.arrivals, now)
-	if once.ID != "" {
+	return nil
+}
+
+// spend looks a signed request up in the replay cache, and with note set puts it
+// there; the caller holds mu.
+func (q *launches) spend(digest linkDigest, once launch.Once, now time.Time, note bool) error {
+	if once.ID == "" {
+		return nil
+	}
+	for key, seen := range q.jtis {
+		if now.After(seen.until) {
+			delete(q.jtis, key)
+		}
+	}
+	key := [2]string{once.Issuer, once.ID}
+	if seen, ok := q.jtis[key]; ok && seen.digest != digest {
+		return problem.New(problem.LinkReplayed, nil)
+	}
+	if note {
 		q.jtis[key] = jtiSeen{digest, once.Until}
 	}
 	return nil
+}
+
+// spendLate is spend for a request that was not judged when it arrived.
+func (q *launches) spendLate(t *tracked, once launch.Once) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.spend(t.digest, once, q.now(), true)
 }
 
 // reopen accepts an encounter from the recents, or joins it to a reopening of
@@ -170,11 +206,12 @@ func (q *launches) reopen(e flow.Encounter, arrived flow.Person, click any) *tra
 	return t
 }
 
-// again tries the last launch once more when it failed and may be retried.
-func (q *launches) again(arrived flow.Person, click any) (*tracked, bool) {
+// again tries the last launch once more when it failed and may be retried. id
+// is that of the launch that the person saw, empty for whichever is the last.
+func (q *launches) again(id string, arrived flow.Person, click any) (*tracked, bool) {
 	q.mu.Lock()
 	last := q.last
-	if last == nil || !last.retryable() {
+	if last == nil || id != "" && last.id != id || !last.retryable() {
 		q.mu.Unlock()
 		return nil, false
 	}
@@ -192,15 +229,26 @@ func (q *launches) again(arrived flow.Person, click any) (*tracked, bool) {
 
 // refused tracks a link that was refused before it became a launch, so that
 // people see what became of their click and can retry it where that makes sense.
-func (q *launches) refused(r launch.Request, arrived flow.Person, click any, p *problem.Problem) *tracked {
+// It counts as a launch; beyond the limit it is too_many_links and not tracked.
+func (q *launches) refused(r launch.Request, arrived flow.Person, click any, p *problem.Problem) (*tracked, error) {
 	q.mu.Lock()
-	now := q.now()
-	t := q.track(flow.Launch{Request: &r, Arrived: arrived, Click: click}, digestOf(r), now)
+	now, digest := q.now(), digestOf(r)
+	known := q.byLink[digest]
+	if known == nil {
+		if err := q.count(now); err != nil {
+			q.mu.Unlock()
+			return nil, err
+		}
+	}
+	t := q.track(flow.Launch{Request: &r, Arrived: arrived, Click: click}, digest, now)
 	q.queue = q.queue[:len(q.queue)-1]
 	q.end(t, flow.Outcome{}, p, now)
+	if known != nil && (!known.stage.Over() || known.stage == view.Opened) {
+		q.byLink[digest] = known // what the link has become stays known
+	}
 	q.mu.Unlock()
 	q.changed(t)
-	return t
+	return t, nil
 }
 
 // track makes a launch and queues it; the caller holds mu.
@@ -265,12 +313,14 @@ func (q *launches) run(ctx context.Context, step func(context.Context, *tracked,
 		q.changed(t)
 		outcome, err := step(launchCtx, t, func(s view.Stage) {
 			q.mu.Lock()
-			t.reach(s, q.now())
-			over := s.Over()
-			q.mu.Unlock()
-			if !over { // the end is told once, when all of it is true
-				q.changed(t)
+			if s.Over() { // the end is told once, when all of it is true
+				t.note(s, q.now())
+				q.mu.Unlock()
+				return
 			}
+			t.reach(s, q.now())
+			q.mu.Unlock()
+			q.changed(t)
 		})
 		q.mu.Lock()
 		t.cancel()
@@ -313,19 +363,35 @@ func (q *launches) end(t *tracked, o flow.Outcome, p *problem.Problem, now time.
 	}
 }
 
-// cancel ends the running launch and reports whether there was one.
-func (q *launches) cancel() bool {
+// cancel ends the launch that is shown while it is under way: the running one,
+// or the next where none runs yet. id is that of the launch that the person saw,
+// empty for whichever it is. It returns the launch when it never ran, and whether
+// there was one.
+func (q *launches) cancel(id string) (waiting *tracked, found bool) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.running == nil {
-		return false
+	if t := q.running; t != nil {
+		defer q.mu.Unlock()
+		if id != "" && t.id != id {
+			return nil, false
+		}
+		t.cancel()
+		return nil, true
 	}
-	q.running.cancel()
-	return true
+	if len(q.queue) == 0 || id != "" && q.queue[0].id != id {
+		q.mu.Unlock()
+		return nil, false
+	}
+	t := q.queue[0]
+	q.queue = append([]*tracked(nil), q.queue[1:]...)
+	q.end(t, flow.Outcome{}, problem.New(problem.Cancelled, nil), q.now())
+	q.mu.Unlock()
+	q.changed(t)
+	return t, true
 }
 
-// cancelAll ends the running launch and every one that waits.
-func (q *launches) cancelAll() {
+// cancelAll ends the running launch and every one that waits, and returns those
+// that waited.
+func (q *launches) cancelAll() []*tracked {
 	q.mu.Lock()
 	waiting := q.queue
 	q.queue = nil
@@ -340,14 +406,21 @@ func (q *launches) cancelAll() {
 	for _, t := range waiting {
 		q.changed(t)
 	}
+	return waiting
 }
 
-// stop ends the taking of links and cancels what runs or waits.
+// waiting reports whether a launch waits behind the running one.
+func (q *launches) waiting() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.queue) > 0
+}
+
+// stop ends the taking of links.
 func (q *launches) stop() {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.ending = true
-	q.mu.Unlock()
-	q.cancelAll()
 }
 
 // stopIfIdle ends the taking of links when nothing runs or waits, in one step,

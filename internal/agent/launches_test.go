@@ -83,7 +83,7 @@ func request(t *testing.T, n int) launch.Request {
 
 func (q *queue) press(n int) *tracked {
 	q.t.Helper()
-	t, err := q.link(request(q.t, n), launch.Once{}, flow.Person{}, nil)
+	t, err := q.link(request(q.t, n), launch.Once{}, flow.Person{}, nil, nil)
 	if err != nil {
 		q.t.Fatal(err)
 	}
@@ -184,12 +184,12 @@ func TestAFloodOfDistinctLinksIsRefusedAndRepeatsAndRetriesDoNotCount(t *testing
 		q.finish(flow.Outcome{}, fail)
 		q.press(n) // a further click on a known link
 		q.finish(flow.Outcome{}, fail)
-		if _, ok := q.again(flow.Person{}, nil); !ok {
+		if _, ok := q.again("", flow.Person{}, nil); !ok {
 			t.Fatal("a failed launch should be retryable")
 		}
 		q.finish(flow.Outcome{}, fail)
 	}
-	_, err := q.link(request(t, 99), launch.Once{}, flow.Person{}, nil)
+	_, err := q.link(request(t, 99), launch.Once{}, flow.Person{}, nil, nil)
 	if !problem.IsCode(err, problem.TooManyLinks) {
 		t.Fatalf("the sixth distinct link in ten seconds: %v", err)
 	}
@@ -204,24 +204,24 @@ func TestAFloodOfDistinctLinksIsRefusedAndRepeatsAndRetriesDoNotCount(t *testing
 func TestASignedRequestUnderAnotherLinkIsAReplay(t *testing.T) {
 	q := newQueue(t)
 	once := launch.Once{Issuer: "ehr", ID: "jti-1", Until: q.clock.now().Add(5 * time.Minute)}
-	if _, err := q.link(request(t, 1), once, flow.Person{}, nil); err != nil {
+	if _, err := q.link(request(t, 1), once, flow.Person{}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	q.finish(outcome("E-1"), nil)
-	if _, err := q.link(request(t, 1), once, flow.Person{}, nil); err != nil {
+	if _, err := q.link(request(t, 1), once, flow.Person{}, nil, nil); err != nil {
 		t.Errorf("the same link again is no replay: %v", err)
 	}
-	if _, err := q.link(request(t, 2), once, flow.Person{}, nil); !problem.IsCode(err, problem.LinkReplayed) {
+	if _, err := q.link(request(t, 2), once, flow.Person{}, nil, nil); !problem.IsCode(err, problem.LinkReplayed) {
 		t.Errorf("got %v", err)
 	}
 	other := once
 	other.Issuer = "another ehr"
-	if _, err := q.link(request(t, 3), other, flow.Person{}, nil); err != nil {
+	if _, err := q.link(request(t, 3), other, flow.Person{}, nil, nil); err != nil {
 		t.Errorf("another issuer has its own ids: %v", err)
 	}
 	q.finish(outcome("E-3"), nil)
 	q.clock.turn(6 * time.Minute)
-	if _, err := q.link(request(t, 4), once, flow.Person{}, nil); err != nil {
+	if _, err := q.link(request(t, 4), once, flow.Person{}, nil, nil); err != nil {
 		t.Errorf("after its end the id is forgotten, and the rules refuse it as expired: %v", err)
 	}
 	q.finish(outcome("E-4"), nil)
@@ -230,17 +230,17 @@ func TestASignedRequestUnderAnotherLinkIsAReplay(t *testing.T) {
 func TestARetryKeepsTheLinkAndThePersonItArrivedFor(t *testing.T) {
 	q := newQueue(t)
 	ada := flow.Person{Issuer: "i", Subject: "ada"}
-	first, err := q.link(request(t, 1), launch.Once{}, ada, nil)
+	first, err := q.link(request(t, 1), launch.Once{}, ada, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	q.finish(flow.Outcome{}, problem.New(problem.OrgBusy, nil))
-	again, ok := q.again(flow.Person{Issuer: "i", Subject: "ben"}, nil)
+	again, ok := q.again("", flow.Person{Issuer: "i", Subject: "ben"}, nil)
 	if !ok || again.id == first.id || !again.launch.Request.Equal(*first.launch.Request) || again.launch.Arrived != ada {
 		t.Errorf("got %+v", again)
 	}
 	q.finish(outcome("E-1"), nil)
-	if _, ok := q.again(ada, nil); ok {
+	if _, ok := q.again("", ada, nil); ok {
 		t.Error("a launch that went well was retried")
 	}
 }
@@ -249,20 +249,20 @@ func TestWhatCannotSucceedIsNotRetried(t *testing.T) {
 	q := newQueue(t)
 	q.press(1)
 	q.finish(flow.Outcome{}, problem.New(problem.HandleSpent, nil))
-	if _, ok := q.again(flow.Person{}, nil); ok {
+	if _, ok := q.again("", flow.Person{}, nil); ok {
 		t.Error("a spent handle was tried again")
 	}
 }
 
 func TestCancelEndsTheRunningLaunchAndOnlyThat(t *testing.T) {
 	q := newQueue(t)
-	if q.cancel() {
+	if _, ok := q.cancel(""); ok {
 		t.Error("nothing runs")
 	}
 	q.press(1)
 	second := q.press(2)
 	s := <-q.steps
-	if !q.cancel() {
+	if _, ok := q.cancel(""); !ok {
 		t.Error("a launch runs")
 	}
 	<-s.ctx.Done()
@@ -297,7 +297,7 @@ func TestADoubleClickOnARecentReopensOnce(t *testing.T) {
 
 func TestARefusedLinkIsSeenAsAFailedLaunchWithItsCode(t *testing.T) {
 	q := newQueue(t)
-	refused := q.refused(request(t, 1), flow.Person{}, nil, problem.New(problem.PolicyMissing, nil))
+	refused, _ := q.refused(request(t, 1), flow.Person{}, nil, problem.New(problem.PolicyMissing, nil))
 	q.look(func(last *tracked) {
 		if last != refused || last.stage != view.Failed || last.problem.Code != problem.PolicyMissing {
 			t.Errorf("got %+v", last)
@@ -306,7 +306,7 @@ func TestARefusedLinkIsSeenAsAFailedLaunchWithItsCode(t *testing.T) {
 	if !q.idle() {
 		t.Error("a refused link was queued")
 	}
-	if _, ok := q.again(flow.Person{}, nil); !ok {
+	if _, ok := q.again("", flow.Person{}, nil); !ok {
 		t.Error("once IT has set up the policy, the person should not need to go back to the EHR")
 	}
 	q.finish(outcome("E-1"), nil)
@@ -339,7 +339,7 @@ func TestAnEndingAgentTakesNoLinkAndEndsOnlyWhenIdleIfAskedSo(t *testing.T) {
 	if !q.stopIfIdle() {
 		t.Fatal("it did not stop with nothing in flight")
 	}
-	if _, err := q.link(request(t, 3), launch.Once{}, flow.Person{}, nil); !problem.IsCode(err, problem.AgentUnreachable) {
+	if _, err := q.link(request(t, 3), launch.Once{}, flow.Person{}, nil, nil); !problem.IsCode(err, problem.AgentUnreachable) {
 		t.Errorf("an agent that ends took a link: %v", err)
 	}
 	if !q.idle() {

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"encounterlauncher/internal/launch"
-	"encounterlauncher/internal/opener"
 	"encounterlauncher/internal/orgclient"
 	"encounterlauncher/internal/policy"
 	"encounterlauncher/internal/problem"
@@ -41,6 +40,8 @@ func (a *Agent) take(p policy.Snapshot) {
 		a.good = &p
 	}
 	a.mu.Unlock()
+	// From here on a launch has the new rooms. The session's tokens are still for
+	// the old ones, and tokensFor gives none of them away.
 	if before != nil && before.http != nil {
 		before.http.CloseIdleConnections()
 	}
@@ -57,7 +58,7 @@ func (a *Agent) take(p policy.Snapshot) {
 		if good != nil && policy.ChangesIdentity(*good, p) {
 			// A token that was obtained for another server or issuer is of no use and
 			// must not lie about (design §7).
-			a.launches.cancelAll()
+			a.cancelLaunches()
 			if err := a.session.signOut(context.Background()); err != nil {
 				a.log.Warn("signing out after a change of policy", "problem", problem.Of(err))
 			}
@@ -66,21 +67,19 @@ func (a *Agent) take(p policy.Snapshot) {
 	}
 	a.board.change(func(s *view.Snapshot) {
 		s.OrganizationName, s.HelpDeskURL, s.Language = p.OrganizationName, p.HelpDeskURL, words.Language()
-		s.Policy = view.Policy{OK: len(p.Findings) == 0 && r.refuse == nil, Problems: []string{}, RefusesLaunches: r.refuse != nil}
-		for _, f := range p.Findings {
-			s.Policy.Problems = append(s.Policy.Problems, f.Sentence)
-		}
-		if r.refuse != nil && len(p.Findings) == 0 {
-			s.Policy.Problems = append(s.Policy.Problems, problem.Of(r.refuse).Error())
-		}
 	})
+	a.showPolicy()
+	a.launchChanged(nil) // labels and language
+	a.sessionChanged()
 	if r.refuse != nil {
 		a.log.Error("policy refuses launches", "problem", problem.Of(r.refuse), "findings", len(p.Findings))
 	}
-	a.showRecents()
+	if before == nil || recentsPolicyOf(before.policy) != recentsPolicyOf(p) {
+		a.recentsChanged()
+	}
 	a.wake()
-	if before == nil && r.id != nil {
-		a.warmUp(r)
+	if r.id != nil {
+		a.warmUp()
 	}
 }
 
@@ -117,14 +116,14 @@ func (a *Agent) build(p policy.Snapshot) *rooms {
 		client: signin.New(signin.Config{
 			Issuer: p.OIDCIssuer, ClientID: p.OIDCClientID, Audience: p.OIDCAudience, Scopes: p.OIDCScopes,
 			Prompt: prompt, MaxAge: maxAge, RedirectPorts: p.OIDCRedirectPorts, LoopbackHTTP: demo,
-			HTTP: r.http, Now: a.now, Timeout: holdRequest, Log: a.log,
+			HTTP: r.http, Now: a.now, Timeout: pageLife, Log: a.log,
 		}),
-		show: func(ctx context.Context, page signin.Page) error {
+		show: func(ctx context.Context, page signin.Page, click any) error {
 			target, err := launch.Addresses{Hosts: page.Hosts, AnyPort: true, LoopbackHTTP: demo}.Check(page.Address)
 			if err != nil {
 				return err
 			}
-			return a.opener.Open(ctx, target, opener.Activation{})
+			return openerOf{a.opener}.Open(ctx, target, click)
 		},
 	}
 	return r
@@ -139,9 +138,18 @@ func bindingOf(p policy.Snapshot) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// warmUp reads what the first click would else wait for.
-func (a *Agent) warmUp(*rooms) {
+// recentsPolicyOf is what of policy decides which recents are seen, and how.
+func recentsPolicyOf(p policy.Snapshot) [4]any {
+	return [4]any{p.RecentsLabel, p.RecentsLimit, p.RecentsRetention, p.SharedWorkstation}
+}
+
+// warmUp reads what the first click would else wait for, unless it is there.
+func (a *Agent) warmUp() {
+	if a.work.begin() != nil {
+		return
+	}
 	go func() {
+		defer a.work.end()
 		if err := a.keys.load(context.Background()); err != nil {
 			a.log.Info("the keyring is not ready yet", "problem", problem.Of(err))
 		}

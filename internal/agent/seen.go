@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+
 	"encounterlauncher/internal/flow"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/view"
@@ -8,28 +10,34 @@ import (
 
 // sessionChanged publishes who is signed in.
 func (a *Agent) sessionChanged() {
-	s := a.session
-	s.mu.Lock()
-	seen := view.SignIn{State: view.SignedOut, MemoryOnly: s.inMemory}
-	person, signing, failure, keyring := s.person, s.attempt != nil, s.failure, s.keyring
-	s.mu.Unlock()
-	switch {
-	case signing:
-		seen.State = view.SigningInNow
-	case person.Subject != "":
-		seen.State = view.SignedIn
-		seen.Person = &view.Person{Subject: person.Subject, Email: person.Email}
-	}
-	before := a.board.read().SignIn.Person
+	another := false
+	// The session is read inside, so that the newest state is published last.
 	a.board.change(func(snap *view.Snapshot) {
+		s := a.session
+		s.mu.Lock()
+		seen := view.SignIn{State: view.SignedOut, MemoryOnly: s.inMemory}
+		person, signing, failure, keyring := s.person, s.attempt != nil && !s.attempt.closing, s.failure, s.keyring
+		s.mu.Unlock()
+		switch {
+		case signing:
+			seen.State = view.SigningInNow
+		case person.Subject != "":
+			seen.State = view.SignedIn
+			seen.Person = &view.Person{Subject: person.Subject, Email: person.Email}
+		}
 		if failure != nil {
 			p := a.describe(failure)
 			seen.Problem = &p
 		}
 		snap.SignIn, snap.Keyring.Code = seen, keyring
+		if another = person != a.shownFor; another {
+			// One person's recents are never shown beside another's name, and
+			// reading the file can wait until the click is served.
+			a.shownFor, snap.Recents = person, []view.Recent{}
+		}
 	})
-	if (before == nil) != (seen.Person == nil) || before != nil && *before != *seen.Person {
-		a.showRecents()
+	if another {
+		a.recentsChanged()
 	}
 	a.wake()
 }
@@ -45,6 +53,7 @@ func (a *Agent) launchChanged(changed *tracked) {
 				p := a.describe(t.problem)
 				return &p
 			})
+			seen.Label = labelFor(a.recents.labelPolicy(), seen.Label) // it may have got stricter
 		}
 		if changed != nil && changed.stage == view.Failed {
 			failed = changed.problem
@@ -67,7 +76,7 @@ func (a *Agent) notice(p *problem.Problem) {
 		switch {
 		case p.Code == problem.SigninNeeded || p.Code == problem.Unauthorized:
 			n.Actions = append(n.Actions, view.ActionSignIn)
-		case p.Row().Retryable && s.Launch != nil && s.Launch.Retryable:
+		case s.Launch != nil && s.Launch.Retryable && s.Launch.Problem.Reference == p.Reference:
 			n.Actions = append(n.Actions, view.ActionRetry)
 		}
 		n.Actions = append(n.Actions, view.ActionOpenWindow)
@@ -75,10 +84,61 @@ func (a *Agent) notice(p *problem.Problem) {
 	})
 }
 
-// showRecents publishes the recents of the person signed in.
+// recentsChanged has the recents published soon; it does no I/O.
+func (a *Agent) recentsChanged() {
+	select {
+	case a.recentsDirty <- struct{}{}:
+	default:
+	}
+}
+
+// keepRecents publishes the recents after every recentsChanged until ctx ends.
+func (a *Agent) keepRecents(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.recentsDirty:
+			a.showRecents()
+		}
+	}
+}
+
+// showRecents publishes the recents of the person signed in. It reads a file and
+// may ask the keyring.
 func (a *Agent) showRecents() {
-	list := a.recents.visible(a.session.who())
-	a.board.change(func(s *view.Snapshot) { s.Recents = list })
+	a.showing.Lock() // what was read first is published first
+	defer a.showing.Unlock()
+	person := a.session.who()
+	list := a.recents.visible(person)
+	a.board.change(func(s *view.Snapshot) {
+		if person == a.shownFor {
+			s.Recents = list
+		}
+	})
+}
+
+// showPolicy publishes whether policy is in force, and what is wrong with it.
+func (a *Agent) showPolicy() {
+	a.board.change(func(s *view.Snapshot) {
+		a.mu.Lock()
+		r := a.rooms
+		a.mu.Unlock()
+		if r == nil {
+			return
+		}
+		problems := []string{}
+		for _, f := range r.policy.Findings {
+			problems = append(problems, f.Sentence)
+		}
+		if r.refuse != nil && len(problems) == 0 {
+			problems = append(problems, problem.Of(r.refuse).Error())
+		}
+		if finding := a.audit.finding(); finding != "" {
+			problems = append(problems, finding)
+		}
+		s.Policy = view.Policy{OK: len(problems) == 0, Problems: problems, RefusesLaunches: r.refuse != nil}
+	})
 }
 
 func personName(p flow.Person) string {

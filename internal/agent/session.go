@@ -22,6 +22,14 @@ const (
 	holdRequest = 5 * time.Minute
 	// refreshRetry is the pause after a refresh that failed for the network.
 	refreshRetry = 30 * time.Second
+	// pageLife is how long a sign-in page may stay open: longer than any one request
+	// waits, because requests that come later join it with an age of their own.
+	pageLife = 2 * holdRequest
+	// refreshTime bounds a refresh: the wait for another session of the person, two
+	// turns of the keyring, one call to the issuer.
+	refreshTime = 40 * time.Second
+	// lockTime bounds a sign-out's wait for another session of the person.
+	lockTime = 15 * time.Second
 	// lockedRest is the pause while the keyring is locked: only a click may make
 	// the system ask for its password.
 	lockedRest = time.Hour
@@ -39,8 +47,8 @@ type identity struct {
 	memoryOnly bool
 	// maxAge is how old a sign-in may be; 0 for any age.
 	maxAge time.Duration
-	// show opens the sign-in page.
-	show func(context.Context, signin.Page) error
+	// show opens the sign-in page, with the person's click.
+	show func(ctx context.Context, page signin.Page, click any) error
 }
 
 // session is the one person signed in at this agent. It implements flow.Tokens.
@@ -55,12 +63,12 @@ type session struct {
 	// signedIn is called without the lock once for every sign-in that went well,
 	// whether a person or a link had asked for it, before anything goes on with it.
 	signedIn func(flow.Person)
-
-	// gate lets one goroutine refresh; a channel so that waiting honours ctx.
-	gate chan struct{}
-	// saving counts rotated sign-ins on their way into the keyring; the agent
-	// does not end before it is empty.
-	saving sync.WaitGroup
+	// wanted says whether requests wait that will need the sign-in page.
+	wanted func() bool
+	// timer is time.NewTimer, but for tests.
+	timer func(time.Duration) (at <-chan time.Time, stop func() bool)
+	// work is told of what the agent's end must wait for.
+	work *work
 
 	mu       sync.Mutex
 	id       *identity        // guarded by mu; nil until policy is good
@@ -75,19 +83,53 @@ type session struct {
 	keyring  problem.Code     // guarded by mu: what is wrong with the keyring, or empty
 	failure  *problem.Problem // guarded by mu: why the last sign-in did not work
 	attempt  *attempt         // guarded by mu: the sign-in page that is open
+	renewal  *renewal         // guarded by mu: the refresh that is under way
+	restored string           // guarded by mu: the binding for which restore has looked
+	// epoch grows with every sign-in, sign-out and change of binding. What was
+	// begun in another epoch is not adopted any more.
+	epoch uint64 // guarded by mu
+}
+
+// renewal is one refresh under way and its result.
+type renewal struct {
+	done    chan struct{}
+	binding string
+	session flow.Session
+	err     error
 }
 
 // attempt is one open sign-in page and those who wait for it.
 type attempt struct {
 	done    chan struct{}
 	cancel  context.CancelFunc
-	waiting int // guarded by session.mu
+	binding string
+	epoch   uint64
+	waiting int  // guarded by session.mu
+	closing bool // guarded by session.mu: cancelled, and not yet gone
 	session flow.Session
 	err     error
 }
 
+// wish is why somebody waits for a sign-in.
+type wish struct {
+	// arrived is when the wait began: that of a request, not of its turn.
+	arrived time.Time
+	// held says that a launch waits, for which any usable sign-in does.
+	held bool
+	// binding is the configuration that the sign-in must be for; empty for any.
+	binding string
+	click   any
+}
+
 func newSession(store *tokenstore.Store, now func() time.Time, log *slog.Logger, changed func(), signedIn func(flow.Person)) *session {
-	return &session{store: store, now: now, log: log, changed: changed, signedIn: signedIn, gate: make(chan struct{}, 1)}
+	return &session{
+		store: store, now: now, log: log, changed: changed, work: new(work),
+		signedIn: signedIn, wanted: func() bool { return false },
+		timer: func(d time.Duration) (<-chan time.Time, func() bool) {
+			t := time.NewTimer(d)
+			return t.C, t.Stop
+		},
+	}
 }
 
 // use takes what policy now says. A change of binding forgets the person.
@@ -97,10 +139,7 @@ func (s *session) use(id *identity) {
 	s.id = id
 	changed := before != nil && (id == nil || before.binding != id.binding)
 	if changed {
-		s.forget()
-		if s.attempt != nil {
-			s.attempt.cancel()
-		}
+		s.end()
 	}
 	s.mu.Unlock()
 	if changed {
@@ -114,6 +153,24 @@ func (s *session) forget() {
 	s.expiry, s.authTime = time.Time{}, time.Time{}
 }
 
+// end forgets the person and everything that is being done for them; the caller
+// holds mu.
+func (s *session) end() {
+	s.epoch++
+	s.forget()
+	s.closeAttempt()
+}
+
+// closeAttempt closes the sign-in page, if there is one; the caller holds mu.
+func (s *session) closeAttempt() bool {
+	if s.attempt == nil || s.attempt.closing {
+		return false
+	}
+	s.attempt.closing = true
+	s.attempt.cancel()
+	return true
+}
+
 // who returns the person signed in, zero for nobody.
 func (s *session) who() flow.Person {
 	s.mu.Lock()
@@ -121,19 +178,22 @@ func (s *session) who() flow.Person {
 	return s.person
 }
 
-// restore looks whether somebody is signed in from before. It asks the issuer
-// for nothing.
+// restore looks, once for every configuration, whether somebody is signed in
+// from before. It asks the issuer for nothing.
 func (s *session) restore(ctx context.Context) {
 	s.mu.Lock()
 	id := s.id
-	s.mu.Unlock()
-	if id == nil || id.memoryOnly {
+	if id == nil || id.memoryOnly || s.restored == id.binding || s.person.Subject != "" {
+		s.mu.Unlock()
 		return
 	}
+	s.restored = id.binding
+	epoch := s.epoch
+	s.mu.Unlock()
 	entry, found, err := s.store.Load(ctx)
 	s.mu.Lock()
 	s.noteKeyring(err)
-	if err == nil && found && s.id == id && id.owns(entry) && s.person.Subject == "" {
+	if err == nil && found && s.epoch == epoch && id.owns(entry) && s.person.Subject == "" {
 		s.person = flow.Person{Issuer: entry.Issuer, Subject: entry.Subject, Email: entry.Email}
 		s.authTime = entry.AuthTime
 	}
@@ -155,26 +215,45 @@ func (s *session) noteKeyring(err error) {
 
 // Access implements flow.Tokens. On the warm path it only looks at memory.
 func (s *session) Access(ctx context.Context) (flow.Session, error) {
-	if warm, ok := s.warm(secret.Text{}); ok {
-		return warm, nil
-	}
-	return s.refresh(ctx, secret.Text{})
+	return s.refresh(ctx, secret.Text{}, "")
 }
 
 // Renew implements flow.Tokens.
 func (s *session) Renew(ctx context.Context, refused flow.Session) (flow.Session, error) {
-	if warm, ok := s.warm(refused.Token); ok {
-		return warm, nil
-	}
-	return s.refresh(ctx, refused.Token)
+	return s.refresh(ctx, refused.Token, "")
 }
 
-// warm returns the session in memory when its token is usable and is not the
-// one that was refused.
-func (s *session) warm(refused secret.Text) (flow.Session, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.id == nil || s.access.Empty() || !refused.Empty() && s.access.Equal(refused) || s.expiry.Sub(s.now()) < usable || s.tooOld(s.id, s.authTime) {
+// tokensFor is flow.Tokens for one launch: it knows when the launch arrived and
+// gives no token but for the backend that the launch goes to.
+type tokensFor struct {
+	session *session
+	wish    wish
+}
+
+// Access implements flow.Tokens.
+func (t tokensFor) Access(ctx context.Context) (flow.Session, error) {
+	return t.session.refresh(ctx, secret.Text{}, t.wish.binding)
+}
+
+// Renew implements flow.Tokens.
+func (t tokensFor) Renew(ctx context.Context, refused flow.Session) (flow.Session, error) {
+	return t.session.refresh(ctx, refused.Token, t.wish.binding)
+}
+
+// SignIn implements flow.Tokens.
+func (t tokensFor) SignIn(ctx context.Context) (flow.Session, error) {
+	return t.session.signIn(ctx, t.wish)
+}
+
+func policyChanged() error {
+	return problem.With(problem.SigninFailed, "The organisation's policy changed meanwhile.", nil)
+}
+
+// warm returns the session in memory when its token is usable, is for the wanted
+// configuration and is not the one that was refused. The caller holds mu.
+func (s *session) warm(refused secret.Text, binding string) (flow.Session, bool) {
+	if s.id == nil || s.access.Empty() || !refused.Empty() && s.access.Equal(refused) ||
+		s.expiry.Sub(s.now()) < usable || s.tooOld(s.id, s.authTime) || binding != "" && binding != s.id.binding {
 		return flow.Session{}, false
 	}
 	return flow.Session{Person: s.person, Token: s.access}, true
@@ -184,47 +263,85 @@ func (s *session) tooOld(id *identity, authTime time.Time) bool {
 	return id.maxAge > 0 && !authTime.IsZero() && s.now().Sub(authTime) > id.maxAge
 }
 
-// refresh obtains a new access token, one goroutine at a time.
-func (s *session) refresh(ctx context.Context, refused secret.Text) (flow.Session, error) {
+// refresh returns the warm session, or obtains a new access token; those who ask
+// meanwhile share it. Who waits may leave with ctx, but the exchange goes on: the
+// issuer may have turned the old token off already, and then the new one must be
+// kept.
+func (s *session) refresh(ctx context.Context, refused secret.Text, binding string) (flow.Session, error) {
+	s.mu.Lock()
+	if warm, ok := s.warm(refused, binding); ok {
+		s.mu.Unlock()
+		return warm, nil
+	}
+	r := s.renewal
+	if r == nil {
+		id := s.id
+		if id == nil {
+			s.mu.Unlock()
+			return flow.Session{}, problem.New(problem.PolicyMissing, nil)
+		}
+		if err := s.work.begin(); err != nil {
+			s.mu.Unlock()
+			return flow.Session{}, err
+		}
+		r = &renewal{done: make(chan struct{}), binding: id.binding}
+		s.renewal = r
+		go s.renew(r, id, s.epoch)
+	}
+	s.mu.Unlock()
 	select {
-	case s.gate <- struct{}{}:
-		defer func() { <-s.gate }()
+	case <-r.done:
 	case <-ctx.Done():
 		return flow.Session{}, problem.New(problem.Cancelled, ctx.Err())
 	}
-	if warm, ok := s.warm(refused); ok {
-		return warm, nil
+	if binding != "" && binding != r.binding {
+		return flow.Session{}, policyChanged()
+	}
+	return r.session, r.err
+}
+
+func (s *session) renew(r *renewal, id *identity, epoch uint64) {
+	defer s.work.end()
+	ctx, cancel := context.WithTimeout(context.Background(), refreshTime)
+	defer cancel()
+	s.mu.Lock()
+	inMemory := s.inMemory || id.memoryOnly
+	s.mu.Unlock()
+	var later func()
+	if inMemory {
+		r.session, r.err = s.refreshMemory(ctx, id, epoch)
+	} else {
+		r.session, later, r.err = s.refreshStored(ctx, id, epoch)
 	}
 	s.mu.Lock()
-	id, inMemory, memory, person, authTime := s.id, s.inMemory, s.memory, s.person, s.authTime
+	s.renewal = nil
 	s.mu.Unlock()
-	switch {
-	case id == nil:
-		return flow.Session{}, problem.New(problem.PolicyMissing, nil)
-	case inMemory || id.memoryOnly:
-		return s.refreshMemory(ctx, id, memory, person, authTime)
-	default:
-		return s.refreshStored(ctx, id)
+	close(r.done)
+	if later != nil {
+		later()
 	}
 }
 
-func (s *session) refreshMemory(ctx context.Context, id *identity, token secret.Text, person flow.Person, authTime time.Time) (flow.Session, error) {
+func (s *session) refreshMemory(ctx context.Context, id *identity, epoch uint64) (flow.Session, error) {
+	s.mu.Lock()
+	token, person, authTime := s.memory, s.person, s.authTime
+	s.mu.Unlock()
 	if token.Empty() || s.tooOld(id, authTime) {
-		return flow.Session{}, s.signedOut(problem.New(problem.SigninNeeded, nil))
+		return flow.Session{}, s.signedOut(epoch, problem.New(problem.SigninNeeded, nil))
 	}
 	grant, err := id.client.Refresh(ctx, token)
 	if err == nil {
 		err = samePerson(grant, person)
 	}
 	if problem.IsCode(err, problem.SigninNeeded) {
-		return flow.Session{}, s.signedOut(err)
+		return flow.Session{}, s.signedOut(epoch, err)
 	}
 	if err != nil {
 		return flow.Session{}, err
 	}
-	session := s.adopt(id, person, grant, authTime, true)
+	session, err := s.adopt(epoch, person, grant, authTime, true)
 	s.changed()
-	return session, nil
+	return session, err
 }
 
 // samePerson makes sure that a refreshed sign-in is still that of the person who
@@ -236,13 +353,13 @@ func samePerson(g signin.Grant, p flow.Person) error {
 	return nil
 }
 
-// refreshStored refreshes with the newest stored token under the per-user lock:
-// two agents of one person would else present a rotated token twice and be taken
+// refreshStored refreshes with the newest stored token under the per-user lock,
+// and returns what is left to do once those who wait have their token. Two agents of one person would else present a rotated token twice and be taken
 // for a thief (RFC 9700 §4.14.2).
-func (s *session) refreshStored(ctx context.Context, id *identity) (flow.Session, error) {
+func (s *session) refreshStored(ctx context.Context, id *identity, epoch uint64) (session flow.Session, later func(), err error) {
 	unlock, err := s.store.Lock(ctx)
 	if err != nil {
-		return flow.Session{}, err
+		return flow.Session{}, nil, err
 	}
 	defer func() { unlock() }()
 	entry, found, err := s.store.Load(ctx)
@@ -251,13 +368,13 @@ func (s *session) refreshStored(ctx context.Context, id *identity) (flow.Session
 	dead := s.dead
 	s.mu.Unlock()
 	if problem.IsCode(err, problem.KeyringUnavailable) {
-		return flow.Session{}, s.signedOut(problem.New(problem.SigninNeeded, err))
+		return flow.Session{}, nil, s.signedOut(epoch, problem.New(problem.SigninNeeded, err))
 	}
 	if err != nil {
-		return flow.Session{}, err
+		return flow.Session{}, nil, err
 	}
 	if !found || !id.owns(entry) || s.tooOld(id, entry.AuthTime) || entry.Generation == dead {
-		return flow.Session{}, s.signedOut(problem.New(problem.SigninNeeded, nil))
+		return flow.Session{}, nil, s.signedOut(epoch, problem.New(problem.SigninNeeded, nil))
 	}
 	person := flow.Person{Issuer: entry.Issuer, Subject: entry.Subject, Email: entry.Email}
 	grant, err := id.client.Refresh(ctx, entry.Refresh)
@@ -268,31 +385,30 @@ func (s *session) refreshStored(ctx context.Context, id *identity) (flow.Session
 		s.mu.Lock()
 		s.dead = entry.Generation
 		s.mu.Unlock()
-		return flow.Session{}, s.signedOut(err)
+		return flow.Session{}, nil, s.signedOut(epoch, err)
 	}
 	if err != nil {
-		return flow.Session{}, err
+		return flow.Session{}, nil, err
 	}
-	session := s.adopt(id, person, grant, entry.AuthTime, false)
+	session, err = s.adopt(epoch, person, grant, entry.AuthTime, false)
 	rotated := !grant.Refresh.Empty() && !grant.Refresh.Equal(entry.Refresh)
 	entry.Refresh = grant.Refresh
 	release := unlock
 	unlock = func() {} // the lock goes on to what the click need not wait for
-	s.saving.Go(func() {
+	return session, func() {
 		if rotated {
-			s.keepRotated(context.WithoutCancel(ctx), id, entry, grant)
+			s.keepRotated(ctx, epoch, entry, grant)
 		}
 		release()
-		s.changed() // only now: what people see is read under the same lock
-	})
-	return session, nil
+		s.changed() // without the lock
+	}, err
 }
 
 // keepRotated stores a rotated sign-in; the caller holds the store's lock, so that
 // nobody reads the old one meanwhile. The issuer has already turned that off:
 // whatever happens to the click, the new one must be kept. But the click does not
 // wait for it, because a keyring writes to disk (measured: 40 ms of a cold start).
-func (s *session) keepRotated(ctx context.Context, id *identity, entry tokenstore.Entry, g signin.Grant) {
+func (s *session) keepRotated(ctx context.Context, epoch uint64, entry tokenstore.Entry, g signin.Grant) {
 	_, err := s.store.Save(ctx, entry)
 	if err == nil {
 		return
@@ -300,128 +416,187 @@ func (s *session) keepRotated(ctx context.Context, id *identity, entry tokenstor
 	s.log.Error("storing the rotated sign-in failed; it lasts until this program ends", "problem", problem.Of(err))
 	s.mu.Lock()
 	s.noteKeyring(err)
-	if s.id == id && s.access.Equal(g.Access) {
+	if s.epoch == epoch && s.access.Equal(g.Access) {
 		s.inMemory, s.memory = true, g.Refresh
 	}
 	s.mu.Unlock()
 }
 
-// adopt keeps a grant. The caller tells that it has changed, without the store's
-// lock.
-func (s *session) adopt(id *identity, person flow.Person, g signin.Grant, authTime time.Time, inMemory bool) flow.Session {
+// adopt makes a grant the session, unless the epoch in which it was asked for is
+// over: then whoever is signed in now counts. The caller tells that it has
+// changed, without the store's lock.
+func (s *session) adopt(epoch uint64, person flow.Person, g signin.Grant, authTime time.Time, inMemory bool) (flow.Session, error) {
 	s.mu.Lock()
-	if s.id == id {
-		s.person, s.access, s.expiry, s.authTime = person, g.Access, g.Expiry, authTime
-		s.ahead = g.Expiry.Add(-min(5*time.Minute, g.Expiry.Sub(s.now())/3))
-		s.inMemory, s.memory = inMemory, secret.Text{}
-		if inMemory {
-			s.memory = g.Refresh
+	if s.epoch != epoch {
+		now, ok := s.warm(secret.Text{}, "")
+		s.mu.Unlock()
+		if !ok {
+			return flow.Session{}, problem.New(problem.SigninNeeded, errors.New("the sign-in ended while it was refreshed"))
 		}
-		s.failure = nil
+		return now, nil
 	}
+	s.person, s.access, s.expiry, s.authTime = person, g.Access, g.Expiry, authTime
+	s.ahead = g.Expiry.Add(-min(5*time.Minute, g.Expiry.Sub(s.now())/3))
+	s.inMemory, s.memory = inMemory, secret.Text{}
+	if inMemory {
+		s.memory = g.Refresh
+	}
+	s.failure = nil
 	s.mu.Unlock()
-	return flow.Session{Person: person, Token: g.Access}
+	return flow.Session{Person: person, Token: g.Access}, nil
 }
 
 // signedOut forgets the person after the issuer or policy has ended the
 // sign-in. What is stored stays: only an explicit sign-out deletes.
-func (s *session) signedOut(err error) error {
+func (s *session) signedOut(epoch uint64, err error) error {
 	s.mu.Lock()
-	s.forget()
+	if s.epoch == epoch {
+		s.forget()
+	}
 	s.mu.Unlock()
 	s.changed()
 	return err
 }
 
-// SignIn implements flow.Tokens: it shows one page, never two, and waits for
-// the person at most holdRequest. The page goes when nobody waits for it.
+// SignIn shows one sign-in page, never two, and waits for the person at most
+// holdRequest. The page goes when nobody waits for it.
 func (s *session) SignIn(ctx context.Context) (flow.Session, error) {
-	s.mu.Lock()
-	a := s.attempt
-	if a == nil {
-		id := s.id
-		if id == nil {
-			s.mu.Unlock()
-			return flow.Session{}, problem.New(problem.PolicyMissing, nil)
+	return s.signIn(ctx, wish{arrived: s.now()})
+}
+
+func (s *session) signIn(ctx context.Context, w wish) (flow.Session, error) {
+	tooLate := func() error {
+		return problem.With(problem.SigninFailed, "Nobody signed in within five minutes.", nil)
+	}
+	left := min(holdRequest-s.now().Sub(w.arrived), holdRequest)
+	if left <= 0 {
+		return flow.Session{}, tooLate()
+	}
+	late, stop := s.timer(left)
+	defer stop()
+	for {
+		got := s.join(w)
+		if got.attempt == nil {
+			return got.warm, got.err
 		}
-		attemptCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		a = &attempt{done: make(chan struct{}), cancel: cancel}
+		a := got.attempt
+		select {
+		case <-a.done:
+			if !got.joined {
+				continue // that page was closing; now another may open
+			}
+			return a.session, a.err
+		case <-late:
+			s.leave(got)
+			return flow.Session{}, tooLate()
+		case <-ctx.Done():
+			s.leave(got)
+			return flow.Session{}, problem.New(problem.SigninCancelled, ctx.Err())
+		}
+	}
+}
+
+// joining is what became of a wish to sign in: a page to wait for, or a session
+// or a problem without one.
+type joining struct {
+	attempt *attempt
+	joined  bool // false when the page is closing and only its end is waited for
+	warm    flow.Session
+	err     error
+}
+
+func (s *session) join(w wish) joining {
+	s.mu.Lock()
+	if w.held {
+		if warm, ok := s.warm(secret.Text{}, w.binding); ok {
+			s.mu.Unlock()
+			return joining{warm: warm} // somebody signed in a moment ago
+		}
+	}
+	a := s.attempt
+	switch {
+	case a != nil && a.closing:
+		s.mu.Unlock()
+		return joining{attempt: a}
+	case a != nil && w.binding != "" && a.binding != w.binding, s.id != nil && w.binding != "" && s.id.binding != w.binding:
+		s.mu.Unlock()
+		return joining{err: policyChanged()}
+	case a == nil && s.id == nil:
+		s.mu.Unlock()
+		return joining{err: problem.New(problem.PolicyMissing, nil)}
+	case a == nil:
+		if err := s.work.begin(); err != nil {
+			s.mu.Unlock()
+			return joining{err: err}
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		a = &attempt{done: make(chan struct{}), cancel: cancel, binding: s.id.binding, epoch: s.epoch}
 		s.attempt, s.failure = a, nil
-		go s.signIn(attemptCtx, id, a)
+		go s.page(ctx, s.id, a, w.click)
 	}
 	a.waiting++
 	s.mu.Unlock()
 	s.changed()
-
-	timeout := time.NewTimer(holdRequest)
-	defer timeout.Stop()
-	select {
-	case <-a.done:
-		s.mu.Lock()
-		a.waiting--
-		s.mu.Unlock()
-		return a.session, a.err
-	case <-timeout.C:
-		s.leave(a)
-		return flow.Session{}, problem.With(problem.SigninFailed, "Nobody signed in within five minutes.", nil)
-	case <-ctx.Done():
-		s.leave(a)
-		return flow.Session{}, problem.New(problem.SigninCancelled, ctx.Err())
-	}
+	return joining{attempt: a, joined: true}
 }
 
-func (s *session) leave(a *attempt) {
+// leave closes the page when nobody waits for it and no request is behind the
+// one that leaves.
+func (s *session) leave(j joining) {
+	if !j.joined {
+		return
+	}
+	wanted := s.wanted()
 	s.mu.Lock()
-	a.waiting--
-	last := a.waiting == 0
+	j.attempt.waiting--
+	closing := j.attempt.waiting == 0 && !wanted && s.attempt == j.attempt && s.closeAttempt()
 	s.mu.Unlock()
-	if last {
-		a.cancel()
+	if closing {
+		s.changed()
 	}
 }
 
 // cancelSignIn closes the sign-in page and reports whether one was open.
 func (s *session) cancelSignIn() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.attempt == nil {
-		return false
+	closing := s.closeAttempt()
+	s.mu.Unlock()
+	if closing {
+		s.changed()
 	}
-	s.attempt.cancel()
-	return true
+	return closing
 }
 
-// signingIn reports whether a sign-in page is open.
-func (s *session) signingIn() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.attempt != nil
-}
-
-func (s *session) signIn(ctx context.Context, id *identity, a *attempt) {
+// page is the life of one sign-in page.
+func (s *session) page(ctx context.Context, id *identity, a *attempt, click any) {
+	defer s.work.end()
 	defer a.cancel()
-	grant, err := id.client.SignIn(ctx, id.show)
+	grant, err := id.client.SignIn(ctx, func(ctx context.Context, p signin.Page) error { return id.show(ctx, p, click) })
 	if err == nil {
-		a.session, err = s.begin(context.WithoutCancel(ctx), id, grant)
+		a.session, err = s.begin(id, a, grant)
 	}
 	if err == nil {
 		s.signedIn(a.session.Person)
 	}
 	a.err = err
 	s.mu.Lock()
-	s.attempt = nil
-	s.failure = nil
+	s.attempt, s.failure = nil, nil
 	if err != nil && !problem.IsCode(err, problem.SigninCancelled) {
 		s.failure = problem.Of(err)
 	}
 	s.mu.Unlock()
+	if err == nil {
+		s.signedIn(a.session.Person)
+	}
 	close(a.done)
 	s.changed()
 }
 
 // begin keeps a fresh sign-in: in the keyring, or in memory where there is none
 // or policy says so.
-func (s *session) begin(ctx context.Context, id *identity, g signin.Grant) (flow.Session, error) {
+func (s *session) begin(id *identity, a *attempt, g signin.Grant) (flow.Session, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), refreshTime)
+	defer cancel()
 	person := flow.Person{Issuer: g.Issuer, Subject: g.Subject, Email: g.Email}
 	inMemory := id.memoryOnly
 	switch {
@@ -432,43 +607,66 @@ func (s *session) begin(ctx context.Context, id *identity, g signin.Grant) (flow
 		s.log.Warn("the sign-in service gave no refresh token, so the sign-in ends with its access token; OIDCPrompt may have to be consent")
 		inMemory = true
 	default:
-		err := s.keep(ctx, id, g)
+		err := s.keep(ctx, id, a, g)
 		s.mu.Lock()
 		s.noteKeyring(err)
 		s.mu.Unlock()
+		if problem.IsCode(err, problem.SigninCancelled) {
+			return flow.Session{}, s.givenUp(ctx, id, g, err)
+		}
 		if err != nil {
 			s.log.Warn("the sign-in could not be stored; it lasts until this program ends", "problem", problem.Of(err))
 			inMemory = true
 		}
 	}
 	s.mu.Lock()
-	if s.id != id && (s.id == nil || s.id.binding != id.binding) {
-		s.mu.Unlock()
-		return flow.Session{}, problem.With(problem.SigninFailed, "The organisation's policy changed meanwhile.", nil)
+	over := s.epoch != a.epoch
+	if !over {
+		s.epoch++ // a refresh for whoever was signed in before counts no more
+		a.epoch = s.epoch
 	}
 	s.mu.Unlock()
-	session := s.adopt(s.current(id), person, g, g.AuthTime, inMemory)
-	s.changed()
-	return session, nil
-}
-
-// current is the identity in force when it has the binding of id: policy may
-// have been read again meanwhile without changing who signs in where.
-func (s *session) current(id *identity) *identity {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.id != nil && s.id.binding == id.binding {
-		return s.id
+	if over {
+		return flow.Session{}, s.givenUp(ctx, id, g, errGivenUp())
 	}
-	return id
+	session, err := s.adopt(a.epoch, person, g, g.AuthTime, inMemory)
+	s.changed()
+	return session, err
 }
 
-func (s *session) keep(ctx context.Context, id *identity, g signin.Grant) error {
+func errGivenUp() error {
+	return problem.New(problem.SigninCancelled, errors.New("signed out, or another policy, before the sign-in was complete"))
+}
+
+// givenUp gives a grant back that nobody will use.
+func (s *session) givenUp(ctx context.Context, id *identity, g signin.Grant, err error) error {
+	if !g.Refresh.Empty() {
+		s.revoke(ctx, id, g.Refresh)
+	}
+	return err
+}
+
+func (s *session) revoke(ctx context.Context, id *identity, token secret.Text) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := id.client.Revoke(ctx, token); err != nil {
+		s.log.Warn("the issuer could not be told of the sign-out", "problem", problem.Of(err))
+	}
+}
+
+// keep stores a fresh sign-in, unless a sign-out came first.
+func (s *session) keep(ctx context.Context, id *identity, a *attempt, g signin.Grant) error {
 	unlock, err := s.store.Lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	s.mu.Lock()
+	over := s.epoch != a.epoch
+	s.mu.Unlock()
+	if over {
+		return errGivenUp()
+	}
 	_, err = s.store.Save(ctx, tokenstore.Entry{
 		Issuer: id.issuer, ClientID: id.clientID, Binding: id.binding,
 		Subject: g.Subject, Email: g.Email, Refresh: g.Refresh, AuthTime: g.AuthTime,
@@ -477,14 +675,18 @@ func (s *session) keep(ctx context.Context, id *identity, g signin.Grant) error 
 }
 
 // signOut revokes the sign-in where the issuer can, deletes it and forgets it.
-// Whether the issuer could be told does not matter to the person.
+// Whether the issuer could be told does not matter to the person. Once begun it
+// goes on to its end, and the agent's end waits for it.
 func (s *session) signOut(ctx context.Context) error {
+	if err := s.work.begin(); err != nil {
+		return err
+	}
+	defer s.work.end()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTime)
+	defer cancel()
 	s.mu.Lock()
 	id, token := s.id, s.memory
-	s.forget()
-	if s.attempt != nil {
-		s.attempt.cancel()
-	}
+	s.end()
 	s.mu.Unlock()
 	s.changed()
 
@@ -507,11 +709,7 @@ func (s *session) signOut(ctx context.Context) error {
 	s.noteKeyring(err)
 	s.mu.Unlock()
 	if id != nil && !token.Empty() {
-		revokeCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		if err := id.client.Revoke(revokeCtx, token); err != nil {
-			s.log.Warn("the issuer could not be told of the sign-out", "problem", problem.Of(err))
-		}
+		s.revoke(ctx, id, token)
 	}
 	s.changed()
 	return err
@@ -521,6 +719,7 @@ func (s *session) signOut(ctx context.Context) error {
 // finds it ready.
 func (s *session) refreshAhead(ctx context.Context, wake <-chan struct{}) {
 	for ctx.Err() == nil {
+		s.restore(ctx)
 		pause := s.untilRefresh()
 		if pause > 0 && !rest(ctx, wake, pause) {
 			return
@@ -540,7 +739,7 @@ func (s *session) refreshAhead(ctx context.Context, wake <-chan struct{}) {
 			}
 			continue
 		}
-		if _, err := s.refresh(ctx, old); err != nil && ctx.Err() == nil {
+		if _, err := s.refresh(ctx, old, ""); err != nil && ctx.Err() == nil {
 			s.log.Warn("refreshing the sign-in ahead of time", "problem", problem.Of(err))
 			if !rest(ctx, wake, refreshRetry) {
 				return

@@ -48,7 +48,7 @@ func (w *world) identity() *identity {
 			Issuer: w.issuer.URL, ClientID: testClient, Audience: testAudience, Scopes: []string{"openid"}, MaxAge: -1,
 			LoopbackHTTP: true, HTTP: http.DefaultClient, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		}),
-		show: func(_ context.Context, p signin.Page) error {
+		show: func(_ context.Context, p signin.Page, _ any) error {
 			go func() { _ = w.browser(p.Address.Reveal()) }()
 			return nil
 		},
@@ -400,7 +400,7 @@ func TestWithoutARefreshTokenTheKeyringIsNotBlamed(t *testing.T) {
 	w := newWorld(t)
 	s := w.session()
 	grant := signin.Grant{Issuer: w.issuer.URL, ClientID: testClient, Subject: "ada", Access: secret.New("a"), Expiry: time.Now().Add(time.Hour)}
-	if _, err := s.begin(t.Context(), s.id, grant); err != nil {
+	if _, err := s.begin(s.id, &attempt{epoch: s.epoch}, grant); err != nil {
 		t.Fatal(err)
 	}
 	if !s.inMemory || s.keyring != "" {
@@ -482,7 +482,9 @@ func TestAClickDoesNotWaitForTheKeyringToWriteAndNobodyReadsTheOldSignInMeanwhil
 	if err := <-refreshed; err != nil {
 		t.Error(err)
 	}
-	clicked.saving.Wait()
+	for !clicked.work.idle() {
+		time.Sleep(time.Millisecond)
+	}
 	w.issuer.set(func(is *issuer) {
 		if is.thefts != 0 || is.rotated != 2 {
 			t.Errorf("%d refreshes, %d of them with a used token", is.rotated, is.thefts)
@@ -511,7 +513,9 @@ func TestWhatPeopleSeeIsToldWithoutTheLock(t *testing.T) {
 	if _, err := s.Access(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.saving.Wait()
+	for !s.work.idle() {
+		time.Sleep(time.Millisecond)
+	}
 	if told == 0 {
 		t.Error("nobody was told who is signed in")
 	}

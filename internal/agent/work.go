@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"sync"
+	"time"
+
+	"encounterlauncher/internal/problem"
+)
+
+// endPatience bounds the wait for work at the agent's end: one call to the
+// issuer and one to the keyring, with a lock in between.
+const endPatience = 25 * time.Second
+
+// work counts what must not be torn by the agent's end: a token that was just
+// rotated and is not stored yet, half a sign-out. It is safe for concurrent use;
+// the zero value is ready.
+type work struct {
+	mu     sync.Mutex
+	closed bool          // guarded by mu
+	count  int           // guarded by mu
+	done   chan struct{} // guarded by mu: closed when count is 0 after close
+}
+
+// begin announces a piece of work; every begin that returned nil is followed by
+// one end. It refuses once close was called.
+func (w *work) begin() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return problem.With(problem.Cancelled, "The program is ending.", nil)
+	}
+	w.count++
+	return nil
+}
+
+func (w *work) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.count--
+	if w.closed && w.count == 0 {
+		close(w.done)
+	}
+}
+
+// idle reports whether no work is under way.
+func (w *work) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.count == 0
+}
+
+// close takes no more work and returns a channel that is closed when the last
+// has ended. It is called once.
+func (w *work) close() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed, w.done = true, make(chan struct{})
+	if w.count == 0 {
+		close(w.done)
+	}
+	return w.done
+}
