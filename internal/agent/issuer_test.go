@@ -45,6 +45,8 @@ type issuer struct {
 	down     bool                  // guarded by mu
 	serial   int                   // guarded by mu
 	lastAuth url.Values            // guarded by mu
+	issued   []string              // guarded by mu: every token that was ever given out
+	refused  string                // guarded by mu: an error to send people back with, such as access_denied
 }
 
 func newIssuer(t *testing.T) *issuer {
@@ -92,6 +94,9 @@ func (is *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		q.Set("person", is.person)
 		is.codes[code] = q
 		back := url.Values{"code": {code}, "state": {q.Get("state")}, "iss": {is.URL}}
+		if is.refused != "" {
+			back = url.Values{"error": {is.refused}, "state": {q.Get("state")}, "iss": {is.URL}}
+		}
 		http.Redirect(w, r, q.Get("redirect_uri")+"?"+back.Encode(), http.StatusFound)
 	case "/token":
 		is.token(w, r)
@@ -140,7 +145,7 @@ func (is *issuer) token(w http.ResponseWriter, r *http.Request) {
 
 func (is *issuer) grant(w http.ResponseWriter, subject, nonce string) {
 	is.serial++
-	refresh := fmt.Sprint("refresh-", is.serial)
+	refresh := "refresh-" + rand.Text()
 	is.refresh[refresh] = subject
 	now := time.Now()
 	claims := map[string]any{
@@ -161,8 +166,10 @@ func (is *issuer) grant(w http.ResponseWriter, subject, nonce string) {
 		}
 		return token
 	}
+	access := with(map[string]any{"aud": testAudience, "jti": fmt.Sprint(is.serial)})
+	is.issued = append(is.issued, access, refresh)
 	answer := map[string]any{
-		"access_token": with(map[string]any{"aud": testAudience, "jti": fmt.Sprint(is.serial)}), "token_type": "Bearer",
+		"access_token": access, "token_type": "Bearer",
 		"expires_in": int(is.life.Seconds()), "refresh_token": refresh,
 	}
 	id := map[string]any{"aud": testClient}
