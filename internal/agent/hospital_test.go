@@ -114,6 +114,8 @@ func newBrowser(t *testing.T) *browser {
 	}
 	t.Setenv("PATH", dir)
 	t.Setenv("FAKE_BROWSER", b.server.URL)
+	// Else a program built with the race detector lingers a second at its end.
+	t.Setenv("GORACE", "atexit_sleep_ms=0")
 	return b
 }
 

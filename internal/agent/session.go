@@ -585,9 +585,6 @@ func (s *session) page(ctx context.Context, id *identity, a *attempt, click any)
 		s.failure = problem.Of(err)
 	}
 	s.mu.Unlock()
-	if err == nil {
-		s.signedIn(a.session.Person)
-	}
 	close(a.done)
 	s.changed()
 }

@@ -520,3 +520,91 @@ func TestWhatPeopleSeeIsToldWithoutTheLock(t *testing.T) {
 		t.Error("nobody was told who is signed in")
 	}
 }
+
+// gated is a keyring whose next write waits for the test.
+type gated struct {
+	tokenstore.Keyring
+	writing, gate chan struct{}
+}
+
+func (g gated) Set(service, user, value string) error {
+	select {
+	case g.writing <- struct{}{}:
+		<-g.gate
+	default:
+	}
+	return g.Keyring.Set(service, user, value)
+}
+
+func TestARefreshThatIsUnderWayDoesNotUndoASignOut(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.session().SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	g := gated{w.keyring, make(chan struct{}), make(chan struct{})}
+	w.keyring = g
+	s := w.session()
+	s.restore(t.Context())
+	if _, err := s.Access(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-g.writing // the issuer has rotated, and the new token is being stored
+	out := make(chan error)
+	go func() { out <- s.signOut(t.Context()) }()
+	for s.who().Subject != "" {
+		time.Sleep(time.Millisecond)
+	}
+	close(g.gate)
+	if err := <-out; err != nil {
+		t.Error(err)
+	}
+	if _, found, _ := s.store.Load(t.Context()); found || s.who().Subject != "" {
+		t.Error("the sign-in came back")
+	}
+}
+
+func TestACancelledLaunchDoesNotTearTheRefreshThatItBegan(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.session().SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := w.session()
+	ctx, cancel := context.WithCancel(t.Context())
+	refreshed := make(chan error)
+	w.issuer.mu.Lock() // it answers nobody yet
+	go func() { _, err := s.Access(ctx); refreshed <- err }()
+	for s.work.idle() {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	err := <-refreshed
+	w.issuer.mu.Unlock()
+	if !problem.IsCode(err, problem.Cancelled) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := s.Access(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w.issuer.set(func(is *issuer) {
+		if is.rotated != 1 || is.thefts != 0 {
+			t.Errorf("%d refreshes, %d thefts", is.rotated, is.thefts)
+		}
+	})
+}
+
+func TestWhoWantsToSignInWhileThePageIsClosingGetsAnotherPage(t *testing.T) {
+	w := newWorld(t)
+	s := w.session()
+	// The page that is closing takes its time.
+	old := &attempt{done: make(chan struct{}), cancel: func() {}, binding: "b1", closing: true}
+	s.attempt = old
+	signed := make(chan error)
+	go func() { _, err := s.SignIn(t.Context()); signed <- err }()
+	s.mu.Lock()
+	s.attempt = nil
+	s.mu.Unlock()
+	close(old.done)
+	if err := <-signed; err != nil {
+		t.Error(err)
+	}
+}
