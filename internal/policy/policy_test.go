@@ -372,7 +372,7 @@ func TestTheExamplePolicyLoadsCleanly(t *testing.T) {
 	if v := valueOf(t, s, "BackendURL"); v.Source != SourceMachine || v.Path != l.MachinePolicyFile() || !v.Locked {
 		t.Errorf("%+v", v)
 	}
-	if s.IdleSignOut != 30*time.Minute || s.MaxSignInAge != 12*time.Hour || len(s.LinkKeys) == 0 {
+	if s.MaxSignInAge != 12*time.Hour || len(s.LinkKeys) == 0 {
 		t.Errorf("%+v", s)
 	}
 }
