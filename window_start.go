@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,15 +27,15 @@ const (
 // startWindow starts the window's process with the person's click, and returns
 // when it shows its page. The channel delivers its end: nil when the person closed
 // it. The error is window_unavailable.
-func startWindow(click control.Activation) (<-chan error, error) {
+func startWindow(ctx context.Context, click control.Activation) (<-chan error, error) {
 	executable, err := os.Executable()
 	if err != nil {
 		return nil, problem.New(problem.WindowUnavailable, fmt.Errorf("finding this program: %w", err))
 	}
-	return startAndWait(windowProcess(executable), click, windowPatience)
+	return startAndWait(ctx, windowProcess(executable), click, windowPatience)
 }
 
-func startAndWait(cmd *exec.Cmd, click control.Activation, patience time.Duration) (<-chan error, error) {
+func startAndWait(ctx context.Context, cmd *exec.Cmd, click control.Activation, patience time.Duration) (<-chan error, error) {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, problem.New(problem.WindowUnavailable, fmt.Errorf("starting the window: %w", err))
@@ -52,8 +53,15 @@ func startAndWait(cmd *exec.Cmd, click control.Activation, patience time.Duratio
 		return nil, problem.With(problem.WindowUnavailable, fact, fmt.Errorf("starting the window: %w", withoutPath(err)))
 	}
 	ended := make(chan error, 1)
+	// The window holds nothing that an orderly end would save.
+	heed := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	go func() {
-		ended <- cmd.Wait()
+		err := cmd.Wait()
+		heed()
+		if ctx.Err() != nil {
+			err = nil // it ended because it was to end
+		}
+		ended <- err
 		_ = read.Close() // the webview's helpers may hold the other end a little longer
 	}()
 	up := make(chan struct{})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os/exec"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ func TestAWindowThatNeverSaysItIsUpCountsAsOpenUntilItEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended, err := startAndWait(cmd, control.Activation{}, time.Millisecond)
+	ended, err := startAndWait(t.Context(), cmd, control.Activation{}, time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func TestAWindowThatNeverSaysItIsUpCountsAsOpenUntilItEnds(t *testing.T) {
 }
 
 func TestAWindowThatIsClosedBeforeItsPageIsThereIsNoProblem(t *testing.T) {
-	ended, err := startAndWait(exec.Command("/bin/true"), control.Activation{}, time.Minute)
+	ended, err := startAndWait(t.Context(), exec.Command("/bin/true"), control.Activation{}, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,8 +44,20 @@ func TestAWindowThatIsClosedBeforeItsPageIsThereIsNoProblem(t *testing.T) {
 }
 
 func TestWhatAWindowPrintsBeforeItDiesDoesNotCountAsBeingOpen(t *testing.T) {
-	_, err := startAndWait(exec.Command("/bin/sh", "-c", "echo something; exit 1"), control.Activation{}, time.Minute)
+	_, err := startAndWait(t.Context(), exec.Command("/bin/sh", "-c", "echo something; exit 1"), control.Activation{}, time.Minute)
 	if !problem.IsCode(err, problem.WindowUnavailable) {
 		t.Errorf("error %v, want window_unavailable", err)
+	}
+}
+
+func TestTheWindowGoesWhenItsLifeEnds(t *testing.T) {
+	life, end := context.WithCancel(t.Context())
+	ended, err := startAndWait(life, exec.Command("/bin/sh", "-c", "echo "+windowUp+"; exec sleep 600"), control.Activation{}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end()
+	if err := <-ended; err != nil {
+		t.Errorf("an end that was asked for is told as a fault: %v", err)
 	}
 }

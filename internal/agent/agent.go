@@ -45,7 +45,9 @@ type Options struct {
 	// Window starts the window's process, returns when it shows its page or cannot,
 	// and delivers its end. It is called when the person asks for the window and
 	// none is open.
-	Window func(control.Activation) (ended <-chan error, err error)
+	// It ends the process when ctx does: the window goes with the agent, unless
+	// the agent only starts anew.
+	Window func(ctx context.Context, click control.Activation) (ended <-chan error, err error)
 	// Keyring is the OS keyring when nil.
 	Keyring tokenstore.Keyring
 	// Now is the clock; time.Now when nil.
@@ -76,6 +78,8 @@ type Agent struct {
 	work     *work
 
 	quit         context.CancelFunc
+	windowLife   context.Context // ends when the window has to go
+	endWindow    context.CancelFunc
 	wakeUp       chan struct{} // tells refreshAhead to look again; buffered 1
 	used         chan struct{} // tells settle of a launch; buffered 1
 	recentsDirty chan struct{} // tells keepRecents to read them; buffered 1
@@ -128,6 +132,7 @@ func newAgent(opts Options) (*Agent, error) {
 		Version: opts.Version, Language: "en",
 		SignIn: view.SignIn{State: view.SignedOut}, Recents: []view.Recent{}, Policy: view.Policy{Problems: []string{}},
 	})
+	a.windowLife, a.endWindow = context.WithCancel(context.Background())
 	words := text.For("")
 	a.words.Store(&words)
 	a.store = tokenstore.New(opts.Keyring, opts.Layout.KeyringService(), opts.Layout.UserLockFile(), keyringDeadline)
@@ -205,6 +210,9 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	}
 	a.launches.stop()
 	quit()
+	if !errors.Is(err, ErrUpgraded) {
+		a.endWindow()
+	}
 	server.Close() // from here on nothing comes from outside
 	a.cancelLaunches()
 	a.session.cancelSignIn()
@@ -382,6 +390,9 @@ func (a *Agent) once(p *problem.Problem, what string) {
 func (a *Agent) Refused(_ context.Context, code problem.Code, reference string) {
 	p := problem.Restore(string(code), reference, "")
 	a.audit.note(refusal(p))
+	if code == problem.RequestInvalid {
+		return // a mistyped command: whoever typed it has been told in the terminal
+	}
 	a.once(p, "link refused")
 }
 

@@ -455,7 +455,7 @@ func (h *hospital) logOn() *workstation {
 	a, err := newAgent(Options{
 		Layout: h.layout, Version: "1.2.3", Keyring: h.keyring, Now: h.clock.now, Headless: true,
 		Log:    slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Window: func(control.Activation) (<-chan error, error) { return nil, errors.New("no display") },
+		Window: func(context.Context, control.Activation) (<-chan error, error) { return nil, errors.New("no display") },
 	})
 	if err != nil {
 		h.t.Fatal(err)

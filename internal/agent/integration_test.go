@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"slices"
@@ -782,4 +783,46 @@ func TestATokenIsNeverGivenForAnotherBackendThanItsOwn(t *testing.T) {
 		}
 	}
 	w.counts(1, 0)
+}
+
+func TestAWindowThatCannotBeShownIsNotOfferedAsTheWayOut(t *testing.T) {
+	w := newHospital(t).logOn()
+	if err := w.client.Do(t.Context(), control.Intent{Name: control.OpenWindow}); !problem.IsCode(err, problem.WindowUnavailable) {
+		t.Fatalf("got %v", err)
+	}
+	s := w.await("a notice", func(s view.Snapshot) bool { return s.Notice != nil })
+	if slices.Contains(s.Notice.Actions, view.ActionOpenWindow) {
+		t.Errorf("the notice offers %v", s.Notice.Actions)
+	}
+}
+
+func TestTheWindowGoesWithTheAgent(t *testing.T) {
+	h := newHospital(t)
+	gone := make(chan struct{})
+	h.hook = func(a *Agent) {
+		a.opts.Window = func(life context.Context, _ control.Activation) (<-chan error, error) {
+			ended := make(chan error, 1)
+			context.AfterFunc(life, func() { close(gone); ended <- nil })
+			return ended, nil
+		}
+	}
+	w := h.logOn()
+	w.do(control.Intent{Name: control.OpenWindow})
+	w.do(control.Intent{Name: control.Quit})
+	<-w.ended
+	<-gone
+}
+
+func TestAMistypedCommandIsInTheAuditAndNotOnTheScreen(t *testing.T) {
+	h := newHospital(t)
+	w := h.logOn()
+	if err := w.client.Refused(t.Context(), problem.RequestInvalid, "0A1B2C3D"); err != nil {
+		t.Fatal(err)
+	}
+	if s := w.agent.Snapshot(); s.Notice != nil {
+		t.Errorf("a notice was shown: %+v", s.Notice)
+	}
+	h.until("the audit line", func() bool {
+		return slices.ContainsFunc(h.auditLines(), func(l auditLine) bool { return l.Reference == "0A1B2C3D" })
+	})
 }

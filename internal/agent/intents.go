@@ -142,7 +142,7 @@ func (a *Agent) openWindow(activation control.Activation) error {
 		a.board.change(func(s *view.Snapshot) { s.RaiseWindow++ })
 		return nil
 	}
-	ended, err := a.opts.Window(activation)
+	ended, err := a.opts.Window(a.windowLife, activation)
 	if err != nil {
 		return a.windowEnded(err)
 	}

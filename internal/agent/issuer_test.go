@@ -32,6 +32,7 @@ type issuer struct {
 	signer jose.Signer
 	key    *ecdsa.PrivateKey
 	life   time.Duration
+	stingy bool // guarded by mu: gives no refresh token
 
 	mu       sync.Mutex
 	person   string                // guarded by mu: who signs in next
@@ -171,6 +172,10 @@ func (is *issuer) grant(w http.ResponseWriter, subject, nonce string) {
 	answer := map[string]any{
 		"access_token": access, "token_type": "Bearer",
 		"expires_in": int(is.life.Seconds()), "refresh_token": refresh,
+	}
+	if is.stingy {
+		delete(answer, "refresh_token")
+		delete(is.refresh, refresh)
 	}
 	id := map[string]any{"aud": testClient}
 	if nonce != "" {

@@ -79,7 +79,9 @@ func (a *Agent) notice(p *problem.Problem) {
 		case s.Launch != nil && s.Launch.Retryable && s.Launch.Problem.Reference == p.Reference:
 			n.Actions = append(n.Actions, view.ActionRetry)
 		}
-		n.Actions = append(n.Actions, view.ActionOpenWindow)
+		if p.Code != problem.WindowUnavailable {
+			n.Actions = append(n.Actions, view.ActionOpenWindow)
+		}
 		s.Notice = n
 	})
 }

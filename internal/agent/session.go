@@ -598,7 +598,9 @@ func (s *session) begin(id *identity, a *attempt, g signin.Grant) (flow.Session,
 	inMemory := id.memoryOnly
 	switch {
 	case inMemory:
+		s.replaceStored(ctx, a)
 	case g.Refresh.Empty():
+		s.replaceStored(ctx, a)
 		// Nothing is wrong with the keyring. Providers that keep to OpenID Connect
 		// Core §11 give a refresh token only with the prompt consent.
 		s.log.Warn("the sign-in service gave no refresh token, so the sign-in ends with its access token; OIDCPrompt may have to be consent")
@@ -648,6 +650,26 @@ func (s *session) revoke(ctx context.Context, id *identity, token secret.Text) {
 	defer cancel()
 	if err := id.client.Revoke(ctx, token); err != nil {
 		s.log.Warn("the issuer could not be told of the sign-out", "problem", problem.Of(err))
+	}
+}
+
+// replaceStored deletes what an earlier sign-in has stored when this one stores
+// nothing: the next start must not bring back somebody else, or an older sign-in,
+// in place of the person who signed in last.
+func (s *session) replaceStored(ctx context.Context, a *attempt) {
+	unlock, err := s.store.Lock(ctx)
+	if err == nil {
+		defer unlock()
+		s.mu.Lock()
+		over := s.epoch != a.epoch
+		s.mu.Unlock()
+		if over {
+			return
+		}
+		err = s.store.Delete(ctx)
+	}
+	if err != nil && !problem.IsCode(err, problem.KeyringUnavailable) {
+		s.log.Warn("an earlier sign-in could not be deleted", "problem", problem.Of(err))
 	}
 }
 

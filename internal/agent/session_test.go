@@ -608,3 +608,23 @@ func TestWhoWantsToSignInWhileThePageIsClosingGetsAnotherPage(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestASignInThatCannotBeKeptReplacesTheOneThatWas(t *testing.T) {
+	w := newWorld(t)
+	first := w.session()
+	if _, err := first.SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.issuer.set(func(is *issuer) { is.person, is.stingy = "ben", true })
+	if _, err := first.SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if who := first.who(); who.Subject != "ben" {
+		t.Errorf("signed in as %+v", who)
+	}
+	next := w.session()
+	next.restore(t.Context())
+	if who := next.who(); who.Subject != "" {
+		t.Errorf("the next start brings back %+v, who did not sign in last", who)
+	}
+}

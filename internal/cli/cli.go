@@ -43,7 +43,7 @@ type Program struct {
 	StartAgent func() error
 	// StartWindow starts the window's process and returns when it shows its page or
 	// cannot; its end arrives on the channel.
-	StartWindow func(control.Activation) (ended <-chan error, err error)
+	StartWindow func(ctx context.Context, click control.Activation) (ended <-chan error, err error)
 	// RunWindow is the window role in this process, until the window is closed.
 	RunWindow func(ctx context.Context) error
 	// Click is the right of the person's click that came with this process.

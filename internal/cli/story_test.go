@@ -66,7 +66,7 @@ func launcher() {
 			}
 			return errors.New("stories start their agents themselves")
 		},
-		StartWindow: func(control.Activation) (<-chan error, error) { return nil, errors.New("no webview") },
+		StartWindow: func(context.Context, control.Activation) (<-chan error, error) { return nil, errors.New("no webview") },
 	}, args))
 }
 
