@@ -161,10 +161,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	// writes through to the disk, and opened after it.
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, a) }()
-	others.Go(func() {
-		a.session.restore(ctx)
-		a.session.refreshAhead(ctx, a.wakeUp)
-	})
+	others.Go(func() { a.session.refreshAhead(ctx, a.wakeUp) })
 	a.audit.note(audit.Record{Outcome: audit.Started})
 
 	others.Go(func() {
@@ -174,7 +171,6 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	})
 	others.Go(func() { a.launches.run(ctx, a.launch) })
 	others.Go(func() { settle(ctx, a.used) })
-	others.Go(func() { a.session.refreshAhead(ctx, a.wakeUp) })
 	others.Go(func() { a.keepRecents(ctx) })
 	others.Go(func() { a.recents.expire(ctx, a.recentsChanged) })
 	// Tray and notices end last: the tray closes the connection to the session bus
