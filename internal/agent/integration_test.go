@@ -677,19 +677,18 @@ func TestQuittingInTheMiddleOfALaunchEndsItAndIsAnswered(t *testing.T) {
 	}
 }
 
-// slow is a keyring whose writes wait for the test.
+// slow is a keyring whose first write waits for the test.
 type slow struct {
 	tokenstore.Keyring
-	writing chan struct{}
-	gate    chan struct{}
+	first         sync.Once
+	writing, gate chan struct{}
 }
 
-func (s slow) Set(service, user, value string) error {
-	select {
-	case s.writing <- struct{}{}:
+func (s *slow) Set(service, user, value string) error {
+	s.first.Do(func() {
+		close(s.writing)
 		<-s.gate
-	default:
-	}
+	})
 	return s.Keyring.Set(service, user, value)
 }
 
@@ -700,7 +699,7 @@ func TestQuittingWaitsUntilARotatedTokenIsStored(t *testing.T) {
 	w.opens(h.mint("ada", 1)) // every secret is made
 	w.logOff()
 	memory := h.keyring
-	s := slow{memory, make(chan struct{}), make(chan struct{})}
+	s := &slow{Keyring: memory, writing: make(chan struct{}), gate: make(chan struct{})}
 	h.keyring = s
 	w = h.logOn() // which refreshes ahead of time
 	<-s.writing

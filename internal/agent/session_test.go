@@ -521,46 +521,34 @@ func TestWhatPeopleSeeIsToldWithoutTheLock(t *testing.T) {
 	}
 }
 
-// gated is a keyring whose next write waits for the test.
-type gated struct {
-	tokenstore.Keyring
-	writing, gate chan struct{}
-}
-
-func (g gated) Set(service, user, value string) error {
-	select {
-	case g.writing <- struct{}{}:
-		<-g.gate
-	default:
-	}
-	return g.Keyring.Set(service, user, value)
-}
-
 func TestARefreshThatIsUnderWayDoesNotUndoASignOut(t *testing.T) {
 	w := newWorld(t)
 	if _, err := w.session().SignIn(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	g := gated{w.keyring, make(chan struct{}), make(chan struct{})}
-	w.keyring = g
+	write := make(chan struct{})
+	w.keyring = &slowKeyring{Keyring: w.keyring, write: write}
 	s := w.session()
-	s.restore(t.Context())
-	if _, err := s.Access(t.Context()); err != nil {
+	if _, err := s.Access(t.Context()); err != nil { // the issuer has rotated, and the new token is not stored yet
 		t.Fatal(err)
 	}
-	<-g.writing // the issuer has rotated, and the new token is being stored
 	out := make(chan error)
 	go func() { out <- s.signOut(t.Context()) }()
 	for s.who().Subject != "" {
 		time.Sleep(time.Millisecond)
 	}
-	close(g.gate)
+	close(write)
 	if err := <-out; err != nil {
 		t.Error(err)
 	}
 	if _, found, _ := s.store.Load(t.Context()); found || s.who().Subject != "" {
 		t.Error("the sign-in came back")
 	}
+	w.issuer.set(func(is *issuer) {
+		if len(is.refresh) != 0 {
+			t.Error("the new token was not revoked")
+		}
+	})
 }
 
 func TestACancelledLaunchDoesNotTearTheRefreshThatItBegan(t *testing.T) {
