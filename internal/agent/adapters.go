@@ -70,6 +70,21 @@ func (k *linkKeys) load(ctx context.Context) error {
 	return nil
 }
 
+// mend deletes secrets of this user that cannot be read any more, so that new ones
+// are made: a part of signing out, which is what a person is told to do then.
+func mend(ctx context.Context, store *tokenstore.Store) error {
+	for _, name := range []string{linkKeySecret, recentsSecret} {
+		_, err := store.Secret(ctx, name, func() (secret.Text, error) { return secret.Text{}, errNothingToDo })
+		if !problem.IsCode(err, problem.KeyringCorrupt) {
+			continue
+		}
+		if err := store.DeleteSecret(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // of returns the key for a launch. A reopening is no link: its key is the
 // launch's own id.
 func (k *linkKeys) of(ctx context.Context, l flow.Launch) (string, error) {

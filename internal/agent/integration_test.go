@@ -825,3 +825,15 @@ func TestAMistypedCommandIsInTheAuditAndNotOnTheScreen(t *testing.T) {
 		return slices.ContainsFunc(h.auditLines(), func(l auditLine) bool { return l.Reference == "0A1B2C3D" })
 	})
 }
+
+func TestSigningOutMendsASecretThatCannotBeRead(t *testing.T) {
+	h := newHospital(t)
+	if err := h.keyring.Set(h.layout.KeyringService(), "secret."+linkKeySecret, "not what was written"); err != nil {
+		t.Fatal(err)
+	}
+	w := h.logOn()
+	link := h.mint("ada", 1)
+	w.fails(link, problem.KeyringCorrupt)
+	w.do(control.Intent{Name: control.SignOut})
+	w.opens(link)
+}

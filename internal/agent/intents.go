@@ -100,6 +100,9 @@ func (a *Agent) signOut(ctx context.Context, all bool) error {
 	who := a.session.who()
 	a.cancelLaunches()
 	err := a.session.signOut(ctx)
+	if err == nil {
+		err = mend(ctx, a.store)
+	}
 	if all {
 		a.recents.wipe(ctx)
 		if wipeErr := recents.WipeAll(a.opts.Layout.RecentsDir()); wipeErr != nil && err == nil {
