@@ -828,6 +828,7 @@ func TestAMistypedCommandIsInTheAuditAndNotOnTheScreen(t *testing.T) {
 
 func TestSigningOutMendsASecretThatCannotBeRead(t *testing.T) {
 	h := newHospital(t)
+	h.setPolicy(nil)
 	if err := h.keyring.Set(h.layout.KeyringService(), "secret."+linkKeySecret, "not what was written"); err != nil {
 		t.Fatal(err)
 	}

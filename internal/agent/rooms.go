@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"encounterlauncher/internal/launch"
 	"encounterlauncher/internal/orgclient"
@@ -150,6 +151,12 @@ func (a *Agent) warmUp() {
 	}
 	go func() {
 		defer a.work.end()
+		// The keyring answers one question at a time, and the sign-in is the one that
+		// a click waits for longest.
+		select {
+		case <-a.session.read:
+		case <-time.After(time.Second):
+		}
 		if err := a.keys.load(context.Background()); err != nil {
 			a.log.Info("the keyring is not ready yet", "problem", problem.Of(err))
 		}

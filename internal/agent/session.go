@@ -70,6 +70,10 @@ type session struct {
 	// work is told of what the agent's end must wait for.
 	work *work
 
+	// read is closed once the keyring was asked for the sign-in for the first time.
+	read   chan struct{}
+	looked sync.Once
+
 	mu       sync.Mutex
 	id       *identity        // guarded by mu; nil until policy is good
 	person   flow.Person      // guarded by mu; zero when signed out
@@ -124,7 +128,7 @@ type wish struct {
 func newSession(store *tokenstore.Store, now func() time.Time, log *slog.Logger, changed func(), signedIn func(flow.Person)) *session {
 	return &session{
 		store: store, now: now, log: log, changed: changed, work: new(work),
-		signedIn: signedIn, wanted: func() bool { return false },
+		signedIn: signedIn, wanted: func() bool { return false }, read: make(chan struct{}),
 		timer: func(d time.Duration) (<-chan time.Time, func() bool) {
 			t := time.NewTimer(d)
 			return t.C, t.Stop
@@ -178,8 +182,8 @@ func (s *session) who() flow.Person {
 	return s.person
 }
 
-// restore looks, once for every configuration, whether somebody is signed in
-// from before. It asks the issuer for nothing.
+// restore takes up the sign-in from before, once for each configuration. Who that
+// is shows as soon as the keyring has said it, before the issuer is asked.
 func (s *session) restore(ctx context.Context) {
 	s.mu.Lock()
 	id := s.id
@@ -188,16 +192,11 @@ func (s *session) restore(ctx context.Context) {
 		return
 	}
 	s.restored = id.binding
-	epoch := s.epoch
 	s.mu.Unlock()
-	entry, found, err := s.store.Load(ctx)
-	s.mu.Lock()
-	s.noteKeyring(err)
-	if err == nil && found && s.epoch == epoch && id.owns(entry) && s.person.Subject == "" {
-		s.person = flow.Person{Issuer: entry.Issuer, Subject: entry.Subject, Email: entry.Email}
-		s.authTime = entry.AuthTime
+	_, err := s.refresh(ctx, secret.Text{}, "")
+	if err != nil && ctx.Err() == nil && !problem.IsCode(err, problem.SigninNeeded) {
+		s.log.Warn("taking up the sign-in from before", "problem", problem.Of(err))
 	}
-	s.mu.Unlock()
 	s.changed()
 }
 
@@ -357,6 +356,7 @@ func samePerson(g signin.Grant, p flow.Person) error {
 // and returns what is left to do once those who wait have their token. Two agents of one person would else present a rotated token twice and be taken
 // for a thief (RFC 9700 §4.14.2).
 func (s *session) refreshStored(ctx context.Context, id *identity, epoch uint64) (session flow.Session, later func(), err error) {
+	go id.client.Prepare(ctx) // while the keyring is read
 	unlock, err := s.store.Lock(ctx)
 	if err != nil {
 		return flow.Session{}, nil, err
@@ -366,7 +366,12 @@ func (s *session) refreshStored(ctx context.Context, id *identity, epoch uint64)
 	s.mu.Lock()
 	s.noteKeyring(err)
 	dead := s.dead
+	if err == nil && found && s.epoch == epoch && id.owns(entry) && !s.tooOld(id, entry.AuthTime) && entry.Generation != dead && s.person.Subject == "" {
+		s.person = flow.Person{Issuer: entry.Issuer, Subject: entry.Subject, Email: entry.Email}
+		s.authTime = entry.AuthTime
+	}
 	s.mu.Unlock()
+	s.looked.Do(func() { close(s.read) })
 	if problem.IsCode(err, problem.KeyringUnavailable) {
 		return flow.Session{}, nil, s.signedOut(epoch, problem.New(problem.SigninNeeded, err))
 	}

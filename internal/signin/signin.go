@@ -319,6 +319,14 @@ func (c *Client) checkAge(authTime, begun time.Time) error {
 	return nil
 }
 
+// Prepare fetches the provider's discovery document unless it is known, so that a
+// Refresh that follows need not wait for it. What goes wrong is left to that.
+func (c *Client) Prepare(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	_, _ = c.provider.get(ctx)
+}
+
 // Refresh exchanges a refresh token for a new Grant. The old token is spent from
 // then on where the provider rotates: the caller stores Grant.Refresh before it
 // does anything else.
