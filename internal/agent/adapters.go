@@ -386,8 +386,12 @@ func (a *auditOf) destination(to string) {
 		_ = a.file.Close()
 		a.file = nil
 	}
+	first := a.to == ""
 	a.to = to
-	err := a.open()
+	var err error
+	if !first { // at the start the first record opens it, which the first link does not wait for
+		err = a.open()
+	}
 	a.mu.Unlock()
 	a.judge(err)
 }
