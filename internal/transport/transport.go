@@ -67,26 +67,27 @@ func NewClient(p policy.Snapshot) (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, err := rootsFor(p.ExtraCAFile)
+	extra, err := extraCertificates(p.ExtraCAFile)
 	if err != nil {
 		return nil, problem.With(problem.PolicyInvalid, "ExtraCAFile cannot be used.", err)
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout}
-	return &http.Client{
-		CheckRedirect: sameHostOnly,
-		Transport: &roundTripper{base: &http.Transport{
-			Proxy:                  guarded(proxy),
-			DialContext:            dialer.DialContext,
-			TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout:    handshakeTimeout,
-			ForceAttemptHTTP2:      true,
-			HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
-			IdleConnTimeout:        idleTimeout,
-			MaxIdleConns:           8,
-			MaxResponseHeaderBytes: maxHeaderBytes,
-			OnProxyConnectResponse: proxyAnswer,
-		}},
-	}, nil
+	t := &roundTripper{ready: make(chan struct{}), base: &http.Transport{
+		Proxy:                  guarded(proxy),
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    handshakeTimeout,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		IdleConnTimeout:        idleTimeout,
+		MaxIdleConns:           8,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		OnProxyConnectResponse: proxyAnswer,
+	}}
+	// The system's certificates take milliseconds to read, in which a starting agent
+	// can already take a link and ask the keyring.
+	go t.trust(systemRoots, extra)
+	return &http.Client{CheckRedirect: sameHostOnly, Transport: t}, nil
 }
 
 func proxyFor(p policy.Snapshot) (proxyFunc, error) {
@@ -151,22 +152,26 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func rootsFor(file string) (*x509.CertPool, error) {
-	var certificates []*x509.Certificate
-	if file != "" {
-		var err error
-		if certificates, err = readCertificates(file); err != nil {
-			return nil, err
-		}
+func extraCertificates(file string) ([]*x509.Certificate, error) {
+	if file == "" {
+		return nil, nil
 	}
-	roots, err := systemRoots()
+	return readCertificates(file)
+}
+
+// trust reads the roots and lets the exchanges begin.
+func (t *roundTripper) trust(system func() (*x509.CertPool, error), extra []*x509.Certificate) {
+	defer close(t.ready)
+	roots, err := system()
 	if err != nil {
-		return nil, fmt.Errorf("reading the system's certificates: %w", err)
+		// No root at all is not the same as the system's: nothing may be trusted then.
+		t.untrusting = problem.With(problem.TLSUntrusted, "This computer's certificates cannot be read.", fmt.Errorf("reading the system's certificates: %w", pathless(err)))
+		return
 	}
-	for _, c := range certificates {
+	for _, c := range extra {
 		roots.AddCert(c)
 	}
-	return roots, nil
+	t.base.TLSClientConfig.RootCAs = roots
 }
 
 // readCertificates is strict where x509's own reader skips what it does not
@@ -242,10 +247,23 @@ type proxyRefusal int
 func (p proxyRefusal) Error() string { return fmt.Sprintf("the proxy answered %d", int(p)) }
 
 // roundTripper turns every failure into a problem.
-type roundTripper struct{ base *http.Transport }
+type roundTripper struct {
+	// ready is closed once base has its roots, or untrusting says why it has none.
+	ready      chan struct{}
+	untrusting *problem.Problem
+	base       *http.Transport
+}
 
 // RoundTrip does one exchange. Its errors are those of the package comment.
 func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	select {
+	case <-t.ready:
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	if t.untrusting != nil {
+		return nil, t.untrusting
+	}
 	answer, err := t.base.RoundTrip(r)
 	if err != nil {
 		if done := r.Context().Err(); done != nil {

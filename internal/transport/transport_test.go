@@ -156,10 +156,7 @@ func TestAnExtraAuthorityIsTrustedBesideTheSystems(t *testing.T) {
 	if got, err := get(t, c, s.URL); err != nil || got != "hello" {
 		t.Fatalf("got %q, %v", got, err)
 	}
-	roots, err := rootsFor(caFile(t, s))
-	if err != nil {
-		t.Fatal(err)
-	}
+	roots := c.Transport.(*roundTripper).base.TLSClientConfig.RootCAs // there since the call above
 	system, err := x509.SystemCertPool()
 	if err != nil {
 		t.Fatal(err)
@@ -507,5 +504,42 @@ func TestACauseNeverQuotesAnAddressOrAnAnswer(t *testing.T) {
 	}
 	if got := quoteless(fmt.Errorf("dialling: %w", network)); !errors.Is(got, network) {
 		t.Errorf("a network's error should stay, got %v", got)
+	}
+}
+
+func TestACallWaitsForTheRootsAndTrustsNothingWithoutThem(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	read := make(chan struct{})
+	begin := func(system func() (*x509.CertPool, error)) *http.Client {
+		rt := &roundTripper{ready: make(chan struct{}), base: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}}
+		t.Cleanup(rt.CloseIdleConnections)
+		go rt.trust(func() (*x509.CertPool, error) { <-read; return system() }, nil)
+		return &http.Client{Transport: rt}
+	}
+	trusting := begin(func() (*x509.CertPool, error) {
+		roots := x509.NewCertPool()
+		roots.AddCert(server.Certificate())
+		return roots, nil
+	})
+	without := begin(func() (*x509.CertPool, error) { return nil, errors.New("gone") })
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	early, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := trusting.Do(early); !errors.Is(err, context.Canceled) {
+		t.Errorf("a call that waits does not heed its context: %v", err)
+	}
+	close(read)
+	answer, err := trusting.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if _, err := without.Get(server.URL); !problem.IsCode(err, problem.TLSUntrusted) {
+		t.Errorf("without roots: %v", err)
 	}
 }
