@@ -25,7 +25,7 @@ type bench struct {
 	report  *report
 	serial  int
 	taken   []time.Time // when the agent had taken its newest links
-	handOff sample      // the warm hand-off, which two peers are measured against
+	handed  sample      // the warm hand-off, which two peers are measured against
 }
 
 // admitted waits until the agent takes another new link: it takes five in ten
@@ -122,7 +122,7 @@ func (b *bench) handOff(ctx context.Context) error {
 			return err
 		}
 	}
-	b.handOff = *ours
+	b.handed = *ours
 	b.report.add(figure{
 		ID: "handoff", Name: "hand-off: exec of the handler → acknowledged", Unit: ms, Ours: ours.stats(),
 		Peer: "Go program that only connects to a socket", Theirs: bare.stats(), Goal: ratioAtMost(2),
@@ -204,7 +204,7 @@ func (b *bench) warm(ctx context.Context) error {
 	}
 	end(resident)
 	b.report.add(figure{
-		ID: "handoff_wails", Name: "hand-off: the same figure", Unit: ms, Ours: b.handOff.stats(),
+		ID: "handoff_wails", Name: "hand-off: the same figure", Unit: ms, Ours: b.handed.stats(),
 		Peer: "Wails SingleInstanceLock: exec → callback", Theirs: wails.stats(), Goal: ratioAtMost(1.0 / 50),
 	})
 	b.report.add(figure{
