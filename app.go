@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"encounterlauncher/internal/control"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/view"
 )
@@ -23,9 +24,9 @@ const (
 )
 
 const (
-	// maxRecentID bounds the id of a recent entry, in bytes. The agent's own ids
-	// are shorter.
-	maxRecentID = 128
+	// maxID bounds the id of a recent entry and of a launch, in bytes. The agent's
+	// own ids are shorter.
+	maxID = 128
 	// intentTime bounds one intent. The agent answers as soon as it has taken the
 	// intent on; what becomes of it is told by the snapshots.
 	intentTime = 5 * time.Second
@@ -76,23 +77,53 @@ func (a *App) About() About { return About{Version: a.version, Language: a.langu
 func (a *App) Snapshot() (view.Snapshot, error) { return a.newest() }
 
 // SignIn asks for the sign-in page to be opened in the browser.
-func (a *App) SignIn() error { return a.do("sign-in", "") }
+func (a *App) SignIn() error { return a.do(control.Intent{Name: control.SignIn}) }
+
+// ShowSignIn asks for the waiting sign-in page to be opened once more.
+func (a *App) ShowSignIn() error { return a.do(control.Intent{Name: control.ShowSignIn}) }
 
 // SignOut asks for the end of the sign-in.
-func (a *App) SignOut() error { return a.do("sign-out", "") }
+func (a *App) SignOut() error { return a.do(control.Intent{Name: control.SignOut}) }
 
 // OpenRecent asks for the recent encounter with this id through a fresh address.
 // It refuses an id that cannot be one of the agent's.
-func (a *App) OpenRecent(id string) error { return a.doRecent(id) }
+func (a *App) OpenRecent(id string) error { return a.doRecent(control.OpenRecent, id) }
 
-// Cancel asks for the end of the running launch or sign-in.
-func (a *App) Cancel() error { return a.do("cancel", "") }
+// RemoveRecent asks for this entry to be taken out of the recents. It refuses an
+// id that cannot be one of the agent's.
+func (a *App) RemoveRecent(id string) error { return a.doRecent(control.RemoveRecent, id) }
 
-// Retry asks for another try of the last failed launch.
-func (a *App) Retry() error { return a.do("retry", "") }
+// ClearRecents asks for all recents of the person to be removed.
+func (a *App) ClearRecents() error { return a.do(control.Intent{Name: control.ClearRecents}) }
+
+// UndoRemove asks for what was removed last to be brought back.
+func (a *App) UndoRemove() error { return a.do(control.Intent{Name: control.UndoRemove}) }
+
+// Cancel asks for the end of the launch that the person sees, and with an empty
+// id for the end of whatever runs, a sign-in included.
+func (a *App) Cancel(launch string) error { return a.doLaunch(control.Cancel, launch) }
+
+// Retry asks for another try of the failed launch that the person sees.
+func (a *App) Retry(launch string) error { return a.doLaunch(control.Retry, launch) }
+
+// FreshLink asks for the encounter of the launch that the person sees through a
+// fresh address.
+func (a *App) FreshLink(launch string) error { return a.doLaunch(control.FreshLink, launch) }
+
+// Choose asks for a choice of the person to be kept; an empty value takes it
+// back.
+func (a *App) Choose(key, value string) error {
+	return a.do(control.Intent{Name: control.Choose, Key: key, Value: value})
+}
+
+// Check asks for a look at the set-up; the snapshots tell what it finds.
+func (a *App) Check() error { return a.do(control.Intent{Name: control.Check}) }
+
+// OpenHelpDesk asks for the organisation's help desk page in the browser.
+func (a *App) OpenHelpDesk() error { return a.do(control.Intent{Name: control.OpenHelpDesk}) }
 
 // Quit asks the agent to end. The next link from the EHR starts it again.
-func (a *App) Quit() error { return a.do("quit", "") }
+func (a *App) Quit() error { return a.do(control.Intent{Name: control.Quit}) }
 
 func (a *App) newest() (view.Snapshot, error) {
 	a.mu.Lock()
@@ -110,17 +141,24 @@ func (a *App) newest() (view.Snapshot, error) {
 	return s, nil
 }
 
-func (a *App) doRecent(id string) error {
-	if !validRecentID(id) {
+func (a *App) doRecent(name, id string) error {
+	if !validID(id) {
 		return problem.New(problem.RequestInvalid, errors.New("the page asked for a recent entry by an id that cannot be one"))
 	}
-	return a.do("open-recent", id)
+	return a.do(control.Intent{Name: name, ID: id})
 }
 
-func (a *App) do(name, id string) error {
+func (a *App) doLaunch(name, id string) error {
+	if id != "" && !validID(id) {
+		return problem.New(problem.RequestInvalid, errors.New("the page asked for a launch by an id that cannot be one"))
+	}
+	return a.do(control.Intent{Name: name, ID: id})
+}
+
+func (a *App) do(i control.Intent) error {
 	ctx, cancel := context.WithTimeout(context.Background(), intentTime)
 	defer cancel()
-	if err := a.agent.Do(ctx, name, id); err != nil {
+	if err := a.agent.Do(ctx, i); err != nil {
 		return asProblem(err)
 	}
 	return nil
@@ -158,10 +196,10 @@ func (a *App) saw(s view.Snapshot) {
 	}
 }
 
-// validRecentID reports whether the text can be the id of a recent entry:
-// 1..maxRecentID visible ASCII characters.
-func validRecentID(id string) bool {
-	if id == "" || len(id) > maxRecentID {
+// validID reports whether the text can be the id of a recent entry or of a launch:
+// 1..maxID visible ASCII characters.
+func validID(id string) bool {
+	if id == "" || len(id) > maxID {
 		return false
 	}
 	for i := range len(id) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"encounterlauncher/internal/control"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/view"
 )
@@ -42,8 +43,8 @@ func (a *agentScript) Watch(_ context.Context, f func(view.Snapshot) error) erro
 	return errors.New("the agent went away")
 }
 
-func (a *agentScript) Do(_ context.Context, name, id string) error {
-	a.did = append(a.did, name+" "+id)
+func (a *agentScript) Do(_ context.Context, i control.Intent) error {
+	a.did = append(a.did, strings.Join(strings.Fields(strings.Join([]string{i.Name, i.ID, i.Key, i.Value}, " ")), " "))
 	return a.doErr
 }
 
@@ -115,23 +116,35 @@ func TestTheWindowComesToTheFrontOnlyWhenAskedAnew(t *testing.T) {
 func TestEveryIntentReachesTheAgentUnderItsName(t *testing.T) {
 	agent := &agentScript{}
 	app := newApp(windowDeps{Agent: agent}, nil, nil)
-	for _, f := range []func() error{app.SignIn, app.SignOut, app.Cancel, app.Retry, app.Quit, func() error { return app.OpenRecent("r1") }} {
+	with := func(f func(string) error, id string) func() error { return func() error { return f(id) } }
+	for _, f := range []func() error{
+		app.SignIn, app.ShowSignIn, app.SignOut, with(app.Cancel, ""), with(app.Cancel, "l1"), with(app.Retry, "l1"), with(app.FreshLink, "l1"),
+		with(app.OpenRecent, "r1"), with(app.RemoveRecent, "r1"), app.ClearRecents, app.UndoRemove,
+		func() error { return app.Choose("Language", "fr") }, app.Check, app.OpenHelpDesk, app.Quit,
+	} {
 		if err := f(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want := "sign-in ,sign-out ,cancel ,retry ,quit ,open-recent r1"
+	want := "sign-in,show-sign-in,sign-out,cancel,cancel l1,retry l1,fresh-link l1,open-recent r1,remove-recent r1,clear-recents,undo-remove," +
+		"choose Language fr,check,open-help-desk,quit"
 	if got := strings.Join(agent.did, ","); got != want {
 		t.Errorf("asked for %q, want %q", got, want)
 	}
 }
 
 func TestAnIDThatCannotBeOneNeverReachesTheAgent(t *testing.T) {
-	for _, id := range []string{"", " ", "a b", "a\nb", "a\x00", "é", "\u202e", strings.Repeat("a", maxRecentID+1)} {
+	for _, id := range []string{"", " ", "a b", "a\nb", "a\x00", "é", "\u202e", strings.Repeat("a", maxID+1)} {
 		agent := &agentScript{}
-		err := newApp(windowDeps{Agent: agent}, nil, nil).OpenRecent(id)
-		if !problem.IsCode(err, problem.RequestInvalid) {
-			t.Errorf("%q: %v", id, err)
+		app := newApp(windowDeps{Agent: agent}, nil, nil)
+		calls := []func(string) error{app.OpenRecent, app.RemoveRecent}
+		if id != "" { // no id names whatever runs, or is the last
+			calls = append(calls, app.Cancel, app.Retry, app.FreshLink)
+		}
+		for _, call := range calls {
+			if err := call(id); !problem.IsCode(err, problem.RequestInvalid) {
+				t.Errorf("%q: %v", id, err)
+			}
 		}
 		if len(agent.did) != 0 {
 			t.Errorf("%q reached the agent", id)
@@ -153,7 +166,7 @@ func TestARefusalReachesThePageWithItsReferenceAndWithoutItsCause(t *testing.T) 
 
 func TestAnyOtherFailureMeansThatTheAgentDoesNotAnswer(t *testing.T) {
 	app := newApp(windowDeps{Agent: &agentScript{doErr: errors.New("dial"), snapErr: errors.New("dial")}}, nil, nil)
-	if err := app.Retry(); !problem.IsCode(err, problem.AgentUnreachable) {
+	if err := app.Retry(""); !problem.IsCode(err, problem.AgentUnreachable) {
 		t.Errorf("retry: %v", err)
 	}
 	if _, err := app.Snapshot(); !problem.IsCode(err, problem.AgentUnreachable) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"encounterlauncher/internal/control"
 	"encounterlauncher/internal/view"
 )
 
@@ -32,7 +33,6 @@ type agentLink interface {
 	// order and one at a time. It returns when ctx ends, when f returns an error,
 	// or when the agent goes away; it never returns nil while all three hold off.
 	Watch(ctx context.Context, f func(view.Snapshot) error) error
-	// Do asks the agent to act. name is an intent of the control channel; id is
-	// the recent entry for open-recent and empty for all others.
-	Do(ctx context.Context, name, id string) error
+	// Do asks the agent to act.
+	Do(ctx context.Context, i control.Intent) error
 }

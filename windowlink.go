@@ -41,15 +41,11 @@ func (d dialled) Watch(ctx context.Context, f func(view.Snapshot) error) error {
 	return c.Watch(ctx, f)
 }
 
-func (d dialled) Do(ctx context.Context, name, id string) error {
+func (d dialled) Do(ctx context.Context, i control.Intent) error {
 	c, err := control.Dial(ctx, d.layout)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	i := control.Intent{Name: name, ID: id}
-	if name == control.OpenRecent && id == "" {
-		i.Last = true
-	}
 	return c.Do(ctx, i)
 }

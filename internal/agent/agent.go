@@ -130,7 +130,9 @@ func newAgent(opts Options) (*Agent, error) {
 	a := &Agent{opts: opts, log: log, now: opts.Now, wakeUp: make(chan struct{}, 1), used: make(chan struct{}, 1), recentsDirty: make(chan struct{}, 1), noticed: make(map[problem.Code]time.Time), work: new(work)}
 	a.board = newBoard(view.Snapshot{
 		Version: opts.Version, Language: "en",
+		Locale: "en", Hidden: []string{}, Settings: []view.Setting{},
 		SignIn: view.SignIn{State: view.SignedOut}, Recents: []view.Recent{}, Policy: view.Policy{Problems: []string{}},
+		Backend: view.Backend{State: view.BackendUnknown},
 	})
 	a.windowLife, a.endWindow = context.WithCancel(context.Background())
 	words := text.For("")

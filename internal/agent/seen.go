@@ -72,7 +72,10 @@ func (a *Agent) launchChanged(changed *tracked) {
 // notice tells the person of a problem by a system notification.
 func (a *Agent) notice(p *problem.Problem) {
 	a.board.change(func(s *view.Snapshot) {
-		n := &view.Notice{ID: s.Revision + 1, Problem: a.describe(p), Actions: []string{}}
+		n := &view.Notice{ID: s.Revision + 1, Kind: view.NoticeProblem, Problem: a.describe(p), Actions: []string{}}
+		if s.Launch != nil && s.Launch.Problem != nil && s.Launch.Problem.Reference == p.Reference {
+			n.Launch = s.Launch.ID
+		}
 		switch {
 		case p.Code == problem.SigninNeeded || p.Code == problem.Unauthorized:
 			n.Actions = append(n.Actions, view.ActionSignIn)

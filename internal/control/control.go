@@ -30,6 +30,22 @@ const (
 	Retry      = "retry"
 	OpenWindow = "open-window"
 	Quit       = "quit"
+
+	// ShowSignIn opens the sign-in page again that is waiting in the browser.
+	ShowSignIn = "show-sign-in"
+	// FreshLink opens the encounter of the last launch through a fresh address.
+	FreshLink = "fresh-link"
+	// RemoveRecent takes one entry out of the recents, ClearRecents all of the
+	// person, and UndoRemove brings back what was removed last, for a short time.
+	RemoveRecent = "remove-recent"
+	ClearRecents = "clear-recents"
+	UndoRemove   = "undo-remove"
+	// Choose keeps a choice of the person, where policy leaves one.
+	Choose = "choose"
+	// Check looks at the set-up; the snapshot tells what it finds.
+	Check = "check"
+	// OpenHelpDesk opens the policy's HelpDeskURL in the browser.
+	OpenHelpDesk = "open-help-desk"
 )
 
 // MaxBody is the largest request body in bytes; a larger one is refused with
@@ -57,16 +73,20 @@ type Activation struct {
 // Intent is one wish of the person. Only the fields that its Name allows may be
 // set: see the constants.
 type Intent struct {
-	// Name is one of the constants SignIn to Quit.
+	// Name is one of the constants SignIn to OpenHelpDesk.
 	Name string
-	// ID is the recent entry for OpenRecent, and optionally the launch for
-	// Cancel and Retry (empty: the running one, the last one).
+	// ID is the recent entry for OpenRecent and RemoveRecent, and optionally the
+	// launch for Cancel, Retry and FreshLink (empty: the running one, the last one).
 	ID string
+	// Key and Value are the setting and its new value for Choose; an empty Value
+	// takes the choice back.
+	Key, Value string
 	// Last asks OpenRecent for the newest entry, in place of an ID.
 	Last bool
 	// All asks SignOut to end every session and wipe every person's recents.
 	All bool
-	// Activation accompanies SignIn, OpenRecent, Retry and OpenWindow.
+	// Activation accompanies what opens something: SignIn, ShowSignIn, OpenRecent,
+	// Retry, FreshLink, OpenHelpDesk and OpenWindow.
 	Activation Activation
 }
 

@@ -177,6 +177,9 @@ func TestEveryIntentArrivesAsItWasSent(t *testing.T) {
 		{Name: OpenRecent, ID: "r1", Activation: click}, {Name: OpenRecent, Last: true},
 		{Name: Cancel}, {Name: Cancel, ID: "l1"}, {Name: Retry, ID: "l1", Activation: click}, {Name: Retry},
 		{Name: OpenWindow, Activation: click}, {Name: Quit},
+		{Name: ShowSignIn, Activation: click}, {Name: FreshLink, ID: "l1", Activation: click}, {Name: FreshLink}, {Name: OpenHelpDesk, Activation: click},
+		{Name: RemoveRecent, ID: "r1"}, {Name: ClearRecents}, {Name: UndoRemove}, {Name: Check},
+		{Name: Choose, Key: "Language", Value: "fr"}, {Name: Choose, Key: "Language"},
 	}
 	for _, i := range intents {
 		if err := c.Do(t.Context(), i); err != nil {
@@ -201,7 +204,9 @@ func TestAnIntentThatContradictsItselfIsRefusedBeforeTheAgentSeesIt(t *testing.T
 	for _, i := range []Intent{
 		{Name: OpenRecent}, {Name: OpenRecent, ID: "r", Last: true}, {Name: OpenRecent, ID: "a b"},
 		{Name: OpenRecent, ID: strings.Repeat("r", maxID+1)}, {Name: Quit, All: true}, {Name: SignIn, ID: "x"},
-		{Name: "format-disk"}, {Name: "link"}, {Name: ""}, {Name: "../v1/quit"},
+		{Name: RemoveRecent}, {Name: RemoveRecent, ID: "a b"}, {Name: ClearRecents, ID: "r"}, {Name: FreshLink, Last: true},
+		{Name: Choose}, {Name: Choose, Value: "fr"}, {Name: Choose, Key: "a b"}, {Name: Choose, Key: "Language", Value: "f\nr"}, {Name: SignIn, Key: "Language"},
+		{Name: Choose, Key: "Language", Value: strings.Repeat("v", maxID+1)}, {Name: "format-disk"}, {Name: "link"}, {Name: ""}, {Name: "../v1/quit"},
 	} {
 		if err := c.Do(t.Context(), i); problem.CodeOf(err) != problem.RequestInvalid {
 			t.Errorf("%+v: %v", i, err)

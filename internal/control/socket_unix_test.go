@@ -403,7 +403,7 @@ func TestANewerHandlersFieldsAreIgnoredOnTheFrozenRouteOnly(t *testing.T) {
 	if got := ask(t, l, request("POST", linkRoute, "", body)); !strings.Contains(got, `"accepted":true`) {
 		t.Errorf("got %q", got)
 	}
-	for _, intent := range []string{SignIn, SignOut, Cancel, Retry, OpenWindow, Quit} {
+	for _, intent := range []string{SignIn, SignOut, Cancel, Retry, OpenWindow, Quit, ShowSignIn, FreshLink, RemoveRecent, ClearRecents, UndoRemove, Choose, Check, OpenHelpDesk} {
 		if got := ask(t, l, request("POST", "/v1/"+intent, "", `{"from_the_future":1}`)); !strings.HasPrefix(got, "HTTP/1.1 400 ") || !strings.Contains(got, `"code":"request_invalid"`) {
 			t.Errorf("%s: got %q", intent, got)
 		}

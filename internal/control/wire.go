@@ -35,13 +35,16 @@ const (
 	idField        = "id"
 	lastField      = "last"
 	allField       = "all"
+	keyField       = "key"
+	valueField     = "value"
 )
 
 // maxActivation bounds an activation token and a startup id, in bytes. Both end
 // up in the environment of the browser; compositors' are below 100.
 const maxActivation = 512
 
-// maxID bounds the ids in intents, in bytes.
+// maxID bounds the ids in intents, and the key and the value of a choice, in
+// bytes.
 const maxID = 128
 
 // linkBody is the request of the frozen route.
@@ -62,6 +65,8 @@ type intentBody struct {
 	ID              string `json:"id,omitempty"`
 	Last            bool   `json:"last,omitempty"`
 	All             bool   `json:"all,omitempty"`
+	Key             string `json:"key,omitempty"`
+	Value           string `json:"value,omitempty"`
 	ActivationToken string `json:"activation_token,omitempty"`
 	StartupID       string `json:"startup_id,omitempty"`
 }
@@ -79,17 +84,19 @@ type refusal struct {
 // allowed says for every intent which fields its body may have.
 func allowed(intent string) ([]string, bool) {
 	switch intent {
-	case SignIn, OpenWindow:
+	case SignIn, ShowSignIn, OpenHelpDesk, OpenWindow:
 		return []string{tokenField, startupField}, true
 	case SignOut:
 		return []string{allField}, true
 	case OpenRecent:
 		return []string{idField, lastField, tokenField, startupField}, true
-	case Cancel:
+	case Cancel, RemoveRecent:
 		return []string{idField}, true
-	case Retry:
+	case Choose:
+		return []string{keyField, valueField}, true
+	case Retry, FreshLink:
 		return []string{idField, tokenField, startupField}, true
-	case Quit:
+	case Quit, ClearRecents, UndoRemove, Check:
 		return nil, true
 	}
 	return nil, false
@@ -275,6 +282,12 @@ func decodeIntent(name string, body []byte) (Intent, error) {
 	if i.All, err = o.flag(allField); err != nil {
 		return Intent{}, err
 	}
+	if i.Key, err = o.text(keyField); err != nil {
+		return Intent{}, err
+	}
+	if i.Value, err = o.text(valueField); err != nil {
+		return Intent{}, err
+	}
 	if i.Activation, err = o.activation(); err != nil {
 		return Intent{}, err
 	}
@@ -286,6 +299,12 @@ func (i Intent) check() error {
 	if !printable(i.ID, maxID) {
 		return errors.New("the id is not one of ours")
 	}
+	if !printable(i.Key, maxID) || !printable(i.Value, maxID) || i.Name == Choose && i.Key == "" {
+		return errors.New("the choice is not one of ours")
+	}
+	if i.Name == RemoveRecent && i.ID == "" {
+		return errors.New("remove-recent needs an id")
+	}
 	if i.Name == OpenRecent && i.Last == (i.ID != "") {
 		return errors.New("open-recent needs either an id or last")
 	}
@@ -294,7 +313,7 @@ func (i Intent) check() error {
 
 // encodeIntent writes the body of an intent.
 func encodeIntent(i Intent) ([]byte, error) {
-	return encode(intentBody{ID: i.ID, Last: i.Last, All: i.All, ActivationToken: i.Activation.Token, StartupID: i.Activation.StartupID})
+	return encode(intentBody{ID: i.ID, Last: i.Last, All: i.All, Key: i.Key, Value: i.Value, ActivationToken: i.Activation.Token, StartupID: i.Activation.StartupID})
 }
 
 // encode writes JSON without the escapes that are only meant for HTML.

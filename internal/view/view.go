@@ -51,12 +51,30 @@ type Snapshot struct {
 	HelpDeskURL      string `json:"help_desk_url"`
 	// Language is the language of every text, a BCP 47 tag such as "en".
 	Language string `json:"language"`
+	// Locale is how times and dates are written, a BCP 47 tag such as "en-GB": the
+	// system's region where it speaks Language, else Language alone.
+	Locale string `json:"locale"`
+	// Hidden are the names of what policy hides from tray and window, out of the
+	// Hide constants; empty, never nil.
+	Hidden []string `json:"hidden"`
+	// FirstRun says that nobody has signed in under this account yet, so that the
+	// window begins with the page that says what this is.
+	FirstRun bool `json:"first_run"`
 
-	SignIn  SignIn   `json:"sign_in"`
-	Policy  Policy   `json:"policy"`
-	Keyring Keyring  `json:"keyring"`
-	Launch  *Launch  `json:"launch"`
-	Recents []Recent `json:"recents"`
+	SignIn      SignIn      `json:"sign_in"`
+	Policy      Policy      `json:"policy"`
+	Keyring     Keyring     `json:"keyring"`
+	Backend     Backend     `json:"backend"`
+	Workstation Workstation `json:"workstation"`
+	Launch      *Launch     `json:"launch"`
+	Recents     []Recent    `json:"recents"`
+	// Undo is what of the recents can still be taken back; nil when nothing can.
+	Undo *Undo `json:"undo"`
+	// Settings are what a person can choose, in the order in which they are shown,
+	// and who decides now.
+	Settings []Setting `json:"settings"`
+	// Checkup is the newest look at the set-up; nil until one was asked for.
+	Checkup *Checkup `json:"checkup"`
 	// Notice is the newest thing to tell the person by a system notification;
 	// nil when there is nothing. Its ID grows.
 	Notice *Notice `json:"notice"`
@@ -72,6 +90,13 @@ type SignIn struct {
 	// MemoryOnly says that the sign-in ends with the agent, because there is no
 	// keyring or policy forbids storing.
 	MemoryOnly bool `json:"memory_only"`
+	// EndsAt is when the sign-in will end by policy or by what the issuer gave;
+	// nil when no end is known.
+	EndsAt *time.Time `json:"ends_at"`
+	// PageSince is when the sign-in page was opened, and PageOpen says that the
+	// intent to show it again would be accepted. Both only while SigningInNow.
+	PageSince *time.Time `json:"page_since"`
+	PageOpen  bool       `json:"page_open"`
 	// Problem is why the last sign-in did not work; nil when it did.
 	Problem *Problem `json:"problem"`
 }
@@ -97,6 +122,125 @@ type Keyring struct {
 	Code problem.Code `json:"code"`
 }
 
+// BackendState says what is known of the organisation's backend.
+type BackendState string
+
+// The states of the backend.
+const (
+	// BackendUnknown: nothing was asked of it yet.
+	BackendUnknown BackendState = "unknown"
+	// BackendReachable: the newest call, or the open stream of events, was answered.
+	BackendReachable BackendState = "reachable"
+	// BackendTrouble: the newest call was not answered as it should be.
+	BackendTrouble BackendState = "trouble"
+)
+
+// Backend is the organisation's backend as it was met last.
+type Backend struct {
+	State BackendState `json:"state"`
+	// Problem is set when State is BackendTrouble.
+	Problem *Problem `json:"problem"`
+	// At is when it was met; nil for never.
+	At *time.Time `json:"at"`
+}
+
+// Workstation is what policy says of a computer that several people share.
+type Workstation struct {
+	// Shared says that nothing of one person is left for the next.
+	Shared bool `json:"shared"`
+	// SignOutOnLock says that locking, switching or disconnecting signs out.
+	SignOutOnLock bool `json:"sign_out_on_lock"`
+	// IdleSignOutMinutes is after how many minutes without input it signs out; 0 for
+	// never.
+	IdleSignOutMinutes int `json:"idle_sign_out_minutes"`
+}
+
+// Undo is what of the recents was removed a moment ago.
+type Undo struct {
+	// Removed is how many encounters would come back.
+	Removed int `json:"removed"`
+	// Until is when they are gone for good.
+	Until time.Time `json:"until"`
+}
+
+// Setting is one thing that a person can choose where policy leaves it open.
+type Setting struct {
+	// Key is the key of policy, such as "Language".
+	Key string `json:"key"`
+	// Kind is "choice" or "yes_no".
+	Kind string `json:"kind"`
+	// Value is what is in force: a word out of Choices, "true" or "false", or empty
+	// when the key is unset.
+	Value string `json:"value"`
+	// Choices are the values of a choice; empty, never nil, for a yes_no.
+	Choices []string `json:"choices"`
+	// Locked says that a policy has decided; Source is the policy's word for who
+	// has, one of "machine policy", "user policy", "person's choice", "installer
+	// defaults", "built-in default" and "safest value".
+	Locked bool   `json:"locked"`
+	Source string `json:"source"`
+}
+
+// The kinds of a Setting.
+const (
+	SettingChoice = "choice"
+	SettingYesNo  = "yes_no"
+)
+
+// CheckState says how one check went.
+type CheckState string
+
+// The states of a check.
+const (
+	CheckWaiting CheckState = "waiting"
+	CheckRunning CheckState = "running"
+	CheckOK      CheckState = "ok"
+	CheckProblem CheckState = "problem"
+	// CheckSkipped: it could not be made because another one has a problem.
+	CheckSkipped CheckState = "skipped"
+)
+
+// Checkup is one look at the set-up.
+type Checkup struct {
+	// Running says that it goes on.
+	Running bool `json:"running"`
+	// StartedAt is when it was asked for.
+	StartedAt time.Time `json:"started_at"`
+	// Checks are in the order in which they are made.
+	Checks []Check `json:"checks"`
+}
+
+// Check is one part of a Checkup.
+type Check struct {
+	// Name is one of the Check names.
+	Name  string     `json:"name"`
+	State CheckState `json:"state"`
+	// Problem is set when State is CheckProblem.
+	Problem *Problem `json:"problem"`
+	// MS is how long it took, in milliseconds; 0 until it has ended.
+	MS int64 `json:"ms"`
+}
+
+// The names of checks, in the order in which they are made.
+const (
+	CheckPolicy  = "policy"
+	CheckKeyring = "keyring"
+	CheckLink    = "link"
+	CheckSignIn  = "sign_in"
+	CheckBackend = "backend"
+)
+
+// What policy can hide from tray and window (Snapshot.Hidden). The command line
+// hides nothing.
+const (
+	HideSignIn      = "sign-in"
+	HideSignOut     = "sign-out"
+	HideRecents     = "recents"
+	HideSettings    = "settings"
+	HideDiagnostics = "diagnostics"
+	HideQuit        = "quit"
+)
+
 // Launch is the running launch, or the last one.
 type Launch struct {
 	// ID names the launch; every try has a new one.
@@ -114,8 +258,12 @@ type Launch struct {
 	Label string `json:"label"`
 	// Retryable says that the intent to retry would be accepted.
 	Retryable bool `json:"retryable"`
-	// RecentID is the recent entry of an opened launch, for "Didn't open?".
+	// RecentID is the recent entry of an opened launch; empty when none is kept.
 	RecentID string `json:"recent_id"`
+	// FreshUntil is until when the intent for a fresh link of this launch would be
+	// accepted ("Didn't open?"); nil when it would not. The agent publishes anew
+	// when that moment has passed.
+	FreshUntil *time.Time `json:"fresh_until"`
 }
 
 // Problem is a problem as people see it, already in the snapshot's language.
@@ -137,13 +285,32 @@ type Recent struct {
 	Status string `json:"status"`
 }
 
+// The kinds of a notice.
+const (
+	// NoticeProblem tells of a problem.
+	NoticeProblem = "problem"
+	// NoticeSlow tells that a launch takes longer than a person waits unasked.
+	NoticeSlow = "slow"
+	// NoticeSignInEnds tells that the sign-in ends soon.
+	NoticeSignInEnds = "sign_in_ends"
+	// NoticeSignedOut tells that policy has signed the person out.
+	NoticeSignedOut = "signed_out"
+)
+
 // Notice is one thing to tell the person. It never names a patient.
 type Notice struct {
 	ID uint64 `json:"id"`
-	// Problem is what happened.
+	// Kind is one of the Notice constants.
+	Kind string `json:"kind"`
+	// Problem is what happened; zero unless Kind is NoticeProblem.
 	Problem Problem `json:"problem"`
-	// Actions are the intents that make sense now, in the order of usefulness:
-	// "retry", "sign_in", "open_window".
+	// Launch is the id of the launch that it is about; empty for none.
+	Launch string `json:"launch"`
+	// At is the moment that Kind speaks of, such as when the sign-in ends; nil for
+	// none.
+	At *time.Time `json:"at"`
+	// Actions are the intents that make sense now, in the order of usefulness: the
+	// Action constants.
 	Actions []string `json:"actions"`
 }
 
@@ -151,5 +318,8 @@ type Notice struct {
 const (
 	ActionRetry      = "retry"
 	ActionSignIn     = "sign_in"
+	ActionCancel     = "cancel"
+	ActionFreshLink  = "fresh_link"
+	ActionHelpDesk   = "help_desk"
 	ActionOpenWindow = "open_window"
 )

@@ -46,8 +46,8 @@ export function connect(shown: Shown): Intents {
     signIn: () => ask(App.SignIn()),
     signOut: () => ask(App.SignOut()),
     openRecent: (id) => ask(App.OpenRecent(id)),
-    cancel: () => ask(App.Cancel()),
-    retry: () => ask(App.Retry()),
+    cancel: () => ask(App.Cancel('')),
+    retry: () => ask(App.Retry('')),
     quit: async () => {
       const refused = await ask(App.Quit());
       if (refused === null) Quit();

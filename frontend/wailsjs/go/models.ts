@@ -9,14 +9,32 @@ export namespace main {
 
 export namespace view {
 	
-	export interface Keyring {
-	    code: string;
-	}
 	export interface Problem {
 	    code: string;
 	    sentence: string;
 	    next_step: string;
 	    reference: string;
+	}
+	export interface Backend {
+	    state: string;
+	    problem?: Problem;
+	    // Go type: time
+	    at?: any;
+	}
+	export interface Check {
+	    name: string;
+	    state: string;
+	    problem?: Problem;
+	    ms: number;
+	}
+	export interface Checkup {
+	    running: boolean;
+	    // Go type: time
+	    started_at: any;
+	    checks: Check[];
+	}
+	export interface Keyring {
+	    code: string;
 	}
 	export interface Launch {
 	    id: string;
@@ -29,10 +47,16 @@ export namespace view {
 	    label: string;
 	    retryable: boolean;
 	    recent_id: string;
+	    // Go type: time
+	    fresh_until?: any;
 	}
 	export interface Notice {
 	    id: number;
+	    kind: string;
 	    problem: Problem;
+	    launch: string;
+	    // Go type: time
+	    at?: any;
 	    actions: string[];
 	}
 	export interface Person {
@@ -52,11 +76,34 @@ export namespace view {
 	    opened_at: any;
 	    status: string;
 	}
+	export interface Setting {
+	    key: string;
+	    kind: string;
+	    value: string;
+	    choices: string[];
+	    locked: boolean;
+	    source: string;
+	}
 	export interface SignIn {
 	    state: string;
 	    person?: Person;
 	    memory_only: boolean;
+	    // Go type: time
+	    ends_at?: any;
+	    // Go type: time
+	    page_since?: any;
+	    page_open: boolean;
 	    problem?: Problem;
+	}
+	export interface Undo {
+	    removed: number;
+	    // Go type: time
+	    until: any;
+	}
+	export interface Workstation {
+	    shared: boolean;
+	    sign_out_on_lock: boolean;
+	    idle_sign_out_minutes: number;
 	}
 	export interface Snapshot {
 	    revision: number;
@@ -64,14 +111,23 @@ export namespace view {
 	    organization_name: string;
 	    help_desk_url: string;
 	    language: string;
+	    locale: string;
+	    hidden: string[];
+	    first_run: boolean;
 	    sign_in: SignIn;
 	    policy: Policy;
 	    keyring: Keyring;
+	    backend: Backend;
+	    workstation: Workstation;
 	    launch?: Launch;
 	    recents: Recent[];
+	    undo?: Undo;
+	    settings: Setting[];
+	    checkup?: Checkup;
 	    notice?: Notice;
 	    raise_window: number;
 	}
+	
 
 }
 

@@ -5,16 +5,32 @@ import {view} from '../models';
 
 export function About():Promise<main.About>;
 
-export function Cancel():Promise<void>;
+export function Cancel(arg1:string):Promise<void>;
+
+export function Check():Promise<void>;
+
+export function Choose(arg1:string,arg2:string):Promise<void>;
+
+export function ClearRecents():Promise<void>;
+
+export function FreshLink(arg1:string):Promise<void>;
+
+export function OpenHelpDesk():Promise<void>;
 
 export function OpenRecent(arg1:string):Promise<void>;
 
 export function Quit():Promise<void>;
 
-export function Retry():Promise<void>;
+export function RemoveRecent(arg1:string):Promise<void>;
+
+export function Retry(arg1:string):Promise<void>;
+
+export function ShowSignIn():Promise<void>;
 
 export function SignIn():Promise<void>;
 
 export function SignOut():Promise<void>;
 
 export function Snapshot():Promise<view.Snapshot>;
+
+export function UndoRemove():Promise<void>;

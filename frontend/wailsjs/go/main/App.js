@@ -6,8 +6,28 @@ export function About() {
   return window['go']['main']['App']['About']();
 }
 
-export function Cancel() {
-  return window['go']['main']['App']['Cancel']();
+export function Cancel(arg1) {
+  return window['go']['main']['App']['Cancel'](arg1);
+}
+
+export function Check() {
+  return window['go']['main']['App']['Check']();
+}
+
+export function Choose(arg1, arg2) {
+  return window['go']['main']['App']['Choose'](arg1, arg2);
+}
+
+export function ClearRecents() {
+  return window['go']['main']['App']['ClearRecents']();
+}
+
+export function FreshLink(arg1) {
+  return window['go']['main']['App']['FreshLink'](arg1);
+}
+
+export function OpenHelpDesk() {
+  return window['go']['main']['App']['OpenHelpDesk']();
 }
 
 export function OpenRecent(arg1) {
@@ -18,8 +38,16 @@ export function Quit() {
   return window['go']['main']['App']['Quit']();
 }
 
-export function Retry() {
-  return window['go']['main']['App']['Retry']();
+export function RemoveRecent(arg1) {
+  return window['go']['main']['App']['RemoveRecent'](arg1);
+}
+
+export function Retry(arg1) {
+  return window['go']['main']['App']['Retry'](arg1);
+}
+
+export function ShowSignIn() {
+  return window['go']['main']['App']['ShowSignIn']();
 }
 
 export function SignIn() {
@@ -32,4 +60,8 @@ export function SignOut() {
 
 export function Snapshot() {
   return window['go']['main']['App']['Snapshot']();
+}
+
+export function UndoRemove() {
+  return window['go']['main']['App']['UndoRemove']();
 }
