@@ -12,6 +12,11 @@ export class BackendDoor {
   #gate = null;
   #server = null;
 
+  /** The calls that open something: a stream of events and a look at who one is are none. */
+  get launches() {
+    return this.calls.filter((c) => /\/encounters(\/url)?$/.test(c.path));
+  }
+
   constructor(port, backend) {
     this.port = port;
     this.backend = new URL(backend);
@@ -54,6 +59,14 @@ export class BackendDoor {
       host: this.backend.hostname, port: this.backend.port, method: from.method, path: from.url,
       headers: { ...from.headers, host: this.backend.host },
     }, async (answer) => {
+      if (/^text\/event-stream/.test(answer.headers['content-type'])) {
+        call.status = answer.statusCode;
+        to.writeHead(answer.statusCode, answer.headers);
+        to.flushHeaders();
+        to.once('close', () => on.destroy());
+        answer.on('error', () => to.destroy()).pipe(to);
+        return;
+      }
       const parts = [];
       for await (const part of answer) parts.push(part);
       const body = Buffer.concat(parts);

@@ -1,254 +1,20 @@
-// The cases of the end-to-end test. run.sh gives it a session bus, a home of its
-// own and Chromium's policy; everything else of the desktop is started here.
-import { fork } from 'node:child_process';
+// One click in the EHR opens the encounter: the cases of the whole way, and of how
+// it can fail.
 import { randomUUID } from 'node:crypto';
-import { copyFileSync, cpSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { request as httpRequest } from 'node:http';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { BackendDoor } from './backend.mjs';
-import { Browser } from './browser.mjs';
-import { Desktop, screenshot, startDisplay, startKeyring, windowsTitled } from './desk.mjs';
+import { screenshot, windowsTitled } from './desk.mjs';
 import { filesBelow, secretsIn } from './leaks.mjs';
-import { adopt, alive, argumentsOf, endAll, environmentOf, family, freePort, run, running, start } from './processes.mjs';
-import { expect, pause, Steps, until, Wrong } from './steps.mjs';
+import { alive, family, run, running, start } from './processes.mjs';
+import { expect, pause, until } from './steps.mjs';
+import {
+  ada, agentPolicy, agents, at, browser, changePolicy, desktop, door, encounterOf, encounterOpens, env, flat, isRefused, issued, keyringDump, lastLaunch,
+  launcher, launchIs, log, nothingOpened, noticesNow, opened, out, picture, press, program, searchEverything, searchProcesses, secrets,
+  startWorld, state, status, steps, trayClick, wasOpened, windowProgram, windowShows, words,
+} from './world.mjs';
 
-const { E2E_RUN: dir, E2E_OUT: out, E2E_BIN: bin, E2E_EHR_PORT: ehrPort } = process.env;
-const here = new URL('.', import.meta.url).pathname;
-const words = JSON.parse(readFileSync(join(here, '../../frontend/src/words/en.json'), 'utf8'));
-
-const people = [
-  { subject: 'ada-4711', name: 'Dr. Ada Moreau', email: 'ada.moreau@hospital.example', providerID: 'SBX-PROV-ADA', key: 'ada' },
-  { subject: 'ben-0815', name: 'Dr. Ben Okafor', email: 'ben.okafor@hospital.example', providerID: 'SBX-PROV-BEN', key: 'ben' },
-];
-const [ada] = people;
-const encounterOf = (patient, who = 'ada') => `SBX-ENC-${who.toUpperCase()}-${patient}`;
-
-// --- the world ------------------------------------------------------------------
-
-mkdirSync(join(dir, 'logs'), { mode: 0o700 });
-const log = (name) => openSync(join(dir, 'logs', `${name}.log`), 'a', 0o600);
-
-const env = { ...process.env };
-const program = join(dir, 'opt', 'encounter-launcher-demo');
-const windowProgram = `${program}-window`;
-const state = join(process.env.XDG_STATE_HOME, 'encounter-launcher-demo');
-const socket = () => join(process.env.XDG_RUNTIME_DIR, 'encounter-launcher-demo');
-
-/** Everything that must never be found in a file, by name. */
-const secrets = new Map();
-const issued = { refresh: [], access: [], revoked: 0, pages: 0, trouble: [] };
-let desktop, browser, door, at;
-
-function keepSecret(name, text) {
-  if (text && ![...secrets.values()].includes(text)) secrets.set(`${name} ${secrets.size}`, text);
-}
-
-/** The secret part of a JWT: whoever has the rest of it has nothing. */
-const signatureOf = (jwt) => jwt.slice(jwt.lastIndexOf('.') + 1);
-
-function startIdentityProvider(port, audience) {
-  const clientID = 'launcher-of-the-test';
-  const child = adopt(fork(join(here, 'idp.mjs'), [JSON.stringify({ port, audience, clientID, people })], {
-    env: process.env, stdio: ['ignore', log('idp'), log('idp'), 'ipc'],
-  }));
-  return new Promise((ready, refuse) => {
-    child.once('exit', () => refuse(new Wrong('the identity provider did not start')));
-    child.on('message', (m) => {
-      if (m.event === 'ready') ready({ issuer: m.issuer, clientID });
-      if (m.event === 'page') issued.pages++;
-      if (m.event === 'revoked') issued.revoked++;
-      if (m.event === 'trouble') issued.trouble.push(`${m.name}: ${m.text}`);
-      if (m.event !== 'issued') return;
-      issued.access.push(m.body.access_token);
-      keepSecret('access token', signatureOf(m.body.access_token));
-      if (m.body.id_token) keepSecret('ID token', signatureOf(m.body.id_token));
-      if (m.body.refresh_token) {
-        issued.refresh.push(m.body.refresh_token);
-        keepSecret('refresh token', m.body.refresh_token);
-      }
-    });
-  });
-}
-
-async function startWorld() {
-  env.DISPLAY = await startDisplay(log('display'));
-  process.env.DISPLAY = env.DISPLAY;
-  start('openbox', ['--sm-disable'], { log: log('openbox'), env });
-  await startKeyring(log('keyring'));
-  desktop = await Desktop.start(join(dir, 'e2e-desktop'), log('desktop'));
-
-  const [idpPort, backendPort, doorPort] = [await freePort(), await freePort(), await freePort()];
-  const backend = `http://127.0.0.1:${backendPort}`;
-  const { issuer, clientID } = await startIdentityProvider(idpPort, backend);
-  const addresses = join(dir, 'addresses.json');
-  start(join(bin, 'encounter-launcher-sandbox'), [
-    '--no-launcher', '--no-browser', '--issuer', issuer, '--client-id', clientID,
-    '--ehr-port', ehrPort, '--backend-port', String(backendPort), '--addresses', addresses,
-  ], { log: log('sandbox'), env });
-  at = await until('the sandbox', () => existsSync(addresses) && JSON.parse(readFileSync(addresses, 'utf8')));
-  door = new BackendDoor(doorPort, backend);
-  await door.up();
-
-  // Installed as a package installs it: the programs beside each other.
-  mkdirSync(join(dir, 'opt'), { mode: 0o755 });
-  for (const file of [program, windowProgram]) copyFileSync(join(bin, file.slice(file.lastIndexOf('/') + 1)), file);
-  const registered = await run(program, ['register'], { env });
-  expect(registered.code === 0, () => `register ended with ${registered.code}: ${registered.err}`);
-
-  browser = await Browser.start(env, join(dir, 'browser'));
-  browser.context.on('response', async (response) => {
-    if (!response.url().startsWith(`${at.ehr}/press/`)) return;
-    const { link } = await response.json().catch(() => ({}));
-    if (link) keepSecret('handle', new URL(link).searchParams.get('handle'));
-  });
-  await browser.ehr.goto(`${at.ehr}/`);
-}
-
-// --- what a person and a test can do ------------------------------------------------
-
-const launcher = (...args) => run(program, args, { env });
-
-async function status() {
-  const { out: text } = await launcher('status', '--json');
-  return JSON.parse(text);
-}
-
-/** What the agent's own policy is, as it says on the control channel. */
-const agentPolicy = () => new Promise((done, refuse) => {
-  const file = readdirSync(socket()).find((name) => name.endsWith('.sock'));
-  if (!file) throw new Wrong('there is no control socket');
-  httpRequest({ socketPath: join(socket(), file), path: '/v1/policy', headers: { host: 'encounter-launcher' } }, async (answer) => {
-    let text = '';
-    for await (const part of answer) text += part;
-    try {
-      done(Object.fromEntries(JSON.parse(text).values.map((v) => [v.key, JSON.parse(v.effective)])));
-    } catch (error) {
-      refuse(error);
-    }
-  }).on('error', refuse).end();
-});
-
-const opened = []; // encounters, newest first, as the recents should be
-const openedAt = new Map();
-
-// The launcher takes five links in ten seconds; the test stays below.
-// A link arrives some time after the press, at the latest when its outcome is seen.
-const pressed = [];
-const arrived = () => pressed.forEach((p) => {
-  p.at = p.seen ? p.at : Date.now();
-  p.seen = true;
-});
-
-async function underTheLimit() {
-  const recent = pressed.filter((p) => Date.now() - p.at < 10_100);
-  if (recent.length >= 5) await pause(recent.at(-5).at + 10_100 - Date.now());
-  pressed.push({ at: Date.now(), seen: false });
-}
-
-async function press(button, { clinician = 'ada', again = false } = {}) {
-  await underTheLimit();
-  // Another link for what was opened a moment ago opens nothing, by design.
-  const since = Date.now() - (openedAt.get(encounterOf(button, clinician)) ?? 0);
-  if (!again && since < 3200) await pause(3200 - since);
-  await browser.ehr.bringToFront();
-  await browser.ehr.selectOption('#clinician', clinician);
-  await browser.ehr.locator(`[data-button="${button}"]`).click();
-}
-
-/** Waits for the page of an encounter in a tab, and that there is one only. */
-async function encounterOpens(encounter) {
-  const tab = await browser.tabAt(at.nabla, 'main');
-  const shown = await tab.locator('main').getAttribute('data-encounter');
-  expect(shown === encounter, () => `the tab shows ${shown ?? 'a refusal'}, not ${encounter}`);
-  expect((await tab.locator('main').innerText()).includes(ada.email), 'the page does not say for whom it is');
-  await launchIs('opened');
-  arrived();
-  expect(browser.tabsAt(at.nabla).length === 1, () => `${browser.tabsAt(at.nabla).length} tabs were opened`);
-  return tab;
-}
-
-/** Waits until the last launch is at a stage, with a code. */
-const launchIs = (stage, code = '') => {
-  let seen = '';
-  return until(`the launch to be ${stage} ${code}`, async () => {
-    const { launch } = await status();
-    seen = `it is ${launch?.stage} ${launch?.code}`;
-    if (launch?.stage === stage && launch.code === code) return launch;
-    throw new Wrong(seen);
-  });
-};
-
-const lastLaunch = async () => (await status()).launch?.id;
-
-/** Waits for a launch that is not the one before and fails with a code; a notice says so. */
-async function isRefused(code, noticesBefore, launchBefore) {
-  const launch = await until(`a new launch that fails with ${code}`, async () => {
-    const { launch: now } = await status();
-    if (!now || now.id === launchBefore) throw new Wrong('no new launch');
-    if (now.stage === 'failed' && now.code === code) return now;
-    throw new Wrong(`it is ${now.stage} ${now.code}`);
-  });
-  arrived();
-  const notice = await until('the notice', async () => (await desktop.notices()).find((n) => !noticesBefore.includes(n.id + n.summary + n.body)));
-  const text = `${notice.summary}\n${notice.body}`;
-  expect(text.includes(words[`problem.${code}.sentence`]), () => `the notice says ${JSON.stringify(text)}`);
-  expect(text.includes(launch.reference), () => `the notice does not name the reference: ${JSON.stringify(text)}`);
-  return notice;
-}
-
-const noticesNow = async () => (await desktop.notices()).map((n) => n.id + n.summary + n.body);
-
-/** What cannot be awaited: that nothing is opened. */
-async function nothingOpened(handedBefore, tabs = 0) {
-  await pause(1000);
-  expect(browser.handed() === handedBefore, 'something was opened');
-  expect(browser.tabsAt(at.nabla).length === tabs, 'a tab was opened');
-}
-
-const agents = () => running(program);
-const flat = (lines) => lines.flatMap((line) => [line, ...flat(line.children ?? [])]);
-
-/** Clicks a line of the tray's menu, by what it says. */
-async function trayClick(what, matches) {
-  const line = await until(`${what} in the tray`, async () => flat(await desktop.menu()).find((l) => l.enabled && matches(l.label)));
-  await desktop.click(line.id);
-  return line;
-}
-
-const windowShows = (pid, ...texts) => until(`the window to show ${texts.join(', ')}`, async () => {
-  const shown = (await desktop.read(pid)).map((s) => `${s.name}\n${s.text ?? ''}`).join('\n');
-  const missing = texts.filter((text) => !shown.includes(text));
-  if (missing.length) throw new Wrong(`it does not show ${missing.join(', ')} but ${JSON.stringify(shown.replace(/\n+/g, ' ').slice(0, 600))}`);
-  return true;
-});
-
-const picture = (name) => join(out, `${name}.png`);
-
-// --- the cases ----------------------------------------------------------------------
-
-const began = Date.now();
-const steps = new Steps(async (name, since) => {
-  const file = picture(`failed-${name.replace(/[^a-z0-9]+/gi, '-').slice(0, 50).toLowerCase()}`);
-  await screenshot(file);
-  console.log(`      picture: ${file}`);
-  const notices = (await desktop?.notices().catch(() => [])) ?? [];
-  for (const n of notices.slice(-1)) console.log(`      notice: ${n.summary} | ${n.body}`);
-  for (const t of issued.trouble.slice(-3)) console.log(`      identity provider: ${t}`);
-  const logFile = join(state, 'agent.log');
-  if (existsSync(logFile)) {
-    const lines = readFileSync(logFile, 'utf8').split('\n').filter((line) => Date.parse(line.match(/"time":"([^"]+)"/)?.[1]) >= since);
-    for (const line of lines.slice(-8)) console.log(`      agent: ${line}`);
-  }
-  await browser?.tidy();
-});
-function wasOpened(encounter) {
-  openedAt.set(encounter, Date.now());
-  const i = opened.indexOf(encounter);
-  if (i >= 0) opened.splice(i, 1);
-  opened.unshift(encounter);
-}
-
-async function cases() {
+/** The whole of it: from nothing installed to nothing left. */
+export async function spine() {
   let up = false;
   await steps.step('the desktop stands: display, bus, keyring, browser, identity provider, backend, and the launcher installed', async () => {
     await startWorld();
@@ -261,13 +27,9 @@ async function cases() {
   await steps.step('a changed policy is in force without a restart', async () => {
     start(program, ['agent'], { log: log('agent-output'), env, cwd: '/' });
     await until('the agent', async () => (await status()).agent === 'running');
-    const file = join(state, 'sandbox', 'policy.json');
-    const policy = JSON.parse(readFileSync(file, 'utf8'));
     expect((await agentPolicy()).BackendURL === at.backend, 'the agent has another backend than its policy says');
     // By OpenID Connect Core §11 a provider gives offline_access only with this prompt.
-    Object.assign(policy, { BackendURL: door.url, OIDCPrompt: 'consent' });
-    writeFileSync(`${file}.next`, JSON.stringify(policy), { mode: 0o600 });
-    renameSync(`${file}.next`, file);
+    changePolicy({ BackendURL: door.url, OIDCPrompt: 'consent' });
     await until('the new policy', async () => (await agentPolicy()).BackendURL === door.url);
     expect((await status()).policy.ok, 'the new policy is not good');
   });
@@ -313,8 +75,8 @@ async function cases() {
   });
 
   await steps.step('double press: two links, one tab', async () => {
-    const [calls, handed] = [door.calls.length, browser.handed()];
-    const created = () => door.calls.slice(calls).filter((c) => c.path.endsWith('/encounters'));
+    const [calls, handed] = [door.launches.length, browser.handed()];
+    const created = () => door.launches.slice(calls).filter((c) => c.path.endsWith('/encounters'));
     await press(1);
     // Chromium itself swallows a second press before it has handed over the first link.
     await until('the first link to arrive', () => created().length === 1, { every: 5 });
@@ -401,11 +163,11 @@ async function cases() {
     });
     // A line that has just moved opens nothing.
     await pause(2200);
-    const calls = door.calls.length;
+    const calls = door.launches.length;
     await desktop.click(list.at(-1).id);
     await encounterOpens(opened.at(-1));
     wasOpened(opened.at(-1));
-    const asked = door.calls.slice(calls).map((c) => c.path);
+    const asked = door.launches.slice(calls).map((c) => c.path);
     expect(asked.length === 1 && asked[0].endsWith('/encounters/url'), () => `the backend was asked for ${asked.join(', ')}`);
     await browser.tidy();
   });
@@ -458,8 +220,8 @@ async function cases() {
     const lines = filesBelow(join(state, 'audit')).filter((f) => f.path.endsWith('.jsonl'))
       .flatMap((f) => f.bytes.toString().trim().split('\n')).map((line) => JSON.parse(line));
     const text = lines.map((line) => JSON.stringify(line));
-    const missing = [...new Set(door.calls.map((c) => c.requestID))].filter((id) => !text.some((line) => line.includes(id)));
-    expect(missing.length === 0, () => `the audit lacks ${missing.length} of ${door.calls.length} calls`);
+    const missing = [...new Set(door.launches.map((c) => c.requestID))].filter((id) => !text.some((line) => line.includes(id)));
+    expect(missing.length === 0, () => `the audit lacks ${missing.length} of ${door.launches.length} calls`);
     const count = (outcome, code) => lines.filter((l) => l.outcome === outcome && (!code || l.code === code)).length;
     for (const [outcome, code, least] of [
       ['signed_in', '', 1], ['opened', '', 7], ['dropped', '', 1], ['failed', 'handle_spent', 1], ['failed', 'handle_expired', 2],
@@ -489,77 +251,3 @@ async function cases() {
     expect(asked.out.trim() === '', () => `the scheme still belongs to ${asked.out}`);
   });
 }
-
-// --- looking for leaks ---------------------------------------------------------------
-
-const keyringDump = async () => {
-  const { out: text, err } = await run('secret-tool', ['search', '--all', '--unlock', 'service', 'encounter-launcher-demo'], { env });
-  return text + err;
-};
-
-async function searchProcesses(pids) {
-  for (const pid of pids) {
-    const found = secretsIn(Buffer.from(argumentsOf(pid) + environmentOf(pid)), secrets);
-    expect(found.length === 0, () => `process ${pid} carries ${found.join(', ')}`);
-  }
-}
-
-async function searchEverything() {
-  door.addresses.forEach((address) => keepSecret('one-time address', new URL(address).pathname.split('/').at(-1)));
-  const kinds = (kind) => [...secrets.keys()].filter((name) => name.startsWith(kind)).length;
-  for (const kind of ['one-time address', 'access token', 'refresh token', 'ID token', 'handle']) expect(kinds(kind) > 0, `the test knows no ${kind}`);
-
-  const dump = secretsIn(Buffer.from(await keyringDump()), secrets);
-  const current = [...secrets].find(([, text]) => text === issued.refresh.at(-1))[0];
-  expect(dump.includes(current), 'the refresh token is not found in the keyring: this search proves nothing');
-  expect(dump.length === 1, () => `the keyring also holds ${dump.filter((name) => name !== current).join(', ')}`);
-
-  // The search must be able to find something.
-  const planted = join(process.env.TMPDIR, 'planted');
-  writeFileSync(planted, Buffer.from(`a ${issued.access.at(-1)} z`).toString('base64'));
-  expect(secretsIn(readFileSync(planted), secrets).length === 1, 'the search does not find what was planted');
-  rmSync(planted);
-
-  const wrong = [];
-  let looked = 0;
-  const own = (path) => path.startsWith(join(process.env.XDG_RUNTIME_DIR, 'keyring'));
-  for (const root of [process.env.HOME, process.env.XDG_RUNTIME_DIR, process.env.TMPDIR, join(dir, 'logs')]) {
-    for (const { path, bytes, mode } of filesBelow(root, own)) {
-      looked++;
-      for (const name of secretsIn(bytes, secrets)) wrong.push(`${path}: ${name}`);
-      if (path.includes('/encounter-launcher-demo/') && (mode & 0o077) !== 0 && (mode & 0o170000) === 0o100000) wrong.push(`${path}: open to others (${(mode & 0o777).toString(8)})`);
-    }
-  }
-  expect(wrong.length === 0, () => wrong.join('\n'));
-  expect(existsSync(join(state, 'agent.log')) && looked > 10, 'the files of the launcher are not where the test looks');
-  await searchProcesses(agents());
-}
-
-// --- the run ---------------------------------------------------------------------------
-
-console.log('End to end, on a desktop of its own:');
-let trouble;
-try {
-  await cases();
-} catch (error) {
-  trouble = error;
-} finally {
-  await browser?.close().catch(() => {});
-  for (const pid of [...agents(), ...running(windowProgram)]) process.kill(pid, 'SIGTERM');
-  await until('the launcher to end', () => agents().length + running(windowProgram).length === 0, { within: 10_000 }).catch(() => {
-    for (const pid of [...agents(), ...running(windowProgram)]) process.kill(pid, 'SIGKILL');
-  });
-  await endAll();
-}
-if (trouble) {
-  steps.failed++;
-  console.log(`  ✗ ${trouble.stack}`);
-}
-if (steps.failed) {
-  cpSync(join(dir, 'logs'), join(out, 'logs'), { recursive: true });
-  if (existsSync(join(state, 'agent.log'))) copyFileSync(join(state, 'agent.log'), join(out, 'logs', 'agent.log'));
-  console.log(`What every part said is in ${join(out, 'logs')}.`);
-}
-console.log(`Pictures in ${out}; ${((Date.now() - began) / 1000).toFixed(0)} s.`);
-console.log(`${steps.passed} passed, ${steps.failed} failed`);
-process.exit(steps.failed === 0 ? 0 : 1);
