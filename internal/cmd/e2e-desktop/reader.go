@@ -23,6 +23,9 @@ const (
 	readTime = 10 * time.Second
 )
 
+// stateFocused is the bit of ATSPI_STATE_FOCUSED.
+const stateFocused = 1 << 12
+
 // reference names one accessible object.
 type reference struct {
 	Bus  string
@@ -34,6 +37,8 @@ type seen struct {
 	Role string `json:"role"`
 	Name string `json:"name"`
 	Text string `json:"text,omitempty"`
+	// Focused says that the keyboard goes there.
+	Focused bool `json:"focused,omitempty"`
 }
 
 // turnOnReading tells programs of this session that somebody reads along.
@@ -112,6 +117,10 @@ func walk(ctx context.Context, bus *dbus.Conn, r reference, out *[]seen) {
 	var name dbus.Variant
 	if object.CallWithContext(ctx, getProperty, 0, accessible, "Name").Store(&name) == nil {
 		s.Name, _ = name.Value().(string)
+	}
+	var states []uint32
+	if object.CallWithContext(ctx, accessible+".GetState", 0).Store(&states) == nil && len(states) > 0 {
+		s.Focused = states[0]&stateFocused != 0
 	}
 	var interfaces []string
 	if object.CallWithContext(ctx, accessible+".GetInterfaces", 0).Store(&interfaces) == nil && slices.Contains(interfaces, text) &&
