@@ -12,6 +12,7 @@ import (
 	"encounterlauncher/internal/notify"
 	"encounterlauncher/internal/paths"
 	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/text"
 )
 
 const (
@@ -135,6 +136,7 @@ func unreachable(layout paths.Layout, p *problem.Problem) int {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	// Where there is no notification service, stderr has to do.
-	_ = notify.Show(ctx, p.Error(), p.Row().NextStep)
+	words := text.For(text.System())
+	_ = notify.Show(ctx, words.Told(p), words.NextStep(p.Code)+" "+words.Word("handler.reference", "reference", p.Reference))
 	return cli.NoAgent
 }

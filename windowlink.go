@@ -6,6 +6,7 @@ import (
 
 	"encounterlauncher/internal/control"
 	"encounterlauncher/internal/paths"
+	"encounterlauncher/internal/text"
 	"encounterlauncher/internal/view"
 )
 
@@ -13,7 +14,7 @@ import (
 // else of this machine.
 func windowOf(layout paths.Layout) windowDeps {
 	return windowDeps{
-		Version: version, Agent: dialled{layout},
+		Version: version, Language: text.System(), Agent: dialled{layout},
 		// Whoever started this process may wait for the line: see startWindow.
 		Up: func() { fmt.Println(windowUp) },
 	}

@@ -405,11 +405,7 @@ func (a *Agent) Describe(p *problem.Problem) view.Problem {
 
 func (a *Agent) describe(p *problem.Problem) view.Problem {
 	words := *a.words.Load()
-	sentence := words.Sentence(p.Code)
-	if p.Fact != "" {
-		sentence += " " + p.Fact
-	}
-	return view.Problem{Code: p.Code, Sentence: sentence, NextStep: words.NextStep(p.Code), Reference: p.Reference}
+	return view.Problem{Code: p.Code, Sentence: words.Told(p), NextStep: words.NextStep(p.Code), Reference: p.Reference}
 }
 
 // Snapshot implements control.Views.

@@ -33,7 +33,13 @@ type rooms struct {
 
 // take puts a policy snapshot in force.
 func (a *Agent) take(p policy.Snapshot) {
-	r := a.build(p)
+	language := p.Language
+	if language == "" {
+		language = text.System()
+	}
+	words := text.For(language)
+	locale := text.SystemLocale(words.Language())
+	r := a.build(p, words)
 	a.mu.Lock()
 	before, good := a.rooms, a.good
 	a.rooms = r
@@ -51,7 +57,6 @@ func (a *Agent) take(p policy.Snapshot) {
 	}
 	a.audit.destination(p.AuditDestination)
 	a.recents.limit(p)
-	words := text.For(p.Language)
 	a.words.Store(&words)
 	if r.refuse == nil {
 		// A policy that is broken for a moment says nothing about who may be signed
@@ -67,7 +72,8 @@ func (a *Agent) take(p policy.Snapshot) {
 		a.session.use(r.id)
 	}
 	a.board.change(func(s *view.Snapshot) {
-		s.OrganizationName, s.HelpDeskURL, s.Language = p.OrganizationName, p.HelpDeskURL, words.Language()
+		s.OrganizationName, s.HelpDeskURL = p.OrganizationName, p.HelpDeskURL
+		s.Language, s.Locale = words.Language(), locale
 	})
 	a.showPolicy()
 	a.launchChanged(nil) // labels and language
@@ -84,7 +90,7 @@ func (a *Agent) take(p policy.Snapshot) {
 	}
 }
 
-func (a *Agent) build(p policy.Snapshot) *rooms {
+func (a *Agent) build(p policy.Snapshot, words text.Catalogue) *rooms {
 	r := &rooms{policy: p, refuse: p.LaunchProblem()}
 	if r.refuse != nil {
 		return r
@@ -117,7 +123,7 @@ func (a *Agent) build(p policy.Snapshot) *rooms {
 		client: signin.New(signin.Config{
 			Issuer: p.OIDCIssuer, ClientID: p.OIDCClientID, Audience: p.OIDCAudience, Scopes: p.OIDCScopes,
 			Prompt: prompt, MaxAge: maxAge, RedirectPorts: p.OIDCRedirectPorts, LoopbackHTTP: demo,
-			HTTP: r.http, Now: a.now, Timeout: pageLife, Log: a.log,
+			HTTP: r.http, Now: a.now, Timeout: pageLife, Log: a.log, Words: pageWords(words),
 		}),
 		show: func(ctx context.Context, page signin.Page, click any) error {
 			target, err := launch.Addresses{Hosts: page.Hosts, AnyPort: true, LoopbackHTTP: demo}.Check(page.Address)
@@ -128,6 +134,16 @@ func (a *Agent) build(p policy.Snapshot) *rooms {
 		},
 	}
 	return r
+}
+
+// pageWords are what the sign-in's last page says in the browser.
+func pageWords(words text.Catalogue) signin.Words {
+	return signin.Words{
+		Language: words.Language(), Product: words.Word("app.name"),
+		SignedIn: words.Word("page.signed_in"), SignedInNext: words.Word("page.signed_in_next"),
+		Close: words.Word("page.close"), Reference: words.Word("page.reference"),
+		Sentence: words.Sentence, Fact: words.Fact, NextStep: words.NextStep,
+	}
 }
 
 // bindingOf names everything that a token depends on, without saying it.

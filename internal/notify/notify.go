@@ -140,7 +140,7 @@ type runner struct {
 func (r *runner) consider(ctx context.Context, s view.Snapshot) {
 	if n := s.Notice; n != nil && n.ID > r.last {
 		r.last = n.ID
-		words := text.For(s.Language)
+		words := text.For(s.Language).In(s.Locale)
 		number, err := r.desk.show(ctx, compose(*n, words))
 		if err != nil {
 			r.log.Debug("a notice was not shown", "cause", err)
@@ -250,11 +250,12 @@ func compose(n view.Notice, words text.Catalogue) note {
 
 // Show tells one thing by a notification (on Windows: by a message box, which
 // stays until the person closes it), for the link handler when no agent can be
-// reached. Both texts are sentences for people. It returns an error when nothing
+// reached. Both texts are sentences for people, in the language of the system, as
+// the title is: there is no policy at hand. It returns an error when nothing
 // could be shown, so that the caller says it elsewhere. On Linux it takes 2 s at
 // most.
 func Show(ctx context.Context, sentence, nextStep string) error {
-	words := text.For(text.English)
+	words := text.For(text.System())
 	return showOnce(ctx, note{
 		title: words.Word("handler.title"),
 		body:  words.Word("notice.body", "sentence", sentence, "next_step", nextStep),

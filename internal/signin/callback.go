@@ -97,6 +97,7 @@ type callbackServer struct {
 	answers     chan authorizationAnswer
 	server      *http.Server
 	log         *slog.Logger
+	words       Words
 
 	once     sync.Once
 	finished chan struct{} // closed when the outcome is known
@@ -109,9 +110,9 @@ type callbackServer struct {
 	stray    sync.Once
 }
 
-func serveCallback(l net.Listener, state string, logger *slog.Logger) *callbackServer {
+func serveCallback(l net.Listener, state string, words Words, logger *slog.Logger) *callbackServer {
 	s := &callbackServer{
-		host: l.Addr().String(), state: state, log: logger,
+		host: l.Addr().String(), state: state, words: words, log: logger,
 		answers: make(chan authorizationAnswer, 1), finished: make(chan struct{}), seen: make(chan struct{}), ended: make(chan struct{}),
 	}
 	s.server = &http.Server{
@@ -201,19 +202,38 @@ func (s *callbackServer) close() {
 	<-s.ended
 }
 
-const style = `:root{color-scheme:light dark}body{font:1.125rem/1.5 system-ui,sans-serif;margin:0;min-height:100vh;display:grid;place-items:center}main{max-width:34rem;padding:2rem}h1{font-size:1.5rem;line-height:1.25;margin:0 0 .75rem}p{margin:.5rem 0}`
+// The colours are those of the window, at 4.5:1 at least on what they stand on.
+// The mark differs in shape and not only in colour.
+const style = `:root{color-scheme:light dark;--page:#f3f5f8;--card:#fff;--ink:#1c2430;--soft:#4d5868;--line:#d5dbe3;--mark:#0b6b4f}` +
+	`.problem{--mark:#a8480a}` +
+	`@media(prefers-color-scheme:dark){:root{--page:#12161c;--card:#1b2129;--ink:#eef2f6;--soft:#b3bdca;--line:#39434f;--mark:#5fd3a6}.problem{--mark:#ffb27a}}` +
+	`body{font:1.125rem/1.5 system-ui,sans-serif;margin:0;padding:1rem;box-sizing:border-box;min-height:100vh;display:grid;place-items:center;background:var(--page);color:var(--ink)}` +
+	`main{box-sizing:border-box;width:100%;max-width:34rem;padding:2rem;background:var(--card);border:1px solid var(--line);border-radius:.75rem;overflow-wrap:anywhere}` +
+	`.product{margin:0 0 1.25rem;font-size:1rem;color:var(--soft)}svg{display:block;width:3rem;height:3rem;margin:0 0 .75rem;color:var(--mark);forced-color-adjust:auto}` +
+	`h1{font-size:1.5rem;line-height:1.25;margin:0 0 .5rem}p{margin:.5rem 0}dl{margin:1.25rem 0 0;padding:.75rem 1rem;border:1px solid var(--line);border-radius:.5rem}` +
+	`dt{font-size:1rem;color:var(--soft)}dd{margin:0;font:600 1.25rem/1.5 ui-monospace,monospace;letter-spacing:.05em}`
 
-// page shows how the sign-in ended. It holds nothing but constants and the
-// problem's sentence, next step and reference, runs no script and loads nothing.
+// The pictures say nothing that the words do not.
+const (
+	tick    = `<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><circle cx="12" cy="12" r="10"/><path d="m7.5 12.5 3 3 6-7"/></svg>`
+	warning = `<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d="M12 3 1.8 21h20.4z"/><path d="M12 10v5M12 18v.01"/></svg>`
+)
+
+// page shows how the sign-in ended. It holds nothing but words of the program and
+// the problem's reference, runs no script and loads nothing.
 func (s *callbackServer) page(w http.ResponseWriter) {
-	title, text := "You are signed in.", "<p>You can close this tab.</p>"
-	if p := s.outcome; p != nil {
-		title = p.Row().Sentence
-		text = "<p>" + html.EscapeString(p.Row().NextStep) + "</p>"
-		if p.Fact != "" {
-			text = "<p>" + html.EscapeString(p.Fact) + "</p>" + text
+	words := s.words
+	paragraph := func(text string) string {
+		if text == "" {
+			return ""
 		}
-		text += "<p>You can close this tab. Reference: " + html.EscapeString(p.Reference) + "</p>"
+		return "<p>" + html.EscapeString(text) + "</p>\n"
+	}
+	kind, picture, title, text := "done", tick, words.SignedIn, paragraph(words.SignedInNext)+paragraph(words.Close)
+	if p := s.outcome; p != nil {
+		kind, picture, title = "problem", warning, words.Sentence(p.Code)
+		text = paragraph(words.Fact(p.Fact)) + paragraph(words.NextStep(p.Code)) + paragraph(words.Close) +
+			"<dl><dt>" + html.EscapeString(words.Reference) + "</dt><dd>" + html.EscapeString(p.Reference) + "</dd></dl>\n"
 	}
 	sum := sha256.Sum256([]byte(style))
 	h := w.Header()
@@ -221,9 +241,11 @@ func (s *callbackServer) page(w http.ResponseWriter) {
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	_, err := io.WriteString(w, `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>`+html.EscapeString(title)+` – Encounter Launcher</title><style>`+style+`</style></head>
-<body><main role="status"><h1>`+html.EscapeString(title)+`</h1>`+text+`</main></body></html>
+<html lang="`+html.EscapeString(words.Language)+`"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<title>`+html.EscapeString(title)+` – `+html.EscapeString(words.Product)+`</title><style>`+style+`</style></head>
+<body><main class="`+kind+`"><p class="product">`+html.EscapeString(words.Product)+`</p>
+`+picture+`<h1>`+html.EscapeString(title)+`</h1>
+`+text+`</main></body></html>
 `)
 	if err == nil {
 		s.seenOnce.Do(func() { close(s.seen) })

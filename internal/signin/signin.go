@@ -73,6 +73,38 @@ type Config struct {
 	Timeout time.Duration
 	// Log receives, at debug, what happened on the port; nil discards it.
 	Log *slog.Logger
+	// Words are what the last page says; the zero value says it in English.
+	Words Words
+}
+
+// Words are the texts of the page that the browser shows when a sign-in has
+// ended, in the person's language. They are plain text and never markup; the page
+// escapes them.
+type Words struct {
+	// Language is the BCP 47 tag of all of them.
+	Language string
+	// Product is the program's name.
+	Product string
+	// SignedIn and SignedInNext say that it went well, and what comes now.
+	SignedIn, SignedInNext string
+	// Close says that the tab may be closed, and Reference names what to tell the
+	// help desk.
+	Close, Reference string
+	// Sentence, Fact and NextStep are those of a problem. Fact turns the English
+	// fact of a problem into one of the language, or into nothing.
+	Sentence func(problem.Code) string
+	Fact     func(english string) string
+	NextStep func(problem.Code) string
+}
+
+// english is how the page speaks to whoever gave no words.
+var english = Words{
+	Language: "en", Product: "Encounter Launcher",
+	SignedIn: "You are signed in", SignedInNext: "Encounter Launcher goes on by itself.",
+	Close: "You can close this tab.", Reference: "Reference for the help desk",
+	Sentence: func(c problem.Code) string { return (&problem.Problem{Code: c}).Row().Sentence },
+	Fact:     func(fact string) string { return fact },
+	NextStep: func(c problem.Code) string { return (&problem.Problem{Code: c}).Row().NextStep },
 }
 
 // Grant is what a sign-in or a refresh gave.
@@ -130,6 +162,9 @@ func New(c Config) *Client {
 	if len(c.Scopes) == 0 {
 		c.Scopes = []string{"openid", "email", "offline_access"}
 	}
+	if c.Words.Language == "" {
+		c.Words = english
+	}
 	client := &Client{config: c, now: c.Now, log: c.Log, turn: make(chan struct{}, 1)}
 	if client.now == nil {
 		client.now = time.Now
@@ -177,7 +212,7 @@ func (c *Client) SignIn(ctx context.Context, show func(context.Context, Page) er
 		return Grant{}, problem.With(problem.SigninFailed, "No port that the policy allows for the answer of the sign-in page is free.", err)
 	}
 	attempt := newAttempt(listener.Addr().String())
-	server := serveCallback(listener, attempt.state, c.log)
+	server := serveCallback(listener, attempt.state, c.config.Words, c.log)
 	c.lingering = server
 	address := c.pageAddress(description, attempt)
 

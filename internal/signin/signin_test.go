@@ -70,7 +70,7 @@ func TestASignInGivesTheGrantAndTellsTheBrowser(t *testing.T) {
 		t.Errorf("expiry %v, auth time %v", g.Expiry, g.AuthTime)
 	}
 	last := b.last()
-	if last.status != http.StatusOK || !strings.Contains(last.body, "You are signed in.") {
+	if last.status != http.StatusOK || !strings.Contains(last.body, "You are signed in") {
 		t.Errorf("the browser shows %d %s", last.status, last.body)
 	}
 	if u, _ := url.Parse(last.address); u.Path != "/done" || u.RawQuery != "" {
@@ -112,7 +112,7 @@ func TestTheLastPageIsSelfContainedAndKeptByNobody(t *testing.T) {
 			t.Errorf("the policy allows %q", never)
 		}
 	}
-	for _, want := range []string{`<html lang="en">`, "<title>", `<main role="status">`, "<h1>"} {
+	for _, want := range []string{`<html lang="en">`, "<title>", `<main class="done">`, "<h1>"} {
 		if !strings.Contains(page.body, want) {
 			t.Errorf("the page lacks %s", want)
 		}
@@ -133,6 +133,39 @@ func TestTheBrowserIsToldWhenTheSignInFailed(t *testing.T) {
 	for _, want := range []string{p.Row().Sentence, p.Fact, p.Reference, "Try again"} {
 		if !strings.Contains(page.body, want) {
 			t.Errorf("the page lacks %q:\n%s", want, page.body)
+		}
+	}
+}
+
+func TestTheLastPageSpeaksThePersonsLanguageAndTakesNoMarkupFromIt(t *testing.T) {
+	i := newIssuer(t)
+	config := configOf(i)
+	config.Words = Words{
+		Language: "fr", Product: "P & Q", SignedIn: "Votre session est ouverte <b>", SignedInNext: "Suite.", Close: "Fermez.", Reference: "Référence",
+		Sentence: func(problem.Code) string { return "Échec <i>." },
+		Fact:     func(string) string { return "" },
+		NextStep: func(problem.Code) string { return "Réessayez." },
+	}
+	_, b, err := signIn(t, i, New(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.claims = func(c map[string]any) { c["nonce"] = "other" }
+	_, failed, err := signIn(t, i, New(config))
+	p := wantCode(t, err, problem.SigninFailed)
+	for page, wants := range map[string][]string{
+		b.last().body:      {`<html lang="fr">`, "P &amp; Q", "Votre session est ouverte &lt;b&gt;", "Suite.", "Fermez."},
+		failed.last().body: {`<html lang="fr">`, `<main class="problem">`, "Échec &lt;i&gt;.", "Réessayez.", "Fermez.", "Référence", p.Reference},
+	} {
+		for _, want := range wants {
+			if !strings.Contains(page, want) {
+				t.Errorf("the page lacks %q:\n%s", want, page)
+			}
+		}
+		for _, never := range []string{"<b>", "<i>", "<p></p>", "signed in", "Try again", "tab"} {
+			if strings.Contains(page, never) {
+				t.Errorf("the page holds %q:\n%s", never, page)
+			}
 		}
 	}
 }

@@ -2,6 +2,9 @@
 // and every other word that tray, window and notices show, by key and language.
 // The window reads the same words from a file that Export makes.
 //
+// It also writes times as a region writes them, and finds out what language the
+// system speaks.
+//
 // It never decides what is said, only how; it never formats markup, and it
 // never looks inside a value that it puts into a placeholder. Words of the
 // command line live with the command line.
@@ -11,6 +14,7 @@ import (
 	"bytes"
 	"embed"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"encounterlauncher/internal/problem"
@@ -23,53 +27,58 @@ const English = "en"
 //go:embed words/*.json
 var files embed.FS
 
-// Catalogue is the words of one language. It is never changed after For made
-// it, so it is safe to share between goroutines. The zero value knows the
-// sentences of problems in English and shows a key for every other word.
+// languages are those with a catalogue.
+var languages = [...]string{English, "fr", "es", "de"}
+
+func spoken(language string) bool { return slices.Contains(languages[:], language) }
+
+// Catalogue is the words of one language. It is never changed after it was made,
+// so it is safe to share between goroutines. The zero value knows the sentences
+// of problems in English and shows a key for every other word.
 type Catalogue struct {
 	language string
 	words    map[string]string
+	// twelve and monthFirst are how the region of In writes a clock and a date.
+	twelve, monthFirst bool
 }
 
 // For returns the catalogue for a BCP 47 tag such as "fr-CA". A language that
 // has no catalogue, an empty tag and nonsense give English. It reads words that
 // are part of the program, so it cannot fail; it costs a fraction of a
-// millisecond, so callers keep the result.
-func For(language string) Catalogue {
+// millisecond, so callers keep the result. Times are written as In says of the
+// tag.
+func For(tag string) Catalogue {
 	// Only the primary subtag matters while no two catalogues share one; a
 	// matcher over all of CLDR would cost every start more than it gives.
-	primary, _, _ := strings.Cut(strings.ReplaceAll(language, "_", "-"), "-")
-	primary = strings.ToLower(primary)
-	for _, name := range []string{primary, English} {
-		if !plainTag(name) {
-			continue
-		}
-		if words, err := read(name); err == nil {
-			return Catalogue{language: name, words: words}
-		}
+	language, _ := parts(strings.ReplaceAll(tag, "_", "-"))
+	if !spoken(language) {
+		language = English
 	}
-	return Catalogue{language: English}
+	return Catalogue{language: language, words: read(language)}.In(tag)
 }
 
-func plainTag(s string) bool {
-	for i := range len(s) {
-		if s[i] < 'a' || s[i] > 'z' {
-			return false
-		}
-	}
-	return len(s) == 2 || len(s) == 3
+// In returns the same words with times and dates written as in the locale, a
+// BCP 47 tag such as "en-US". A locale of another language, and one without a
+// region, is written with 24 hours and the day before the month, which nobody
+// misreads.
+func (c Catalogue) In(locale string) Catalogue {
+	language, region := parts(strings.ReplaceAll(locale, "_", "-"))
+	known := language == c.Language() && region != ""
+	c.twelve = known && slices.Contains(strings.Fields(c.words["time.twelve_hour_regions"]), region)
+	c.monthFirst = known && slices.Contains(strings.Fields(c.words["time.month_first_regions"]), region)
+	return c
 }
 
-func read(language string) (map[string]string, error) {
+func read(language string) map[string]string {
 	data, err := files.ReadFile("words/" + language + ".json")
 	if err != nil {
-		return nil, err
+		return nil
 	}
 	var words map[string]string
 	if err := json.Unmarshal(data, &words); err != nil {
-		return nil, err
+		return nil
 	}
-	return words, nil
+	return words
 }
 
 // Language is the tag of the catalogue that For found, such as "en".
@@ -98,6 +107,26 @@ func (c Catalogue) NextStep(code problem.Code) string {
 		return s
 	}
 	return row.NextStep
+}
+
+// Fact returns the fact of a problem (problem.Problem.Fact), which the rooms write
+// in English, in the language. One without a translation is left out rather than
+// mixed into another language: the log has it.
+func (c Catalogue) Fact(english string) string {
+	if c.Language() == English {
+		return english
+	}
+	return c.words["fact."+english]
+}
+
+// Told is the sentence of a problem with its fact, when there is one in the
+// language.
+func (c Catalogue) Told(p *problem.Problem) string {
+	sentence := c.Sentence(p.Code)
+	if fact := c.Fact(p.Fact); fact != "" {
+		sentence += " " + fact
+	}
+	return sentence
 }
 
 // Word returns the word of a key with its placeholders filled. args are pairs of
@@ -143,12 +172,12 @@ func argument(args []string, name string) (string, bool) {
 	return "", false
 }
 
-// Export returns the English catalogue as the window imports it: one JSON
+// Export returns the catalogue of a language as the window imports it: one JSON
 // object from key to text, first the words in their fixed order, then the
 // sentence and the next step of each problem in the order of the codes. The
 // same program always returns the same bytes.
-func Export() []byte {
-	c := For(English)
+func Export(language string) []byte {
+	c := For(language)
 	var out bytes.Buffer
 	out.WriteString("{\n")
 	line := func(key, value string, last bool) {

@@ -114,9 +114,9 @@ func menu(s view.Snapshot, words text.Catalogue, now time.Time) model {
 			break
 		}
 		label := inert(r.Label, longName)
-		title := words.Word("tray.open_recent_unnamed", "time", clock(words, now, r.OpenedAt))
+		title := words.Word("tray.open_recent_unnamed", "time", words.When(r.OpenedAt, now))
 		if label != "" {
-			title = words.Word("tray.open_recent", "time", clock(words, now, r.OpenedAt), "label", label)
+			title = words.Word("tray.open_recent", "time", words.When(r.OpenedAt, now), "label", label)
 		}
 		m.lines[firstSlot+n] = line{title, openRecent, r.ID}
 	}
@@ -155,28 +155,6 @@ func menu(s view.Snapshot, words text.Catalogue, now time.Time) model {
 		m.tooltip = words.Word("tray.tooltip")
 	}
 	return m
-}
-
-// clock says when an encounter was opened, as shortly as it is clear.
-func clock(words text.Catalogue, now, at time.Time) string {
-	at = at.In(now.Location())
-	hour := at.Format("15:04")
-	midnight := func(t time.Time) time.Time {
-		return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, t.Location())
-	}
-	today := midnight(now)
-	month := "time." + strings.ToLower(at.Month().String())
-	switch {
-	case !at.Before(today):
-		return words.Word("time.today", "clock", hour)
-	case !at.Before(today.AddDate(0, 0, -1)):
-		return words.Word("time.yesterday", "clock", hour)
-	case !at.Before(today.AddDate(0, 0, -6)):
-		return words.Word("time.this_week", "weekday", words.Word("time."+strings.ToLower(at.Weekday().String())), "clock", hour)
-	case at.Year() == now.Year():
-		return words.Word("time.this_year", "day", at.Format("2"), "month", words.Word(month), "clock", hour)
-	}
-	return words.Word("time.earlier", "day", at.Format("2"), "month", words.Word(month), "year", at.Format("2006"))
 }
 
 // How many characters of a text from outside a line shows.

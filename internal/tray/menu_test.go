@@ -109,23 +109,14 @@ func TestOfManyRecentsTheNewestAreShown(t *testing.T) {
 	}
 }
 
-func TestTheDayIsSaidWhenItIsNotToday(t *testing.T) {
-	words := text.For("en")
+func TestTimesAreWrittenAsInTheLocaleAndInTheZoneOfTheClock(t *testing.T) {
+	s := view.Snapshot{Recents: []view.Recent{{ID: "r1", OpenedAt: noon.Add(-15 * time.Hour)}}}
 	zone := time.FixedZone("", 2*60*60)
-	for at, want := range map[time.Time]string{
-		noon:                         "14:00",
-		noon.Add(-13 * time.Hour):    "01:00",
-		noon.Add(-15 * time.Hour):    "yesterday 23:00",
-		noon.AddDate(0, 0, -6):       "Thursday 14:00",
-		noon.AddDate(0, 0, -7):       "25 Feb 14:00",
-		noon.AddDate(-1, 0, 0):       "4 Mar 2025",
-		noon.Add(3 * time.Minute):    "14:03",
-		noon.AddDate(0, -1, -20):     "15 Jan 14:00",
-		noon.Add(-38*time.Hour - 1):  "Monday 23:59",
-		noon.Add(-14*time.Hour - 60): "yesterday 23:59",
+	for locale, want := range map[string]string{
+		"en": "yesterday 23:00 · Encounter", "en-GB": "yesterday 23:00 · Encounter", "en-US": "yesterday 11:00\u00a0PM · Encounter",
 	} {
-		if got := clock(words, noon.In(zone), at); got != want {
-			t.Errorf("%v: got %q, want %q", at, got, want)
+		if got := menu(s, text.For("en").In(locale), noon.In(zone)).lines[firstSlot].title; got != want {
+			t.Errorf("%s: got %q, want %q", locale, got, want)
 		}
 	}
 }

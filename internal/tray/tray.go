@@ -78,8 +78,8 @@ func Run(ctx context.Context, snapshots <-chan view.Snapshot, do Intents, opts O
 		if icons == nil || !have {
 			return
 		}
-		if !showing.drawn || newest.Language != spoken {
-			words, spoken = text.For(newest.Language), newest.Language
+		if as := newest.Language + " " + newest.Locale; !showing.drawn || as != spoken {
+			words, spoken = text.For(newest.Language).In(newest.Locale), as
 		}
 		now := opts.Now()
 		icons.show(showing.update(menu(newest, words, now), now))

@@ -19,6 +19,7 @@ export function readSnapshot(wire: view.Snapshot): Snapshot {
     organisation: inert(w.organization_name, 80),
     helpDesk: inert(w.help_desk_url, 200),
     language: inert(w.language, 35),
+    locale: inert(w.locale, 35),
     signIn: {
       state: state === 'signed_in' || state === 'signing_in' ? state : 'signed_out',
       email: inert(signIn.person?.email, 120),

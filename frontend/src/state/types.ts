@@ -41,6 +41,8 @@ export interface Snapshot {
   readonly organisation: string;
   readonly helpDesk: string;
   readonly language: string;
+  /** How times are written, such as "en-GB". */
+  readonly locale: string;
   readonly signIn: {
     readonly state: SignInState;
     /** E-mail or, failing that, nothing: a subject says nothing to people. */

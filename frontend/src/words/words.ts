@@ -1,80 +1,103 @@
 import en from './en.json';
 
-// The catalogue is written by the Go room internal/text; a key that is not in
-// it does not compile here.
+// The catalogues are written by the Go room internal/text; a key that is not in
+// them does not compile here.
 export type Key = keyof typeof en;
+export type Catalogue = Readonly<Record<Key, string>>;
 
-type Catalogue = Readonly<Partial<Record<string, string>>>;
-
-const english: Catalogue = en;
-const catalogues: Readonly<Record<string, Catalogue>> = { en: english };
+export const english: Catalogue = en;
 
 /** The words, dates and times of one language. */
 export interface Words {
-  /** The language that was found, a BCP 47 tag. */
+  /** The language, a BCP 47 tag. */
   readonly language: string;
   /** The word for a key, with {placeholders} filled in. */
   say(key: Key, values?: Readonly<Record<string, string | number>>): string;
   /** The sentence and next step of a problem's code; null where the catalogue has none. */
   problem(code: string): { sentence: string; nextStep: string } | null;
-  /** A time of day; with the day before it when it is not the day of now. */
+  /**
+   * A moment as short as it stays clear: the time alone today, else with its day. It
+   * reads well in brackets, after a colon and in a row; it is no part of a sentence.
+   */
   when(at: Date, now: Date): string;
   /** Seconds with one decimal below ten, else whole. */
   seconds(ms: number): string;
 }
 
+const weekdays = [
+  'time.sunday', 'time.monday', 'time.tuesday', 'time.wednesday', 'time.thursday', 'time.friday', 'time.saturday',
+] as const satisfies readonly Key[];
+
+const months = [
+  'time.january', 'time.february', 'time.march', 'time.april', 'time.may', 'time.june',
+  'time.july', 'time.august', 'time.september', 'time.october', 'time.november', 'time.december',
+] as const satisfies readonly Key[];
+
 /**
- * Returns the words of a language, of its base language, or English. Times follow
- * the system's region where it speaks the same language: "en-GB" writes 14:02
- * where "en-US" writes 2:02 PM.
+ * Returns the words of a catalogue. Times are written as in the locale: "en-GB"
+ * writes 14:02 where "en-US" writes 2:02 PM; without a region it is 24 hours and
+ * the day before the month. They are the catalogue's and not the webview's, so
+ * that tray and window write a moment alike: see internal/text/when.go.
  */
-export function wordsFor(language: string, system: string = navigator.language): Words {
-  const found = [language, language.split('-')[0] ?? ''].find((l) => Object.hasOwn(catalogues, l)) ?? 'en';
-  const catalogue = catalogues[found] ?? english;
-  const locale = [language, system].find((l) => l !== found && l.startsWith(`${found}-`) && supported(l)) ?? found;
-  const clock = new Intl.DateTimeFormat(locale, { timeStyle: 'short' });
-  const day = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' });
-  const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' });
-  const short = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-  const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
+export function wordsFor(language: string, locale: string = language, catalogue: Catalogue = english): Words {
+  const region = regionOf(language, locale);
+  const has = (list: Key) => region !== '' && catalogue[list].split(' ').includes(region);
+  const twelve = has('time.twelve_hour_regions');
+  const monthFirst = has('time.month_first_regions');
+  const number = (digits: number) =>
+    new Intl.NumberFormat(region === '' ? language : `${language}-${region}`, {
+      minimumFractionDigits: digits,
+      maximumFractionDigits: digits,
+    });
+  const short = number(1);
+  const whole = number(0);
+
+  const say: Words['say'] = (key, values = {}) =>
+    (catalogue[key] ?? english[key] ?? key).replace(/\{(\w+)\}/g, (hole, name: string) =>
+      Object.hasOwn(values, name) ? String(values[name]) : hole,
+    );
+  const clock = (at: Date) => {
+    const minute = String(at.getMinutes()).padStart(2, '0');
+    const hour = at.getHours();
+    if (!twelve) return say('time.clock', { hour: String(hour).padStart(2, '0'), minute });
+    return say('time.clock_twelve', { hour: hour % 12 || 12, minute, half: say(hour < 12 ? 'time.am' : 'time.pm') });
+  };
+  const date = (at: Date, withYear: boolean) => {
+    const parts = { day: at.getDate(), month: say(months[at.getMonth()] ?? 'time.january'), year: at.getFullYear() };
+    if (withYear) return say(monthFirst ? 'time.date_year_month_first' : 'time.date_year', parts);
+    return say(monthFirst ? 'time.date_month_first' : 'time.date', parts);
+  };
 
   return {
-    language: found,
-    say: (key, values = {}) =>
-      (catalogue[key] ?? english[key] ?? key).replace(/\{(\w+)\}/g, (hole, name: string) =>
-        Object.hasOwn(values, name) ? String(values[name]) : hole,
-      ),
+    language,
+    say,
     problem: (code) => {
-      const sentence = catalogue[`problem.${code}.sentence`];
-      const nextStep = catalogue[`problem.${code}.next`];
+      const known: Readonly<Partial<Record<string, string>>> = catalogue;
+      const sentence = known[`problem.${code}.sentence`];
+      const nextStep = known[`problem.${code}.next`];
       return sentence !== undefined && nextStep !== undefined ? { sentence, nextStep } : null;
     },
     when: (at, now) => {
-      switch (daysBetween(at, now)) {
-        case 0:
-          return clock.format(at);
-        case 1:
-          return `${capital(relative.format(-1, 'day'), locale)}, ${clock.format(at)}`;
-        default:
-          return `${day.format(at)}, ${clock.format(at)}`;
+      const days = daysBetween(at, now);
+      if (days === 0) return say('time.today', { clock: clock(at) });
+      if (days === 1) return say('time.yesterday', { clock: clock(at) });
+      if (days > 1 && days < 7) {
+        return say('time.this_week', { weekday: say(weekdays[at.getDay()] ?? 'time.sunday'), clock: clock(at) });
       }
+      if (at.getFullYear() === now.getFullYear()) return say('time.this_year', { date: date(at, false), clock: clock(at) });
+      return say('time.earlier', { date: date(at, true) });
     },
     seconds: (ms) => (ms < 9_950 ? short : whole).format(Math.max(0, ms) / 1000),
   };
 }
 
-function supported(language: string): boolean {
-  try {
-    return Intl.DateTimeFormat.supportedLocalesOf(language).length > 0;
-  } catch {
-    return false;
-  }
+/** The region of a locale that speaks the language; empty for none. The agent sends no other form. */
+function regionOf(language: string, locale: string): string {
+  const found = /^([a-z]{2,3})-([A-Z]{2}|[0-9]{3})$/.exec(locale);
+  return found?.[1] === language ? (found[2] ?? '') : '';
 }
 
-function capital(text: string, locale: string): string {
-  return text.slice(0, 1).toLocaleUpperCase(locale) + text.slice(1);
-}
-
+/** Counts midnights, not hours: a day with a change of summer time has 23 or 25. */
 function daysBetween(at: Date, now: Date): number {
   const midnight = (d: Date) => Date.UTC(d.getFullYear(), d.getMonth(), d.getDate());
   return Math.round((midnight(now) - midnight(at)) / 86_400_000);
