@@ -49,6 +49,8 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "xdg-open" {
 		os.Exit(tellBrowser(os.Args[1:]))
 	}
+	// Tests read English, whatever the developer's computer speaks.
+	os.Setenv("LC_ALL", "C")
 	os.Exit(m.Run())
 }
 

@@ -239,7 +239,7 @@ func table() []Key {
 		}, {
 			Name: "Language", Type: Choice, Default: nothing, Since: v1, Scope: MachineAndUser, PersonMayChoose: true, OnError: TakeSafest, Safest: nothing,
 			Allowed:  []string{"en", "fr", "es", "de"},
-			Sentence: "The language of tray, window and notices; the system's when unset. Words that are not translated yet are shown in English.",
+			Sentence: "The language of tray, window and notices; the system's when unset.",
 			put:      func(s *Snapshot, v value) { s.Language = v.text },
 		}, {
 			Name: "AuditDestination", Type: Choice, Default: `"file"`, Since: v1, Scope: MachineAndUser, OnError: TakeSafest, Safest: `"file"`,
