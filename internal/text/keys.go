@@ -178,3 +178,53 @@ var entries = [...]entry{
 	{"time.november", nil},
 	{"time.december", nil},
 }
+
+// facts are what the rooms add to the sentence of a problem (problem.Problem.Fact)
+// and a clinician can be shown, as the rooms write them; what stands in braces is a
+// name of policy's and is the same in every language. They follow the problems in
+// every catalogue but the English one. Facts for integrators, about the form of a
+// link, are on the English command line only.
+var facts = [...]string{
+	"It ended at once.",
+	"Its program is not installed.",
+	"It ended at once; it needs a display.",
+	"Not set: {keys}.",
+	"Look at {keys}.",
+	"{key} cannot be used.",
+	"Somebody else signed in before it could be opened.",
+	"The organisation's policy changed meanwhile.",
+	"Nobody signed in within five minutes.",
+	"Nobody signed in before the time was over.",
+	"The program is ending.",
+	"Nothing is running that could be cancelled.",
+	"There is no failed launch that can be tried again.",
+	"Another sign-in is waiting in the browser.",
+	"No port that the policy allows for the answer of the sign-in page is free.",
+	"The sign-in service did not check the person anew.",
+	"The sign-in service reports that access was declined.",
+	"The sign-in page could not be opened.",
+	"The sign-in service cannot be reached.",
+	"The sign-in service gave an answer that cannot be used.",
+	"The sign-in service did not answer in time.",
+	"It did not answer in time.",
+	"It redirected the request.",
+	"The policy may name a wrong address for it.",
+	"It reported an error of its own.",
+	"It redirected too often.",
+	"It redirected to another server.",
+	"The proxy setting of this computer cannot be read.",
+	"This computer's certificates cannot be read.",
+	"Its certificate is for another name.",
+	"Its certificate comes from an authority that this computer does not know.",
+	"Its certificate has expired, or this computer's clock is wrong.",
+	"Another session of yours did not finish in time.",
+	"The sign-in service is another than the one that the policy names.",
+	"The sign-in service does not support the way in which this program signs in.",
+	"The sign-in service names an address that is not safe.",
+	"The sign-in service's statement of who signed in cannot be trusted.",
+	"The answer does not come from the sign-in service that the policy names.",
+	"The sign-in service did not say who signed in.",
+	"The answer belongs to another sign-in.",
+	"The sign-in service reported an error.",
+	"The sign-in service answered “{code}”.",
+}

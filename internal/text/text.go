@@ -116,8 +116,28 @@ func (c Catalogue) Fact(english string) string {
 	if c.Language() == English {
 		return english
 	}
-	return c.words["fact."+english]
+	if translated, ok := c.words[factKey+english]; ok {
+		return translated
+	}
+	for _, fact := range facts {
+		before, name, ok := strings.Cut(fact, "{")
+		if !ok {
+			continue
+		}
+		name, after, _ := strings.Cut(name, "}")
+		value, ok := strings.CutPrefix(english, before)
+		if !ok {
+			continue
+		}
+		if value, ok = strings.CutSuffix(value, after); ok {
+			return c.Word(factKey+fact, name, value)
+		}
+	}
+	return ""
 }
+
+// factKey is before the key of every fact.
+const factKey = "fact."
 
 // Told is the sentence of a problem with its fact, when there is one in the
 // language.

@@ -111,6 +111,9 @@ func TestEveryCatalogueHasExactlyTheWordsInTheOrderOfTheCode(t *testing.T) {
 			for _, row := range problem.Rows() {
 				want = append(want, row.SentenceKey(), row.NextStepKey())
 			}
+			for _, fact := range facts {
+				want = append(want, factKey+fact)
+			}
 		}
 		data, err := fs.ReadFile(files, "words/"+language+".json")
 		if err != nil {
@@ -121,6 +124,8 @@ func TestEveryCatalogueHasExactlyTheWordsInTheOrderOfTheCode(t *testing.T) {
 		for _, key := range want {
 			if !slices.Contains(keys, key) {
 				missing = append(missing, key+"  (English: "+strconv.Quote(For(English).any(key))+")")
+			} else if strings.TrimSpace(words[key]) == "" && !slices.Contains(mayBeEmpty, key) {
+				t.Errorf("%s.json: %s is empty", language, key)
 			}
 		}
 		for _, key := range keys {
@@ -153,6 +158,14 @@ func TestEveryCatalogueHasExactlyTheWordsInTheOrderOfTheCode(t *testing.T) {
 				if len(placeholders(words[key])) > 0 {
 					t.Errorf("%s.json: %s has a placeholder", language, key)
 				}
+			}
+		}
+		for _, fact := range facts {
+			if language == English {
+				continue
+			}
+			if word := words[factKey+fact]; !slices.Equal(placeholders(word), placeholders(fact)) || !strings.HasSuffix(word, ".") || word == fact {
+				t.Errorf("%s.json: %s%s is %q", language, factKey, fact, word)
 			}
 		}
 	}
@@ -227,6 +240,9 @@ func TestQuotesAndApostrophesAreThoseOfTheLanguage(t *testing.T) {
 	}
 	for _, language := range languages {
 		_, words := ordered(t, Export(language))
+		for _, fact := range facts {
+			words[factKey+fact] = For(language).Fact(fact)
+		}
 		for key, word := range words {
 			if found := wrong[language].FindString(word); found != "" {
 				t.Errorf("%s: %s: %q in %q is not how the language writes", language, key, found, word)
@@ -273,6 +289,76 @@ func TestNoWordIsLeftInEnglish(t *testing.T) {
 	for key := range sameAsEnglish {
 		if !met[key] {
 			t.Errorf("%s is on the list of words that are the same as in English, and is not", key)
+		}
+	}
+}
+
+// A room may add a fact that only IT or an integrator reads; a fact that is not on
+// the list is left out in the other languages.
+func TestEveryFactThatAClinicianCanBeShownIsTranslated(t *testing.T) {
+	// The rooms whose problems reach tray, notices, window or the sign-in's page.
+	rooms := []string{"../../internal/agent/", "../../internal/flow/", "../../internal/orgclient/", "../../internal/signin/", "../../internal/tokenstore/", "../../internal/transport/"}
+	written := regexp.MustCompile(`problem\.With\([A-Za-z.]+, ("(?:[^"\\]|\\.)+")|failed\(("[A-Z][^"]*")|(?m:return problem\.[A-Za-z]+, ("[^"]+")$)|fact :?= ("[^"]+")`)
+	var all strings.Builder
+	found := 0
+	for _, s := range sources(t) {
+		all.WriteString(s.text)
+		ours := strings.Count(s.path, "/") == 2 || slices.ContainsFunc(rooms, func(room string) bool { return strings.HasPrefix(s.path, room) })
+		if !ours || !strings.HasSuffix(s.path, ".go") {
+			continue
+		}
+		for _, match := range written.FindAllStringSubmatch(s.text, -1) {
+			quoted := strings.Join(match[1:], "")
+			fact, err := strconv.Unquote(quoted)
+			if err != nil {
+				t.Fatalf("%s: %s", s.path, quoted)
+			}
+			found++
+			// Policy's own names of a wrong value are for IT.
+			if For("fr").Fact(fact) == "" && !begun(fact) && !strings.HasPrefix(fact, "ProxyMode ") {
+				t.Errorf("%s: the fact %q is not in keys.go, so nobody sees it but in English", s.path, fact)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no fact was found in any source: the search is broken")
+	}
+	for _, fact := range facts {
+		if !strings.Contains(fact, "{") && !strings.Contains(all.String(), strconv.Quote(fact)) {
+			t.Errorf("nobody writes the fact %q any more", fact)
+		}
+	}
+}
+
+// begun reports whether a fact of the list begins so, up to its name.
+func begun(fact string) bool {
+	return slices.ContainsFunc(facts[:], func(f string) bool {
+		before, _, ok := strings.Cut(f, "{")
+		return ok && before == fact
+	})
+}
+
+func TestAFactIsToldInTheLanguageOrNotAtAll(t *testing.T) {
+	for english, want := range map[string]string{
+		"":                             "",
+		"It did not answer in time.":   "Er hat nicht rechtzeitig geantwortet.",
+		"Not set: BackendURL, {keys}.": "Nicht festgelegt: BackendURL, {keys}.",
+		"ExtraCAFile cannot be used.":  "ExtraCAFile kann nicht verwendet werden.",
+		"It holds a key twice.":        "",
+	} {
+		if got := For("de").Fact(english); got != want {
+			t.Errorf("%q: got %q, want %q", english, got, want)
+		}
+		if got := For(English).Fact(english); got != english {
+			t.Errorf("English changes %q to %q", english, got)
+		}
+	}
+	p := problem.With(problem.OrgUnreachable, "It did not answer in time.", nil)
+	for language, want := range map[string]string{
+		"en": p.Error(), "de": "Der Server Ihrer Einrichtung ist nicht erreichbar. Er hat nicht rechtzeitig geantwortet.",
+	} {
+		if got := For(language).Told(p); got != want {
+			t.Errorf("%s: got %q, want %q", language, got, want)
 		}
 	}
 }
