@@ -135,8 +135,7 @@ func newAgent(opts Options) (*Agent, error) {
 		Backend: view.Backend{State: view.BackendUnknown},
 	})
 	a.windowLife, a.endWindow = context.WithCancel(context.Background())
-	words := text.For("")
-	a.words.Store(&words)
+	a.words.Store(new(text.Catalogue)) // take reads the one to speak
 	a.store = tokenstore.New(opts.Keyring, opts.Layout.KeyringService(), opts.Layout.UserLockFile(), keyringDeadline)
 	a.session = newSession(a.store, a.now, log, a.sessionChanged, a.signedIn)
 	a.session.work = a.work
