@@ -25,7 +25,7 @@ var Free = []string{"golang.org/x/sys", "github.com/godbus/dbus/v5"}
 // launcherRooms are the rooms of the workstation program below agent and cli.
 var launcherRooms = []string{
 	"problem", "secret", "paths", "orgapi", "launch", "intake", "policy", "transport", "signin", "tokenstore", "orgclient",
-	"opener", "recents", "audit", "flow", "scheme", "view", "text", "tray", "notify", "control",
+	"opener", "recents", "audit", "flow", "scheme", "autostart", "view", "text", "tray", "notify", "control",
 }
 
 func without(rooms []string, names ...string) []string {
@@ -60,6 +60,7 @@ var Rooms = []Room{
 	{"audit", "outcomes, chained by hash", []string{"launch", "paths", "problem"}, nil, "an audit that knows no secret cannot write one"},
 	{"flow", "the sequence; declares the interfaces it uses", []string{"launch", "problem", "secret"}, nil, "who has read Run has the map"},
 	{"scheme", "who owns the link scheme: read, register, repair", []string{"paths", "problem"}, nil, "registering knows nothing of launching"},
+	{"autostart", "whether the agent starts when the person logs on: read, set", []string{"paths", "problem"}, nil, "starting at logon knows nothing of links; who may ask for it is the agent's to decide"},
 	{"view", "snapshot structs for tray, window, command line", []string{"problem"}, nil, "what is seen holds no truth"},
 	{"text", "sentences by code and language", []string{"problem"}, []string{"golang.org/x/text"}, "one catalogue for Go and the window"},
 	{"tray", "menu from a snapshot", []string{"view", "text", "problem"}, []string{"fyne.io/systray"}, "a view sends intents back and knows nobody who acts; problem codes key its icon and its words"},

@@ -140,6 +140,20 @@ func (l Layout) InstallerDefaultsFile() string {
 	return l.machine(installerDefaultsFile)
 }
 
+// MachineAutostartFile is where a package says that everybody's agent starts at
+// logon (Desktop Application Autostart Specification); empty on systems that keep
+// that in no file.
+func (l Layout) MachineAutostartFile() string {
+	if machineAutostartDir == "" {
+		return ""
+	}
+	return l.machine(filepath.Join(machineAutostartDir, l.Name+".desktop"))
+}
+
+// SignedInMark is an empty file of the state folder: somebody has signed in under
+// this account before.
+func (l Layout) SignedInMark() string { return filepath.Join(l.StateDir(), "signed-in-before") }
+
 func (l Layout) machine(path string) string {
 	if l.machineRoot == "" {
 		return path

@@ -13,6 +13,7 @@ import (
 const (
 	machinePolicyFile     = "/etc/encounter-launcher/policy.json"
 	installerDefaultsFile = "/usr/share/encounter-launcher/defaults.json"
+	machineAutostartDir   = "/etc/xdg/autostart"
 )
 
 func (l Layout) stateName() string { return l.Name }

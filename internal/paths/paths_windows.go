@@ -2,11 +2,12 @@ package paths
 
 import "io/fs"
 
-// Windows keeps policy and installer defaults in the registry; no file stands
-// for them.
+// Windows keeps policy, installer defaults and what starts at logon in the
+// registry; no file stands for them.
 const (
 	machinePolicyFile     = ""
 	installerDefaultsFile = ""
+	machineAutostartDir   = ""
 )
 
 // stateName follows the custom of %LOCALAPPDATA%.

@@ -167,3 +167,20 @@ func TestAPersonsFileThatCannotBeReadChangesOnlyThePersonsChoices(t *testing.T) 
 		}
 	}
 }
+
+func TestASettingsFileThatIsALinkStaysOne(t *testing.T) {
+	l := paths.Under(t.TempDir(), paths.Demo)
+	write(t, l.SettingsFile(), `{"Language":"fr"}`, 0o600)
+	link(t, l.SettingsFile())
+	if err := Choose(l, "Language", "de"); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Lstat(l.SettingsFile())
+	if err != nil || info.Mode()&os.ModeSymlink == 0 || Load(l).Language != "de" {
+		t.Errorf("%v, %v, %q", info.Mode(), err, Load(l).Language)
+	}
+	remove(t, filepath.Join(filepath.Dir(l.SettingsFile()), "aside.json"))
+	if err := Choose(l, "Language", "de"); !problem.IsCode(err, problem.RequestInvalid) {
+		t.Errorf("a link that leads nowhere: %v", err)
+	}
+}

@@ -251,6 +251,16 @@ func table() []Key {
 			Allowed:  []string{"debug", "info", "warn", "error"},
 			Sentence: "How much the agent writes to its log; no level writes patient data, links or tokens.",
 			put:      func(s *Snapshot, v value) { s.LogLevel = v.text },
+		}, {
+			Name: "Notices", Type: Choice, Default: `"all"`, Since: v1, Scope: MachineAndUser, PersonMayChoose: true, OnError: TakeSafest, Safest: `"problems"`,
+			Allowed:  []string{"all", "problems", "none"},
+			Sentence: "Which system notifications the person gets; tray and window show everything in any case.",
+			put:      func(s *Snapshot, v value) { s.Notices = v.text },
+		}, {
+			Name: "HiddenItems", Type: List, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: TakeSafest, Safest: nothing,
+			Allowed:  []string{"sign-in", "sign-out", "recents", "settings", "diagnostics", "quit"},
+			Sentence: "What the tray and the window do not show; the command line hides nothing.",
+			put:      func(s *Snapshot, v value) { s.HiddenItems = v.list },
 		},
 	}
 }

@@ -2,8 +2,10 @@
 // source, checks every value against the one table of keys, and says for each
 // value where it came from and what was rejected and why.
 //
-// It never repairs a value, never prints one in a finding, never writes
-// anywhere, and holds no secret: no key of the table may carry one. A key that
+// It never repairs a value, never prints one in a finding, and holds no secret: no
+// key of the table may carry one. It writes nowhere but in Choose, which keeps one
+// choice of the person in the person's own settings file, and never touches what
+// IT wrote. A key that
 // guards launches and cannot be trusted in the strongest source that sets it
 // refuses launches; a weaker source never takes its place.
 package policy
@@ -51,6 +53,8 @@ type Snapshot struct {
 	AuditDestination string
 	// LogLevel is debug, info, warn or error.
 	LogLevel string
+	// Notices is all, problems or none.
+	Notices string
 
 	// OIDCScopes are the scopes asked for at sign-in.
 	OIDCScopes []string
@@ -62,6 +66,9 @@ type Snapshot struct {
 	// OIDCRedirectPorts are the ports on 127.0.0.1 for the redirect; nil means
 	// any free one.
 	OIDCRedirectPorts []int
+	// HiddenItems are of sign-in, sign-out, recents, settings, diagnostics and
+	// quit; nil hides nothing.
+	HiddenItems []string
 	// LinkKeys is a JWK set as JSON, public keys only, or nil.
 	LinkKeys []byte
 

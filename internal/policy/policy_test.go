@@ -123,7 +123,7 @@ func TestMachinePolicyThenUserPolicyThenThePersonsChoiceWhereTheKeyAllowsOneThen
 func TestTheTableIsTheDesignsTable(t *testing.T) {
 	want := strings.Fields(`OrganizationName HelpDeskURL BackendURL OIDCIssuer OIDCClientID OIDCScopes OIDCAudience OIDCRedirectPorts OIDCPrompt
 		EncounterURLHosts AllowedLinkForms LinkKeys RecentsLimit RecentsRetentionHours RecentsLabel SharedWorkstation IdleSignOutMinutes SignOutOnLock
-		MaxSignInAgeMinutes Autostart ProxyMode ProxyURL ProxyPACURL ExtraCAFile Language AuditDestination LogLevel`)
+		MaxSignInAgeMinutes Autostart ProxyMode ProxyURL ProxyPACURL ExtraCAFile Language AuditDestination LogLevel Notices HiddenItems`)
 	refuse := func(name string) bool {
 		return strings.HasPrefix(name, "OIDC") || strings.HasPrefix(name, "Proxy") ||
 			slices.Contains(strings.Fields("BackendURL EncounterURLHosts AllowedLinkForms LinkKeys ExtraCAFile SharedWorkstation SignOutOnLock IdleSignOutMinutes MaxSignInAgeMinutes"), name)
@@ -175,6 +175,7 @@ func samples(t *testing.T) map[string]string {
 		"SharedWorkstation": "true", "IdleSignOutMinutes": "1440", "SignOutOnLock": "true", "MaxSignInAgeMinutes": "43200", "Autostart": "false",
 		"ProxyMode": `"direct"`, "ProxyURL": `"http://proxy.example:3128"`, "ProxyPACURL": `"http://wpad.example/proxy.pac"`,
 		"ExtraCAFile": `"/etc/ssl/extra.pem"`, "Language": `"fr"`, "AuditDestination": `"system"`, "LogLevel": `"debug"`,
+		"Notices": `"none"`, "HiddenItems": `["quit","recents"]`,
 	}
 }
 

@@ -13,7 +13,7 @@ func TestManyHintsAreOneReadingAndNoChangeIsNoSnapshot(t *testing.T) {
 		hints := make(chan struct{})
 		now := Snapshot{RecentsLimit: 1}
 		var loads atomic.Int32
-		out := watch(t.Context(), func() Snapshot { loads.Add(1); return now }, func(context.Context) <-chan struct{} { return hints }, time.After)
+		out := watch(t.Context(), func() Snapshot { loads.Add(1); return now }, func(context.Context) <-chan struct{} { return hints }, time.After, nil)
 		got := func() int {
 			synctest.Wait()
 			select {
@@ -48,7 +48,7 @@ func TestManyHintsAreOneReadingAndNoChangeIsNoSnapshot(t *testing.T) {
 
 func TestASlowReceiverGetsTheNewest(t *testing.T) {
 	hints, still, loads := make(chan struct{}), make(chan time.Time), make(chan Snapshot)
-	out := watch(t.Context(), func() Snapshot { return <-loads }, func(context.Context) <-chan struct{} { return hints }, func(time.Duration) <-chan time.Time { return still })
+	out := watch(t.Context(), func() Snapshot { return <-loads }, func(context.Context) <-chan struct{} { return hints }, func(time.Duration) <-chan time.Time { return still }, nil)
 	loads <- Snapshot{RecentsLimit: 1}
 	for i := 2; i < 5; i++ {
 		hints <- struct{}{}
@@ -57,6 +57,19 @@ func TestASlowReceiverGetsTheNewest(t *testing.T) {
 	}
 	hints <- struct{}{} // taken only after the last reading was done
 	if s := <-out; s.RecentsLimit != 4 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestWhoeverHasChangedASourceNeedNotWaitForItToBeFound(t *testing.T) {
+	look := make(chan struct{})
+	now := Snapshot{RecentsLimit: 1}
+	never := func(time.Duration) <-chan time.Time { return nil }
+	out := watch(t.Context(), func() Snapshot { return now }, func(context.Context) <-chan struct{} { return nil }, never, look)
+	<-out
+	now = Snapshot{RecentsLimit: 2}
+	look <- struct{}{}
+	if s := <-out; s.RecentsLimit != 2 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -29,7 +29,7 @@ func listen(t *testing.T, l paths.Layout) <-chan Snapshot {
 	t.Helper()
 	return watch(t.Context(), func() Snapshot { return Load(l) }, func(ctx context.Context) <-chan struct{} {
 		return changes(ctx, l, slog.New(slog.DiscardHandler), atOnce)
-	}, atOnce)
+	}, atOnce, nil)
 }
 
 // until receives snapshots until one is as wanted. The limit only ends a wait
@@ -123,7 +123,7 @@ func TestThePollFindsWhatTheKernelDidNotTell(t *testing.T) {
 	write(t, l.MachinePolicyFile(), goodPolicy, 0o644)
 	snapshots := watch(t.Context(), func() Snapshot { return Load(l) }, func(ctx context.Context) <-chan struct{} {
 		return changes(ctx, l, slog.New(slog.DiscardHandler), clock)
-	}, atOnce)
+	}, atOnce, nil)
 	until(t, snapshots, func(s Snapshot) bool { return s.LaunchProblem() == nil })
 	// Nobody watches a folder that far above.
 	if err := os.Rename(filepath.Join(root, "a"), filepath.Join(root, "z")); err != nil {
@@ -147,7 +147,7 @@ func TestOnlyWhatConcernsAFileIsHeard(t *testing.T) {
 
 func TestAWatchThatEndsClosesItsChannel(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
-	snapshots := Watch(ctx, paths.Under(t.TempDir(), ""), slog.New(slog.DiscardHandler))
+	snapshots := Watch(ctx, paths.Under(t.TempDir(), ""), slog.New(slog.DiscardHandler), nil)
 	if _, ok := <-snapshots; !ok {
 		t.Fatal("no first snapshot")
 	}

@@ -23,6 +23,8 @@ type demoPolicy struct {
 	OIDCAudience      string
 	EncounterURLHosts []string
 	AllowedLinkForms  []string
+	// Autostart is off: what is tried out must not be there after the next logon.
+	Autostart bool
 }
 
 func newDemoPolicy(backend, issuer, clientID string) demoPolicy {
