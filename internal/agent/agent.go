@@ -3,7 +3,9 @@
 // publishes what can be seen.
 //
 // It never links a webview or a server, never keeps a one-time URL, and writes
-// nothing but its log, the audit, the sealed recents and the OS keyring.
+// nothing but its log, the audit, the sealed recents, the OS keyring, the person's
+// choices, the entry for the start at logon, and an empty file once somebody has
+// signed in.
 package agent
 
 import (
@@ -76,6 +78,7 @@ type Agent struct {
 	words    atomic.Pointer[text.Catalogue]
 	tabs     flow.Tabs
 	work     *work
+	settings *settings
 
 	quit         context.CancelFunc
 	windowLife   context.Context // ends when the window has to go
@@ -83,6 +86,7 @@ type Agent struct {
 	wakeUp       chan struct{} // tells refreshAhead to look again; buffered 1
 	used         chan struct{} // tells settle of a launch; buffered 1
 	recentsDirty chan struct{} // tells keepRecents to read them; buffered 1
+	checks       chan struct{} // tells keepChecking of a look at the set-up; buffered 1
 	showing      sync.Mutex    // held from reading the recents to publishing them
 	shownFor     flow.Person   // whose recents the snapshot has; guarded by the board's lock
 
@@ -127,7 +131,7 @@ func newAgent(opts Options) (*Agent, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{opts: opts, log: log, now: opts.Now, wakeUp: make(chan struct{}, 1), used: make(chan struct{}, 1), recentsDirty: make(chan struct{}, 1), noticed: make(map[problem.Code]time.Time), work: new(work)}
+	a := &Agent{opts: opts, log: log, now: opts.Now, wakeUp: make(chan struct{}, 1), used: make(chan struct{}, 1), recentsDirty: make(chan struct{}, 1), checks: make(chan struct{}, 1), settings: newSettings(), noticed: make(map[problem.Code]time.Time), work: new(work)}
 	a.board = newBoard(view.Snapshot{
 		Version: opts.Version, Language: "en",
 		Locale: "en", Hidden: []string{}, Settings: []view.Setting{},
@@ -154,7 +158,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	a.quit = quit
 
 	var others sync.WaitGroup
-	policies := policy.Watch(ctx, a.opts.Layout, a.log)
+	policies := policy.Watch(ctx, a.opts.Layout, a.log, a.settings.look)
 	a.take(<-policies)
 	defer a.audit.close()
 
@@ -173,6 +177,9 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	others.Go(func() { a.launches.run(ctx, a.launch) })
 	others.Go(func() { settle(ctx, a.used) })
 	others.Go(func() { a.keepRecents(ctx) })
+	others.Go(func() { a.keepChecking(ctx) })
+	others.Go(func() { a.keepAutostart(ctx) })
+	others.Go(a.lookWhetherFirst)
 	others.Go(func() { a.recents.expire(ctx, a.recentsChanged) })
 	// Tray and notices end last: the tray closes the connection to the session bus
 	// over which the keyring is reached.

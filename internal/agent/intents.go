@@ -47,6 +47,17 @@ func (a *Agent) Do(ctx context.Context, i control.Intent) error {
 			return problem.With(problem.RequestInvalid, "There is no failed launch that can be tried again.", errNothingToDo)
 		}
 		return nil
+	case control.FreshLink:
+		return a.freshLink(i)
+	case control.ShowSignIn:
+		return a.showSignIn(ctx, i.Activation)
+	case control.OpenHelpDesk:
+		return a.openHelpDesk(ctx, i.Activation)
+	case control.Choose:
+		return a.choose(i.Key, i.Value)
+	case control.Check:
+		a.check()
+		return nil
 	case control.OpenWindow:
 		return a.openWindow(i.Activation)
 	case control.Quit:

@@ -46,6 +46,8 @@ type tracked struct {
 	cancel    context.CancelFunc
 	// judge is what the request was found good by; nil when nothing has judged it.
 	judge any
+	// freshOf is the launch that this one is a fresh link of; empty for none.
+	freshOf string
 }
 
 func (t *tracked) retryable() bool {

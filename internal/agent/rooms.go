@@ -75,6 +75,7 @@ func (a *Agent) take(p policy.Snapshot) {
 		s.OrganizationName, s.HelpDeskURL = p.OrganizationName, p.HelpDeskURL
 		s.Language, s.Locale = words.Language(), locale
 	})
+	a.takeSettings(p)
 	a.showPolicy()
 	a.launchChanged(nil) // labels and language
 	a.sessionChanged()

@@ -17,6 +17,10 @@ func (a *Agent) sessionChanged() {
 		s.mu.Lock()
 		seen := view.SignIn{State: view.SignedOut, MemoryOnly: s.inMemory}
 		person, signing, failure, keyring := s.person, s.attempt != nil && !s.attempt.closing, s.failure, s.keyring
+		if signing && s.attempt.shown != nil {
+			since := s.attempt.shown.since
+			seen.PageSince, seen.PageOpen = &since, true
+		}
 		s.mu.Unlock()
 		switch {
 		case signing:
@@ -24,6 +28,7 @@ func (a *Agent) sessionChanged() {
 		case person.Subject != "":
 			seen.State = view.SignedIn
 			seen.Person = &view.Person{Subject: person.Subject, Email: person.Email}
+			snap.FirstRun = false
 		}
 		if failure != nil {
 			p := a.describe(failure)
@@ -38,6 +43,10 @@ func (a *Agent) sessionChanged() {
 	})
 	if another {
 		a.recentsChanged()
+		a.launchChanged(nil) // a fresh link is for who opened it
+		if a.session.who().Subject != "" {
+			a.notFirst()
+		}
 	}
 	a.wake()
 }
@@ -54,6 +63,10 @@ func (a *Agent) launchChanged(changed *tracked) {
 				return &p
 			})
 			seen.Label = labelFor(a.recents.labelPolicy(), seen.Label) // it may have got stricter
+			// The person is read under the lock, so that the newest is published last.
+			if until := last.freshUntil(a.session.who(), a.now()); !until.IsZero() {
+				seen.FreshUntil = &until
+			}
 		}
 		if changed != nil && changed.stage == view.Failed {
 			failed = changed.problem
@@ -71,6 +84,9 @@ func (a *Agent) launchChanged(changed *tracked) {
 
 // notice tells the person of a problem by a system notification.
 func (a *Agent) notice(p *problem.Problem) {
+	if !a.mayNotice(view.NoticeProblem) {
+		return
+	}
 	a.board.change(func(s *view.Snapshot) {
 		n := &view.Notice{ID: s.Revision + 1, Kind: view.NoticeProblem, Problem: a.describe(p), Actions: []string{}}
 		if s.Launch != nil && s.Launch.Problem != nil && s.Launch.Problem.Reference == p.Reference {

@@ -110,8 +110,11 @@ type attempt struct {
 	epoch   uint64
 	waiting int  // guarded by session.mu
 	closing bool // guarded by session.mu: cancelled, and not yet gone
-	session flow.Session
-	err     error
+	// shown is the page while it waits in the browser; nil before and after.
+	shown    *shown // guarded by session.mu
+	answered bool   // guarded by session.mu: the page does not wait any more
+	session  flow.Session
+	err      error
 }
 
 // wish is why somebody waits for a sign-in.
@@ -576,7 +579,14 @@ func (s *session) cancelSignIn() bool {
 func (s *session) page(ctx context.Context, id *identity, a *attempt, click any) {
 	defer s.work.end()
 	defer a.cancel()
-	grant, err := id.client.SignIn(ctx, func(ctx context.Context, p signin.Page) error { return id.show(ctx, p, click) })
+	grant, err := id.client.SignIn(ctx, func(ctx context.Context, p signin.Page) error {
+		if err := id.show(ctx, p, click); err != nil {
+			return err
+		}
+		s.pageShown(a, p)
+		return nil
+	})
+	s.pageGone(a)
 	if err == nil {
 		a.session, err = s.begin(id, a, grant)
 	}

@@ -54,8 +54,8 @@ type Program struct {
 
 // verbs are the first words of a command line that is not a link.
 var verbs = [...]string{
-	"agent", "audit", "cancel", "check-link", "completion", "help", "open-recent", "policy", "quit", "recents", "register",
-	"retry", "sign-in", "sign-out", "status", "unregister", "version", "window",
+	"agent", "audit", "cancel", "check-link", "completion", "fresh-link", "help", "open-recent", "policy", "quit", "recents", "register",
+	"retry", "settings", "sign-in", "sign-out", "status", "unregister", "version", "window",
 	"--help", "-h", "--version", "-v", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd,
 }
 
@@ -188,7 +188,7 @@ refused, 3 the agent does not run.`,
 		&cobra.Group{ID: "parts", Title: "Parts of the program:"},
 	)
 	root.AddCommand(
-		p.statusCommand(), p.recentsCommand(), p.openRecentCommand(), p.signInCommand(), p.signOutCommand(), p.cancelCommand(), p.retryCommand(), p.quitCommand(),
+		p.statusCommand(), p.recentsCommand(), p.openRecentCommand(), p.signInCommand(), p.signOutCommand(), p.cancelCommand(), p.retryCommand(), p.freshLinkCommand(), p.settingsCommand(), p.quitCommand(),
 		p.checkLinkCommand(), p.policyCommand(), p.auditCommand(), p.registerCommand(), p.unregisterCommand(), p.versionCommand(),
 		p.agentCommand(), p.windowCommand(),
 	)

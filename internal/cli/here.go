@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"encounterlauncher/internal/audit"
+	"encounterlauncher/internal/autostart"
 	"encounterlauncher/internal/intake"
 	"encounterlauncher/internal/launch"
 	"encounterlauncher/internal/policy"
@@ -261,9 +263,9 @@ func (p Program) registerCommand() *cobra.Command {
 func (p Program) unregisterCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "unregister", Short: "Undo register", GroupID: "it", Args: cobra.NoArgs,
-		Long: "Removes what “register” did, and nothing else: the program of before opens the links\nagain.\n\nExit status: 0 nothing of it is left, 2 it could not be done.",
+		Long: "Removes what “register” did, and the start at logon that the program has set for this\nuser: the program of before opens the links again.\n\nExit status: 0 nothing of it is left, 2 it could not be done.",
 		RunE: func(*cobra.Command, []string) error {
-			if err := scheme.Unregister(p.Layout); err != nil {
+			if err := errors.Join(scheme.Unregister(p.Layout), autostart.Remove(p.Layout)); err != nil {
 				return err
 			}
 			p.say("%s links no longer open with this program by this user's choice", p.Layout.Scheme())

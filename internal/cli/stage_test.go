@@ -76,6 +76,9 @@ func (s *stage) Do(_ context.Context, i control.Intent) error {
 	if i.ID != "" {
 		name += ":" + i.ID
 	}
+	if i.Key != "" {
+		name += ":" + i.Key + "=" + i.Value
+	}
 	if i.Last {
 		name += ":last"
 	}

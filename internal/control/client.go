@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"net/url"
 	"time"
 
@@ -129,8 +130,12 @@ func (c *Client) Policy(ctx context.Context) (json.RawMessage, error) {
 // Do asks the agent for an intent and returns when it was taken up. When the agent
 // refuses, the error is the agent's own *problem.Problem, with its reference.
 func (c *Client) Do(ctx context.Context, i Intent) error {
-	if _, ok := allowed(i.Name); !ok {
+	fields, ok := allowed(i.Name)
+	if !ok {
 		return problem.New(problem.RequestInvalid, errors.New("there is no such intent"))
+	}
+	if !slices.Contains(fields, tokenField) {
+		i.Activation = Activation{} // the click opens nothing here
 	}
 	i.Activation = Activation{Token: usable(i.Activation.Token), StartupID: usable(i.Activation.StartupID)}
 	body, err := encodeIntent(i)

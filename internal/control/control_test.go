@@ -196,6 +196,21 @@ func TestEveryIntentArrivesAsItWasSent(t *testing.T) {
 	}
 }
 
+func TestTheClickOfATerminalDoesNotKeepAnIntentThatOpensNothingFromArriving(t *testing.T) {
+	l, s := listen(t)
+	a := newAgent()
+	serve(t, s, a)
+	c := connect(t, l)
+	for _, name := range []string{Cancel, SignOut, Check, Quit} {
+		if err := c.Do(t.Context(), Intent{Name: name, Activation: Activation{Token: "t", StartupID: "s"}}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := c.Do(t.Context(), Intent{Name: Choose, Key: "Language", Value: "fr", Activation: Activation{Token: "t"}}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAnIntentThatContradictsItselfIsRefusedBeforeTheAgentSeesIt(t *testing.T) {
 	l, s := listen(t)
 	a := newAgent()

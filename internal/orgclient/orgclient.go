@@ -258,6 +258,33 @@ func (c *Client) Me(ctx context.Context, token secret.Text) (orgapi.Me, error) {
 	return me, nil
 }
 
+// Reach finds out without a token whether a backend answers at the address: it is
+// one when it refuses the call as the contract says (GET /me, 401 with a problem).
+// Nothing is sent twice. Errors are problems: org_unreachable, org_refused,
+// org_busy, org_answer_invalid, tls_untrusted, proxy_auth_needed, cancelled, and
+// what else a backend may name.
+func (c *Client) Reach(ctx context.Context) error {
+	header := http.Header{
+		"Accept":                    {"application/json, " + orgapi.ProblemContentType},
+		"Cache-Control":             {"no-store"},
+		"User-Agent":                {c.userAgent},
+		orgapi.HeaderIdempotencyKey: {newUUID()},
+		orgapi.HeaderRequestID:      {requestID(ctx)},
+	}
+	got := c.once(ctx, http.MethodGet, c.base+orgapi.PathMe, header, nil)
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return problem.New(problem.Cancelled, nil)
+	case got.failure == nil:
+		return problem.New(problem.OrgAnswerInvalid, errors.New("it told who the caller is although nobody had signed in"))
+	case got.failure.Code == problem.Unauthorized && got.contract:
+		return nil
+	case got.failure.Code == problem.Unauthorized:
+		return problem.With(problem.OrgAnswerInvalid, "The policy may name a wrong address for it.", got.failure)
+	}
+	return got.failure
+}
+
 // call does one call with its retries and returns the body of a good answer.
 func (c *Client) call(ctx context.Context, method, path string, token secret.Text, key string, body any) ([]byte, error) {
 	if token.Empty() || !plain(token.Reveal()) {
@@ -326,6 +353,7 @@ type outcome struct {
 	retry     bool
 	wait      time.Duration
 	waitNamed bool // the answer said how long to wait
+	contract  bool // a refusal of the contract's form (RFC 9457), with a code of ours
 }
 
 func (c *Client) once(ctx context.Context, method, address string, header http.Header, payload []byte) outcome {
@@ -407,10 +435,10 @@ func mediaType(answer *http.Response, want string) bool {
 func (c *Client) refused(answer *http.Response, body []byte) outcome {
 	status := answer.StatusCode
 	code, fact := codeOfStatus(status)
-	reference := ""
+	reference, contract := "", false
 	if mediaType(answer, orgapi.ProblemContentType) && len(body) <= orgapi.MaxAnswerBytes {
 		named, ref := readProblem(body)
-		reference = ref
+		reference, contract = ref, problem.Known(string(named))
 		// A 401 stays unauthorized whatever its body says: the caller's one refresh
 		// hangs on it.
 		if status != http.StatusUnauthorized && backendsOwn(named) {
@@ -418,7 +446,7 @@ func (c *Client) refused(answer *http.Response, body []byte) outcome {
 		}
 	}
 	restored := problem.Restore(string(code), reference, fact)
-	got := outcome{failure: problem.With(code, fact, fmt.Errorf("the backend answered %d: %w", status, restored))}
+	got := outcome{contract: contract, failure: problem.With(code, fact, fmt.Errorf("the backend answered %d: %w", status, restored))}
 	switch status {
 	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
 		http.StatusServiceUnavailable, http.StatusGatewayTimeout:

@@ -63,6 +63,23 @@ func (c *cache) get(ctx context.Context) (*description, error) {
 	return value, nil
 }
 
+// renew fetches the description although one may be known. Where that fails, the
+// one that is known stays.
+func (c *cache) renew(ctx context.Context) error {
+	value, err := c.fetch(ctx)
+	if err != nil {
+		return err
+	}
+	select {
+	case c.lock <- struct{}{}:
+		defer func() { <-c.lock }()
+	case <-ctx.Done():
+		return &callFailure{cause: ctx.Err()}
+	}
+	c.value, c.at = value, c.now()
+	return nil
+}
+
 // discover fetches and checks the provider's discovery document (OpenID Connect
 // Discovery §4).
 func (c *Client) discover(ctx context.Context) (*description, error) {

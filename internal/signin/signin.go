@@ -362,6 +362,25 @@ func (c *Client) Prepare(ctx context.Context) {
 	_, _ = c.provider.get(ctx)
 }
 
+// Reach asks the provider for its discovery document, whether or not it is known
+// already, and says what is wrong: nil when people could sign in as far as that
+// tells. Errors are problems: signin_failed with a fact, cancelled, policy_invalid,
+// tls_untrusted and proxy_auth_needed.
+func (c *Client) Reach(ctx context.Context) error {
+	call, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	err := c.provider.renew(call)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(ctx.Err(), context.Canceled):
+		return problem.New(problem.Cancelled, nil)
+	case call.Err() != nil:
+		return problem.With(problem.SigninFailed, "The sign-in service cannot be reached.", call.Err())
+	}
+	return c.signInProblem(call, "describing", err)
+}
+
 // Refresh exchanges a refresh token for a new Grant. The old token is spent from
 // then on where the provider rotates: the caller stores Grant.Refresh before it
 // does anything else.

@@ -89,6 +89,16 @@ func collectionLocked() (bool, error) {
 	return locked, err
 }
 
+// Locked reports whether the collection is locked, without a prompt. Where that
+// cannot be found out, reading it tells more.
+func (osKeyring) Locked() (bool, error) {
+	if err := reachable(); err != nil {
+		return false, err
+	}
+	locked, err := collectionLocked()
+	return err == nil && locked, nil
+}
+
 func property(ctx context.Context, object dbus.BusObject, face, name string, into any) error {
 	var value dbus.Variant
 	err := object.CallWithContext(ctx, "org.freedesktop.DBus.Properties.Get", 0, face, name).Store(&value)

@@ -108,6 +108,29 @@ func (s *Store) Load(ctx context.Context) (e Entry, found bool, err error) {
 	return e, found, nil
 }
 
+// Check says what is wrong with the keyring: nil when it is open and what it holds
+// of the sign-in can be read. Where the keyring can tell that it is locked it is
+// asked for nothing else, so that no prompt for its password comes up; another may
+// show one. Errors are as for Load.
+func (s *Store) Check(ctx context.Context) error {
+	if k, ok := s.calls.keyring.(interface{ Locked() (bool, error) }); ok {
+		work, cancel := context.WithTimeout(ctx, s.deadline)
+		defer cancel()
+		_, err := s.calls.do(work, func() (string, error) {
+			locked, err := k.Locked()
+			if err == nil && locked {
+				err = ErrLocked
+			}
+			return "", err
+		})
+		if err != nil {
+			return outcome(ctx, fmt.Errorf("asking whether the keyring is locked: %w", err))
+		}
+	}
+	_, _, err := s.Load(ctx)
+	return err
+}
+
 // Save writes the sign-in as the next generation and returns it with that
 // generation. The caller holds Lock. When it fails, what was stored before is
 // still readable. Cancelling ctx does not interrupt it: the issuer may already
