@@ -100,6 +100,8 @@ type browser struct {
 	encounters []string // guarded by mu: one-time URLs
 	statuses   []int    // guarded by mu: what those pages answered
 	odd        []string // guarded by mu
+	helpDesk   string   // guarded by mu: the help desk's page
+	helped     int      // guarded by mu: how often it was opened
 }
 
 func newBrowser(t *testing.T) *browser {
@@ -135,6 +137,8 @@ func (b *browser) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case len(got.Args) == 1 && strings.HasPrefix(got.Args[0], b.sim+"/open/"):
 		status := b.follow(got.Args[0])
 		b.encounters, b.statuses = append(b.encounters, got.Args[0]), append(b.statuses, status)
+	case len(got.Args) == 1 && b.helpDesk != "" && got.Args[0] == b.helpDesk:
+		b.helped++
 	default:
 		b.odd = append(b.odd, strings.Join(got.Args, " "))
 	}

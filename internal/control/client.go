@@ -10,8 +10,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"net/url"
+	"slices"
 	"time"
 
 	"encounterlauncher/internal/intake"
