@@ -260,7 +260,6 @@ func TestAFreshLinkOpensTheLastEncounterAgainForTenMinutesAlsoWithoutRecents(t *
 	w.do(fresh)
 	close(release)
 	next := w.launchAfter(l.ID, view.Opened)
-	w.do(fresh) // a third one, while the second thought is still warm
 	if !next.Reopen || next.Label != "G. K." || next.FreshUntil == nil {
 		t.Errorf("got %+v", next)
 	}

@@ -804,3 +804,54 @@ func FuzzAnswers(f *testing.F) {
 		}
 	})
 }
+
+func TestABackendIsThereWhenItRefusesACallerWithoutATokenAsTheContractSays(t *testing.T) {
+	const refusal = `{"type":"about:blank","title":"x","status":401,"code":"unauthorized","reference":"ABCD2345"}`
+	there := newBackend(t, answer(http.StatusUnauthorized, orgapi.ProblemContentType, refusal))
+	c, _ := newClient(t, there)
+	if err := c.Reach(t.Context()); err != nil {
+		t.Error(err)
+	}
+	calls := there.calls()
+	if len(calls) != 1 || calls[0].method != http.MethodGet || calls[0].path != "/api"+orgapi.PathMe || calls[0].header.Get("Authorization") != "" ||
+		calls[0].header.Get(orgapi.HeaderRequestID) == "" || calls[0].header.Get(orgapi.HeaderIdempotencyKey) == "" {
+		t.Errorf("sent %+v", calls)
+	}
+	for what, row := range map[string]struct {
+		answer http.HandlerFunc
+		code   problem.Code
+	}{
+		"another server's login":  {answer(http.StatusUnauthorized, "text/html", "<html>"), problem.OrgAnswerInvalid},
+		"another server's JSON":   {answer(http.StatusUnauthorized, "application/json", refusal), problem.OrgAnswerInvalid},
+		"a problem of no code":    {answer(http.StatusUnauthorized, orgapi.ProblemContentType, `{"code":"canary"}`), problem.OrgAnswerInvalid},
+		"an answer to anybody":    {ok(me), problem.OrgAnswerInvalid},
+		"a page":                  {answer(http.StatusOK, "text/html", "<html>"), problem.OrgAnswerInvalid},
+		"a redirect":              {answer(http.StatusFound, "text/html", ""), problem.OrgAnswerInvalid},
+		"no such path":            {answer(http.StatusNotFound, "text/html", ""), problem.OrgAnswerInvalid},
+		"a gateway without it":    {answer(http.StatusBadGateway, "text/html", ""), problem.OrgUnreachable},
+		"a backend that is busy":  {answer(http.StatusServiceUnavailable, "text/html", ""), problem.OrgBusy},
+		"a proxy with a password": {answer(http.StatusProxyAuthRequired, "text/html", ""), problem.ProxyAuthNeeded},
+	} {
+		b := newBackend(t, row.answer)
+		c, k := newClient(t, b)
+		if err := c.Reach(t.Context()); problem.CodeOf(err) != row.code {
+			t.Errorf("%s: %v", what, err)
+		}
+		if len(b.calls()) != 1 || len(k.waits()) != 0 {
+			t.Errorf("%s: asked %d times", what, len(b.calls()))
+		}
+	}
+	b := newBackend(t, ok(me))
+	c, _ = newClient(t, b)
+	b.Close()
+	wantCode(t, c.Reach(t.Context()), problem.OrgUnreachable)
+	untrusted := newBackend(t, ok(me))
+	plain, err := New(Config{BackendURL: untrusted.URL, HTTP: &http.Client{Transport: &http.Transport{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, plain.Reach(t.Context()), problem.TLSUntrusted)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantCode(t, c.Reach(ctx), problem.Cancelled)
+}

@@ -1245,3 +1245,27 @@ func FuzzCallback(f *testing.F) {
 		}
 	})
 }
+
+func TestReachAsksTheProviderAnewAndKeepsWhatItKnowsWhenThatFails(t *testing.T) {
+	i := newIssuer(t)
+	const path = "/.well-known/openid-configuration"
+	client := New(configOf(i))
+	for range 2 {
+		if err := client.Reach(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := i.hit(path); n != 2 {
+		t.Errorf("asked %d times, want each time", n)
+	}
+	i.setTake(path, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	wantFailed(t, client.Reach(t.Context()), "cannot be reached")
+	i.setTake(path, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>canary") })
+	wantFailed(t, client.Reach(t.Context()), "cannot be used")
+	if _, _, err := signIn(t, i, client); err != nil {
+		t.Errorf("what was known is lost: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantCode(t, client.Reach(ctx), problem.Cancelled)
+}

@@ -170,3 +170,39 @@ func TestASecretThatCannotBeMadeLeavesNone(t *testing.T) {
 		t.Errorf("%d items", n)
 	}
 }
+
+// stating is a keyring that can say whether it is locked, and tells of being asked
+// for anything else.
+type stating struct {
+	Keyring
+	locked bool
+	err    error
+	asked  atomic.Int32
+}
+
+func (s *stating) Locked() (bool, error) { return s.locked, s.err }
+
+func (s *stating) Get(service, user string) (string, error) {
+	s.asked.Add(1)
+	return s.Keyring.Get(service, user)
+}
+
+func TestALookAtALockedKeyringThatCanSaySoAsksForNothingElse(t *testing.T) {
+	for _, c := range []struct {
+		keyring *stating
+		want    problem.Code
+		asked   bool
+	}{
+		{&stating{Keyring: Memory(), locked: true}, problem.KeyringLocked, false},
+		{&stating{Keyring: Memory(), err: ErrUnavailable}, problem.KeyringUnavailable, false},
+		{&stating{Keyring: Memory()}, "", true},
+		{&stating{Keyring: &answering{err: ErrLocked}}, problem.KeyringLocked, true},
+	} {
+		if err := newStore(t, c.keyring).Check(context.Background()); problem.CodeOf(err) != c.want || c.keyring.asked.Load() > 0 != c.asked {
+			t.Errorf("%+v: %v, asked %d times", c, err, c.keyring.asked.Load())
+		}
+	}
+	if err := newStore(t, Memory()).Check(context.Background()); err != nil {
+		t.Errorf("one that cannot say: %v", err)
+	}
+}
