@@ -38,10 +38,20 @@ func (b *bar) build(ctx context.Context) {
 		if separated(n) {
 			systray.AddSeparator()
 		}
-		b.items[n] = systray.AddMenuItem("", "")
-		b.items[n].Hide()
+		if inSubmenu(n) {
+			b.items[n] = b.items[recentsLine].AddSubMenuItem("", "")
+		} else {
+			b.items[n] = systray.AddMenuItem("", "")
+		}
+		if n == recentsLine {
+			continue // some desktops report a click where the submenu opens
+		}
 		// The library drops a click that nobody waits for.
 		go forward(ctx, n, b.items[n].ClickedCh, b.clicks)
+	}
+	// Windows hangs a submenu only into a line that can be seen.
+	for _, item := range b.items {
+		item.Hide()
 	}
 }
 
@@ -63,33 +73,34 @@ func forward(ctx context.Context, n int, from <-chan struct{}, to chan<- int) {
 // show draws what changed and touches nothing else.
 func (b *bar) show(c change) {
 	if c.face {
-		setPicture(picture(c.model.face))
+		setPicture(format(c.model.face))
 	}
 	if c.tip {
 		systray.SetTooltip(c.model.tooltip)
 	}
 	for n, changed := range c.line {
 		if changed {
-			b.draw(b.items[n], c.model.lines[n], c.was[n])
+			b.draw(b.items[n], c.model.lines[n], n == recentsLine, c.was[n])
 		}
 	}
 }
 
 // setPicture survives the session bus: the library panics when it is lost in this
 // very moment, and gone says so right after.
-func setPicture(png []byte) {
+func setPicture(icon []byte) {
 	defer func() { _ = recover() }()
-	systray.SetIcon(format(png))
+	systray.SetIcon(icon)
 }
 
-func (b *bar) draw(item *systray.MenuItem, l line, was bool) {
+// draw shows a line; opens says that it opens the submenu.
+func (b *bar) draw(item *systray.MenuItem, l line, opens, was bool) {
 	if l.title == "" {
 		// A hidden line keeps its text where the desktop can read it.
 		item.SetTitle("")
 		item.Hide()
 		return
 	}
-	if enabled := l.intent != ""; enabled == item.Disabled() {
+	if enabled := l.intent != "" || opens; enabled == item.Disabled() {
 		if enabled {
 			item.Enable()
 		} else {

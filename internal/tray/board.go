@@ -2,15 +2,16 @@ package tray
 
 import "time"
 
-// settle is how long a slot must have stood still before a click on it counts. A
+// settle is how long a line that opens an encounter must have stood still before a click on it counts. A
 // person needs some hundred milliseconds to see a change and to stop a finger
 // that is on its way, and the desktop draws a change later than we make it. Within
 // this time the slot may not show, for the person, what it stands for, and a
 // click could open the encounter of another patient.
 const settle = 2 * time.Second
 
-// place is what makes a slot what it is for a person who aims at it: the
-// encounter, and the row in which it is seen. A line that appears above moves it.
+// place is what makes a line that opens an encounter what it is for a person who aims at it: the
+// encounter or the launch, and the row in which it is seen. A line that appears
+// above moves it, also above the line that opens the submenu.
 type place struct {
 	id  string
 	row int
@@ -21,8 +22,8 @@ type place struct {
 type board struct {
 	drawn  bool
 	shown  model
-	places [slots]place
-	since  [slots]time.Time
+	places [lines]place     // of the lines that settle
+	since  [lines]time.Time // when each came to its place
 }
 
 // change is what has to be drawn again.
@@ -44,9 +45,9 @@ func (b *board) update(m model, now time.Time) change {
 		if m.lines[n].title != "" {
 			row++
 		}
-		if slot := n - firstSlot; slot >= 0 && slot < slots {
-			if p := (place{m.lines[n].id, row}); p != b.places[slot] {
-				b.places[slot], b.since[slot] = p, now
+		if settles(n) {
+			if p := (place{m.lines[n].id, row}); p != b.places[n] {
+				b.places[n], b.since[n] = p, now
 			}
 		}
 	}
@@ -65,8 +66,8 @@ func (b *board) again() change {
 }
 
 // click returns the intent of a line that was clicked at now. It is not ok for a
-// line that is hidden or only read, and for a slot that has not settled: the click
-// may have been meant for what stood there before.
+// line that is hidden or only read, and for one that opens an encounter and has not
+// settled: the click may have been meant for what stood there before.
 func (b *board) click(n int, now time.Time) (intent, id string, ok bool) {
 	if n < 0 || n >= lines {
 		return "", "", false
@@ -75,11 +76,9 @@ func (b *board) click(n int, now time.Time) (intent, id string, ok bool) {
 	if l.title == "" || l.intent == "" {
 		return "", "", false
 	}
-	if slot := n - firstSlot; slot >= 0 && slot < slots {
-		// A clock that was set back proves nothing either.
-		if still := now.Sub(b.since[slot]); still < settle {
-			return "", "", false
-		}
+	// A clock that was set back proves nothing either.
+	if settles(n) && now.Sub(b.since[n]) < settle {
+		return "", "", false
 	}
 	return l.intent, l.id, true
 }

@@ -57,6 +57,29 @@ func TestASlotWhoseEncounterChangedLessThanTwoSecondsBeforeTheClickOpensNothing(
 	}
 }
 
+func TestALineThatOpensALaunchAgainSettlesToo(t *testing.T) {
+	words := text.For("en")
+	fresh := noon.Add(time.Hour)
+	of := func(id string) view.Snapshot {
+		return view.Snapshot{SignIn: signedInAs("a"), Launch: &view.Launch{ID: id, Stage: view.Failed, Problem: &view.Problem{Sentence: "s"}, Retryable: true, FreshUntil: &fresh}}
+	}
+	for line, want := range map[int]string{retryLine: retry, freshLine: freshLink} {
+		var b board
+		b.update(menu(of("l1"), words, noon), noon)
+		changed := noon.Add(time.Minute)
+		if intent, id, ok := b.click(line, changed); !ok || intent != want || id != "l1" {
+			t.Errorf("got %q %q %v", intent, id, ok)
+		}
+		b.update(menu(of("l2"), words, changed), changed)
+		if intent, id, ok := b.click(line, changed.Add(settle-1)); ok {
+			t.Errorf("the click was meant for another encounter and asked for %s %s", intent, id)
+		}
+		if intent, id, ok := b.click(line, changed.Add(settle)); !ok || intent != want || id != "l2" {
+			t.Errorf("got %q %q %v", intent, id, ok)
+		}
+	}
+}
+
 func TestASlotThatKeptItsEncounterAndItsPlaceStaysClickable(t *testing.T) {
 	words := text.For("en")
 	var b board
@@ -82,7 +105,7 @@ func TestAClickOnWhatIsHiddenOrOnlyReadDoesNothing(t *testing.T) {
 	s := recents("r1")
 	s.OrganizationName = "o"
 	b.update(menu(s, text.For("en"), noon), noon)
-	for _, n := range []int{personLine, launchLine, cancelLine, retryLine, noRecentsLine, firstSlot + 1, signInLine, cancelSignLine, managedLine} {
+	for _, n := range []int{personLine, launchLine, cancelLine, retryLine, noRecentsLine, firstSlot + 1, signInLine, showPageLine, cancelSignLine, freshLine, recentsLine, managedLine, helpDeskLine} {
 		if intent, _, ok := b.click(n, later); ok {
 			t.Errorf("line %d asked for %s", n, intent)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/godbus/dbus/v5"
 	"github.com/godbus/dbus/v5/prop"
 
+	"encounterlauncher/internal/text"
 	"encounterlauncher/internal/view"
 )
 
@@ -97,9 +98,9 @@ func bus(t *testing.T) (string, *exec.Cmd) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	config := filepath.Join(dir, "bus.conf")
-	text := `<busconfig><type>session</type><listen>unix:path=` + dir + `/bus</listen><policy context="default">` +
+	rules := `<busconfig><type>session</type><listen>unix:path=` + dir + `/bus</listen><policy context="default">` +
 		`<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>`
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("dbus-daemon", "--config-file="+config, "--nofork", "--nopidfile", "--print-address=1")
@@ -300,9 +301,16 @@ func (h *host) menu() []row {
 	if call.Err != nil {
 		h.t.Fatal(call.Err)
 	}
-	var rows []row
 	h.hidden = ""
-	for _, child := range call.Body[1].([]any)[2].([]dbus.Variant) {
+	return h.rows(call.Body[1].([]any)[2].([]dbus.Variant), true)
+}
+
+// rows returns the lines that can be seen, those of a submenu after the line that
+// opens it.
+func (h *host) rows(children []dbus.Variant, seen bool) []row {
+	h.t.Helper()
+	var rows []row
+	for _, child := range children {
 		fields := child.Value().([]any)
 		properties := fields[1].(map[string]dbus.Variant)
 		shown, said := properties["visible"].Value().(bool)
@@ -310,12 +318,18 @@ func (h *host) menu() []row {
 		if kind, _ := properties["type"].Value().(string); kind == "separator" {
 			continue
 		}
-		if said && !shown {
+		visible := seen && (shown || !said)
+		if visible {
+			enabled, _ := properties["enabled"].Value().(bool)
+			rows = append(rows, row{fields[0].(int32), label, enabled})
+		} else {
 			h.hidden += label
-			continue
 		}
-		enabled, _ := properties["enabled"].Value().(bool)
-		rows = append(rows, row{fields[0].(int32), label, enabled})
+		inside := h.rows(fields[2].([]dbus.Variant), visible)
+		if display, _ := properties["children-display"].Value().(string); len(inside) > 0 && display != "submenu" {
+			h.t.Error("lines inside a line that is no submenu")
+		}
+		rows = append(rows, inside...)
 	}
 	return rows
 }
@@ -388,18 +402,21 @@ func TestTheDesktopShowsTheMenuAndEveryLineAsksForItsIntent(t *testing.T) {
 	}
 
 	a.show(view.Snapshot{SignIn: view.SignIn{State: view.SignedOut}})
-	rows := h.until("(Not signed in)", "(No recent encounters)", "Sign in", "Open Encounter Launcher", "Quit")
-	h.click(rows[2])
+	rows := h.until("(Not signed in)", "Sign in", "(No recent encounters)", "Open Encounter Launcher", "Quit")
+	h.click(rows[1])
 	a.expect("intent sign-in")
 	out := h.property("IconPixmap")
 
+	fresh := noon.Add(time.Hour)
 	s := recents("r_1", "r2")
-	s.OrganizationName = "Clinic"
-	s.Launch = &view.Launch{ID: "l1", Stage: view.Failed, Retryable: true, Problem: &view.Problem{Sentence: "It failed."}}
+	s.Recents[1].Status = "exported"
+	s.OrganizationName, s.HelpDeskURL = "Clinic", "https://help.clinic.example/"
+	s.Launch = &view.Launch{ID: "l1", Stage: view.Failed, Retryable: true, FreshUntil: &fresh, Problem: &view.Problem{Sentence: "It failed."}}
 	a.show(s)
-	rows = h.until("(Signed in as a)", "(Needs attention: It failed.)", "Try again", "12:00 · r__1", "12:00 · r2", "Sign out", "Open Encounter Launcher", "(Managed by Clinic)", "Quit")
+	rows = h.until("(Signed in as a)", "Sign out", "(Needs attention: It failed.)", "Try again", "Didn't open? Get a fresh link",
+		"Recent encounters", "12:00 · r__1", "12:00 · r2 · note exported", "Open Encounter Launcher", "Managed by Clinic", "Help desk", "Quit")
 	a.at(noon.Add(settle))
-	for n, want := range []string{"", "", "retry l1", "open-recent r_1", "open-recent r2", "sign-out", "open-window", "", "quit"} {
+	for n, want := range []string{"", "sign-out", "", "retry l1", "fresh-link l1", "", "open-recent r_1", "open-recent r2", "open-window", "open-help-desk", "open-help-desk", "quit"} {
 		h.click(rows[n])
 		if want != "" {
 			a.expect("intent " + want)
@@ -411,9 +428,20 @@ func TestTheDesktopShowsTheMenuAndEveryLineAsksForItsIntent(t *testing.T) {
 
 	s.Launch = &view.Launch{ID: "l2", Stage: view.Opening}
 	a.show(s)
-	rows = h.until("(Signed in as a)", "(Opening the browser)", "Cancel opening", "12:00 · r__1", "12:00 · r2", "Sign out", "Open Encounter Launcher", "(Managed by Clinic)", "Quit")
-	h.click(rows[2])
+	rows = h.until("(Signed in as a)", "Sign out", "(Opening the browser)", "Cancel opening", "Recent encounters", "12:00 · r__1", "12:00 · r2 · note exported", "Open Encounter Launcher", "Managed by Clinic", "Help desk", "Quit")
+	h.click(rows[3])
 	a.expect("intent cancel l2")
+
+	a.show(view.Snapshot{SignIn: view.SignIn{State: view.SigningInNow, PageOpen: true}})
+	rows = h.until("(Waiting for you to sign in)", "Open the sign-in page again", "Cancel sign-in", "(No recent encounters)", "Open Encounter Launcher", "Quit")
+	h.click(rows[1])
+	a.expect("intent show-sign-in")
+	h.click(rows[2])
+	a.expect("intent cancel")
+
+	s.Launch, s.Hidden = nil, []string{view.HideSignOut, view.HideRecents, view.HideQuit}
+	a.show(s)
+	h.until("(Signed in as a)", "Open Encounter Launcher", "Managed by Clinic", "Help desk")
 	a.stop()
 }
 
@@ -424,30 +452,89 @@ func TestAReorderBetweenDisplayAndClickOpensNothingAndDrawsTheMenuAgain(t *testi
 	a := startAgent(t, "DBUS_SESSION_BUS_ADDRESS="+address)
 	h.wait()
 	a.show(recents("r1", "r2"))
-	seen := h.until("(Signed in as a)", "12:00 · r1", "12:00 · r2", "Sign out", "Open Encounter Launcher", "Quit")
+	seen := h.until("(Signed in as a)", "Sign out", "Recent encounters", "12:00 · r1", "12:00 · r2", "Open Encounter Launcher", "Quit")
 	a.at(noon.Add(time.Minute))
-	h.click(seen[1])
+	h.click(seen[3])
 	a.expect("intent open-recent r1")
 
 	// The person looks at r1, the list turns round, the person clicks.
 	a.show(recents("r2", "r1"))
-	h.until("(Signed in as a)", "12:00 · r2", "12:00 · r1", "Sign out", "Open Encounter Launcher", "Quit")
+	h.until("(Signed in as a)", "Sign out", "Recent encounters", "12:00 · r2", "12:00 · r1", "Open Encounter Launcher", "Quit")
 	for len(h.signals) > 0 {
 		h.signal("")
 	}
 	clear(h.updated)
 	a.at(noon.Add(time.Minute + settle - 1))
-	h.click(seen[1])
-	for h.updated[seen[1].id] == 0 {
+	h.click(seen[3])
+	for h.updated[seen[3].id] == 0 {
 		h.signal("the menu was not drawn again")
 	}
-	h.click(seen[4])
+	h.click(seen[5])
 	a.expect("intent open-window")
 
 	a.at(noon.Add(time.Minute + settle))
-	h.click(seen[1])
+	h.click(seen[3])
 	a.expect("intent open-recent r2")
 	a.stop() // nothing else was asked for
+}
+
+func TestTheTimeForAFreshLinkRunsOutInAnOpenMenuToo(t *testing.T) {
+	shortCheck(t)
+	address, _ := bus(t)
+	h := startHost(t, address)
+	a := startAgent(t, "DBUS_SESSION_BUS_ADDRESS="+address)
+	h.wait()
+	fresh := noon.Add(10 * time.Minute)
+	s := view.Snapshot{SignIn: signedInAs("a"), Launch: &view.Launch{ID: "l1", Stage: view.Opened, FreshUntil: &fresh}}
+	a.show(s)
+	rows := h.until("(Signed in as a)", "Sign out", "Didn't open? Get a fresh link", "(No recent encounters)", "Open Encounter Launcher", "Quit")
+	a.at(noon.Add(settle))
+	h.click(rows[2])
+	a.expect("intent fresh-link l1")
+	a.at(fresh)
+	h.event(0, "opened")
+	h.until("(Signed in as a)", "Sign out", "(No recent encounters)", "Open Encounter Launcher", "Quit")
+	h.click(rows[2])
+	a.stop() // nothing was asked for
+}
+
+func TestHostileTextsReachTheDesktopAsOneShortLineEach(t *testing.T) {
+	shortCheck(t)
+	address, _ := bus(t)
+	h := startHost(t, address)
+	a := startAgent(t, "DBUS_SESSION_BUS_ADDRESS="+address)
+	h.wait()
+	for name, from := range hostile {
+		if name == "broken" {
+			continue // no JSON carries it, and so no order of this test
+		}
+		s := everywhere(from)
+		a.show(s)
+		want := []string{}
+		for n, l := range menu(s, text.For("en"), noon).lines {
+			switch {
+			case l.title == "":
+			case l.intent == "" && n != recentsLine:
+				want = append(want, "("+literal(l.title)+")")
+			default:
+				want = append(want, literal(l.title))
+			}
+		}
+		for _, r := range h.until(want...) {
+			if len(r.label) > 800 || strings.ContainsAny(r.label, "\n\r\t\v\x00\x1b\u2028\u2029\u202e\u2066") {
+				t.Errorf("%s: the desktop was given %.200q", name, r.label)
+			}
+			if strings.Contains(strings.ReplaceAll(r.label, "__", ""), "_") {
+				t.Errorf("%s: an access key in %.200q", name, r.label)
+			}
+		}
+		// Some desktops read markup in a tooltip, so nothing from outside is there.
+		tip := h.property("ToolTip").([]any)
+		if tip[2] != "Encounter Launcher needs your attention" || tip[3] != "" {
+			t.Errorf("%s: tooltip %q", name, tip)
+		}
+	}
+	a.stop()
 }
 
 func TestASnapshotThatChangesOneLineTouchesOneLine(t *testing.T) {
@@ -457,10 +544,10 @@ func TestASnapshotThatChangesOneLineTouchesOneLine(t *testing.T) {
 	a := startAgent(t, "DBUS_SESSION_BUS_ADDRESS="+address)
 	h.wait()
 	a.show(recents("r1"))
-	h.until("(Signed in as a)", "12:00 · r1", "Sign out", "Open Encounter Launcher", "Quit")
+	h.until("(Signed in as a)", "Sign out", "Recent encounters", "12:00 · r1", "Open Encounter Launcher", "Quit")
 	// The library announces a whole layout once more after it was first read.
 	a.show(recents("r1", "r2"))
-	h.until("(Signed in as a)", "12:00 · r1", "12:00 · r2", "Sign out", "Open Encounter Launcher", "Quit")
+	h.until("(Signed in as a)", "Sign out", "Recent encounters", "12:00 · r1", "12:00 · r2", "Open Encounter Launcher", "Quit")
 	for len(h.signals) > 0 {
 		h.signal("")
 	}
@@ -473,8 +560,8 @@ func TestASnapshotThatChangesOneLineTouchesOneLine(t *testing.T) {
 	s := recents("r1", "r2")
 	s.OrganizationName = "Clinic"
 	a.show(s)
-	rows := h.until("(Signed in as a)", "12:00 · r1", "12:00 · r2", "Sign out", "Open Encounter Launcher", "(Managed by Clinic)", "Quit")
-	for h.updated[rows[5].id] == 0 {
+	rows := h.until("(Signed in as a)", "Sign out", "Recent encounters", "12:00 · r1", "12:00 · r2", "Open Encounter Launcher", "(Managed by Clinic)", "Quit")
+	for h.updated[rows[6].id] == 0 {
 		h.signal("the new line was not announced")
 	}
 	if len(h.updated) != 1 {
@@ -490,11 +577,11 @@ func TestOpeningTheMenuAfterMidnightSaysYesterday(t *testing.T) {
 	a := startAgent(t, "DBUS_SESSION_BUS_ADDRESS="+address)
 	h.wait()
 	a.show(recents("r1"))
-	h.until("(Signed in as a)", "12:00 · r1", "Sign out", "Open Encounter Launcher", "Quit")
+	h.until("(Signed in as a)", "Sign out", "Recent encounters", "12:00 · r1", "Open Encounter Launcher", "Quit")
 	a.at(noon.Add(24 * time.Hour))
 	h.event(0, "opened")
-	rows := h.until("(Signed in as a)", "yesterday 12:00 · r1", "Sign out", "Open Encounter Launcher", "Quit")
-	h.click(rows[1])
+	rows := h.until("(Signed in as a)", "Sign out", "Recent encounters", "yesterday 12:00 · r1", "Open Encounter Launcher", "Quit")
+	h.click(rows[3])
 	a.expect("intent open-recent r1")
 	a.stop()
 }
@@ -506,11 +593,11 @@ func TestADesktopThatComesLaterFindsTheIcon(t *testing.T) {
 	a.show(recents("r1"))
 	h := startHost(t, address)
 	h.wait()
-	h.until("(Signed in as a)", "12:00 · r1", "Sign out", "Open Encounter Launcher", "Quit")
+	h.until("(Signed in as a)", "Sign out", "Recent encounters", "12:00 · r1", "Open Encounter Launcher", "Quit")
 	_ = h.conn.Close()
 	h = startHost(t, address)
 	h.wait()
-	h.until("(Signed in as a)", "12:00 · r1", "Sign out", "Open Encounter Launcher", "Quit")
+	h.until("(Signed in as a)", "Sign out", "Recent encounters", "12:00 · r1", "Open Encounter Launcher", "Quit")
 	a.stop()
 }
 

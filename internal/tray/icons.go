@@ -2,30 +2,28 @@
 
 package tray
 
-import _ "embed"
+import "embed"
 
-// The pictures differ in shape and not only in colour. They are the 32 pixel ones
-// of build/icons/tray.
-var (
-	//go:embed icons/idle.png
-	idlePicture []byte
-	//go:embed icons/working.png
-	workingPicture []byte
-	//go:embed icons/attention.png
-	attentionPicture []byte
-	//go:embed icons/signed-out.png
-	signedOutPicture []byte
-)
+// pictures are the 32 and 48 pixel ones of build/icons/tray. The states differ in
+// outline and not only in colour.
+//
+//go:embed icons/*.png
+var pictures embed.FS
 
-// picture returns the PNG of a face.
-func picture(f face) []byte {
+// picture returns the PNG of a face, size pixels wide.
+func picture(f face, size string) []byte {
+	name := "idle"
 	switch f {
 	case working:
-		return workingPicture
+		name = "working"
 	case attention:
-		return attentionPicture
+		name = "attention"
 	case signedOut:
-		return signedOutPicture
+		name = "signed-out"
 	}
-	return idlePicture
+	png, err := pictures.ReadFile("icons/" + name + "-" + size + ".png")
+	if err != nil {
+		return nil // a test looks at each
+	}
+	return png
 }

@@ -1,6 +1,7 @@
 package tray
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -13,41 +14,60 @@ import (
 // in at a glance. Policy may keep more; the newest are shown.
 const slots = 10
 
-// The lines of the menu from top to bottom. They exist all the time and are shown
-// and hidden: the library closes the channel of a removed item under a click.
+// The lines of the menu from top to bottom; the slots are the lines of the submenu
+// that recentsLine opens. They exist all the time and are shown and hidden: the
+// library closes the channel of a removed item under a click.
 const (
 	personLine = iota
+	signInLine
+	showPageLine
+	cancelSignLine
+	signOutLine
 	launchLine
 	cancelLine
 	retryLine
-	noRecentsLine
+	freshLine
+	recentsLine
 	firstSlot
 )
 
 // The lines below the recent encounters.
 const (
-	signInLine = firstSlot + slots + iota
-	cancelSignLine
-	signOutLine
+	noRecentsLine = firstSlot + slots + iota
 	windowLine
 	managedLine
+	helpDeskLine
 	quitLine
 	lines
 )
 
-// separated says before which lines a separator stands.
-func separated(n int) bool { return n == noRecentsLine || n == signInLine || n == managedLine }
+// separated says before which lines a separator stands. The person and the window
+// are always there, so no two separators meet.
+func separated(n int) bool { return n == launchLine || n == managedLine }
+
+// inSubmenu says which lines recentsLine opens.
+func inSubmenu(n int) bool { return n >= firstSlot && n < firstSlot+slots }
+
+// settles says which lines open an encounter, so that a click on one counts only
+// once it has stood still: see settle.
+func settles(n int) bool { return inSubmenu(n) || n == retryLine || n == freshLine }
 
 // The names of the intents, as on the control channel.
 const (
-	openRecent = "open-recent"
-	cancel     = "cancel"
-	retry      = "retry"
-	signIn     = "sign-in"
-	signOut    = "sign-out"
-	openWindow = "open-window"
-	quit       = "quit"
+	openRecent   = "open-recent"
+	cancel       = "cancel"
+	retry        = "retry"
+	freshLink    = "fresh-link"
+	signIn       = "sign-in"
+	showSignIn   = "show-sign-in"
+	signOut      = "sign-out"
+	openWindow   = "open-window"
+	openHelpDesk = "open-help-desk"
+	quit         = "quit"
 )
+
+// exported is the status of a recent entry whose note the backend has exported.
+const exported = "exported"
 
 // face is the picture of a state.
 type face int
@@ -63,13 +83,15 @@ const (
 type line struct {
 	// title is what the line says; empty means hidden.
 	title string
-	// intent is what a click asks for, with id; empty means that it is only read.
+	// intent is what a click asks for, with id; empty means that it is only read, or
+	// opens the submenu.
 	intent, id string
 }
 
 // model is the whole tray at one moment.
 type model struct {
-	face    face
+	face face
+	// tooltip holds words of ours alone, since some desktops read markup in it.
 	tooltip string
 	lines   [lines]line
 }
@@ -78,70 +100,23 @@ type model struct {
 // the same snapshot at the same minute gives the same model.
 func menu(s view.Snapshot, words text.Catalogue, now time.Time) model {
 	m := model{}
-	person := words.Word("tray.not_signed_in")
-	switch s.SignIn.State {
-	case view.SigningInNow:
-		person = words.Word("tray.signing_in")
-	case view.SignedIn:
-		if s.SignIn.Person != nil {
-			name := inert(s.SignIn.Person.Email, longName)
-			if name == "" {
-				name = inert(s.SignIn.Person.Subject, longName)
-			}
-			person = words.Word("tray.signed_in_as", "person", name)
-		}
-	}
-	m.lines[personLine].title = person
-
 	running := s.Launch != nil && !s.Launch.Stage.Over()
-	if l := s.Launch; l != nil {
-		stage := words.Word("stage." + string(l.Stage))
-		switch {
-		case running:
-			m.lines[launchLine].title = stage
-			m.lines[cancelLine] = line{words.Word("tray.cancel"), cancel, l.ID}
-			m.tooltip = words.Word("tray.tooltip_working", "stage", stage)
-		case l.Stage == view.Failed && l.Problem != nil:
-			m.lines[launchLine].title = words.Word("tray.attention", "sentence", inert(l.Problem.Sentence, longSentence))
-		}
-		if !running && l.Retryable {
-			m.lines[retryLine] = line{words.Word("tray.retry"), retry, l.ID}
-		}
-	}
-
-	for n, r := range s.Recents {
-		if n == slots {
-			break
-		}
-		label := inert(r.Label, longName)
-		title := words.Word("tray.open_recent_unnamed", "time", words.When(r.OpenedAt, now))
-		if label != "" {
-			title = words.Word("tray.open_recent", "time", words.When(r.OpenedAt, now), "label", label)
-		}
-		m.lines[firstSlot+n] = line{title, openRecent, r.ID}
-	}
-	if len(s.Recents) == 0 {
-		m.lines[noRecentsLine].title = words.Word("tray.no_recents")
-	}
-
-	switch {
-	case s.SignIn.State == view.SignedIn:
-		m.lines[signOutLine] = line{words.Word("tray.sign_out"), signOut, ""}
-	case s.SignIn.State == view.SigningInNow && !running:
-		m.lines[cancelSignLine] = line{words.Word("tray.cancel_sign_in"), cancel, ""}
-	case s.SignIn.State != view.SigningInNow:
-		m.lines[signInLine] = line{words.Word("tray.sign_in"), signIn, ""}
+	m.signIn(s, words, running)
+	m.launch(s, words, now)
+	if !hidden(s, view.HideRecents) {
+		m.recents(s, words, now)
 	}
 	m.lines[windowLine] = line{words.Word("tray.open_window"), openWindow, ""}
-	if name := inert(s.OrganizationName, longName); name != "" {
-		m.lines[managedLine].title = words.Word("tray.managed_by", "organization", name)
+	m.help(s, words)
+	if !hidden(s, view.HideQuit) {
+		m.lines[quitLine] = line{words.Word("tray.quit"), quit, ""}
 	}
-	m.lines[quitLine] = line{words.Word("tray.quit"), quit, ""}
 
 	failed := s.Launch != nil && s.Launch.Stage == view.Failed
 	switch {
 	case running:
 		m.face = working
+		m.tooltip = words.Word("tray.tooltip_working", "stage", words.Word("stage."+string(s.Launch.Stage)))
 	case s.SignIn.State == view.SigningInNow:
 		m.face = working
 		m.tooltip = words.Word("tray.tooltip_working", "stage", words.Word("tray.signing_in"))
@@ -155,6 +130,95 @@ func menu(s view.Snapshot, words text.Catalogue, now time.Time) model {
 		m.tooltip = words.Word("tray.tooltip")
 	}
 	return m
+}
+
+// hidden says that policy hides what has this name.
+func hidden(s view.Snapshot, name string) bool { return slices.Contains(s.Hidden, name) }
+
+func (m *model) signIn(s view.Snapshot, words text.Catalogue, running bool) {
+	person := words.Word("tray.not_signed_in")
+	switch s.SignIn.State {
+	case view.SigningInNow:
+		person = words.Word("tray.signing_in")
+		if s.SignIn.PageOpen {
+			m.lines[showPageLine] = line{words.Word("tray.show_sign_in"), showSignIn, ""}
+		}
+		if !running { // else cancelling the launch ends both
+			m.lines[cancelSignLine] = line{words.Word("tray.cancel_sign_in"), cancel, ""}
+		}
+	case view.SignedIn:
+		if s.SignIn.Person != nil {
+			name := inert(s.SignIn.Person.Email, longName)
+			if name == "" {
+				name = inert(s.SignIn.Person.Subject, longName)
+			}
+			person = words.Word("tray.signed_in_as", "person", name)
+		}
+		if !hidden(s, view.HideSignOut) {
+			m.lines[signOutLine] = line{words.Word("tray.sign_out"), signOut, ""}
+		}
+	default:
+		if !hidden(s, view.HideSignIn) {
+			m.lines[signInLine] = line{words.Word("tray.sign_in"), signIn, ""}
+		}
+	}
+	m.lines[personLine].title = person
+}
+
+func (m *model) launch(s view.Snapshot, words text.Catalogue, now time.Time) {
+	attend := func(p *view.Problem) {
+		m.lines[launchLine].title = words.Word("tray.attention", "sentence", inert(p.Sentence, longSentence))
+	}
+	l := s.Launch
+	switch {
+	case l != nil && !l.Stage.Over():
+		m.lines[launchLine].title = words.Word("stage." + string(l.Stage))
+		m.lines[cancelLine] = line{words.Word("tray.cancel"), cancel, l.ID}
+		return
+	case l != nil && l.Stage == view.Failed && l.Problem != nil:
+		attend(l.Problem)
+	case s.SignIn.Problem != nil && s.SignIn.State == view.SignedOut:
+		attend(s.SignIn.Problem)
+	}
+	if l == nil {
+		return
+	}
+	if l.Retryable {
+		m.lines[retryLine] = line{words.Word("tray.retry"), retry, l.ID}
+	}
+	if l.FreshUntil != nil && now.Before(*l.FreshUntil) {
+		m.lines[freshLine] = line{words.Word("tray.didnt_open"), freshLink, l.ID}
+	}
+}
+
+func (m *model) recents(s view.Snapshot, words text.Catalogue, now time.Time) {
+	if len(s.Recents) == 0 {
+		m.lines[noRecentsLine].title = words.Word("tray.no_recents")
+		return
+	}
+	m.lines[recentsLine].title = words.Word("tray.recents")
+	for n, r := range s.Recents[:min(len(s.Recents), slots)] {
+		key, args := "tray.open_recent_unnamed", []string{"time", words.When(r.OpenedAt, now)}
+		if label := inert(r.Label, longName); label != "" {
+			key, args = "tray.open_recent", append(args, "label", label)
+		}
+		if r.Status == exported {
+			key += "_exported"
+		}
+		m.lines[firstSlot+n] = line{words.Word(key, args...), openRecent, r.ID}
+	}
+}
+
+// help says who governs the program, and leads to the help desk where there is one.
+func (m *model) help(s view.Snapshot, words text.Catalogue) {
+	intent := ""
+	if s.HelpDeskURL != "" {
+		intent = openHelpDesk
+		m.lines[helpDeskLine] = line{words.Word("tray.help_desk"), openHelpDesk, ""}
+	}
+	if name := inert(s.OrganizationName, longName); name != "" {
+		m.lines[managedLine] = line{words.Word("tray.managed_by", "organization", name), intent, ""}
+	}
 }
 
 // How many characters of a text from outside a line shows.

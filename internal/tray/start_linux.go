@@ -55,5 +55,6 @@ func knock(ctx context.Context) error {
 // property label).
 func literal(title string) string { return strings.ReplaceAll(title, "_", "__") }
 
-// format returns the picture as the desktop wants it.
-func format(png []byte) []byte { return png }
+// format returns the picture as the desktop wants it: one PNG, which the desktop
+// scales, since the library passes one size on.
+func format(f face) []byte { return picture(f, "32") }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"image"
 	"image/png"
 	"runtime"
 	"strings"
@@ -30,26 +31,39 @@ func start(ctx context.Context, _ string, build func()) (gone <-chan struct{}, s
 // literal keeps ampersands from being taken for access keys.
 func literal(title string) string { return strings.ReplaceAll(title, "&", "&&") }
 
-// format packs the picture into an ICO as an uncompressed bitmap: as a PNG inside,
-// Wine swaps red and blue.
-func format(picture []byte) []byte {
-	img, err := png.Decode(bytes.NewReader(picture))
-	if err != nil {
-		return nil
+// format returns an ICO with the sizes that Windows asks for at 100 and at 150 per
+// cent, as uncompressed bitmaps: with a PNG inside, Wine swaps red and blue.
+func format(f face) []byte {
+	var bitmaps [][]byte
+	var entries, out bytes.Buffer
+	sizes := []string{"32", "48"}
+	offset := 6 + 16*len(sizes)
+	for _, size := range sizes {
+		img, err := png.Decode(bytes.NewReader(picture(f, size)))
+		if err != nil {
+			return nil
+		}
+		b := bitmap(img)
+		// ICONDIRENTRY
+		write(&entries, uint8(img.Bounds().Dx()), uint8(img.Bounds().Dy()), uint8(0), uint8(0), uint16(1), uint16(32), uint32(len(b)), uint32(offset))
+		offset += len(b)
+		bitmaps = append(bitmaps, b)
 	}
+	write(&out, uint16(0), uint16(1), uint16(len(bitmaps))) // ICONDIR
+	out.Write(entries.Bytes())
+	for _, b := range bitmaps {
+		out.Write(b)
+	}
+	return out.Bytes()
+}
+
+// bitmap returns the picture as it stands in an ICO, with an empty mask.
+func bitmap(img image.Image) []byte {
 	w, h := img.Bounds().Dx(), img.Bounds().Dy()
 	maskRow := (w + 31) / 32 * 4
-	size := 40 + w*h*4 + maskRow*h
 	var out bytes.Buffer
-	for _, v := range []any{
-		// ICONDIR and ICONDIRENTRY
-		uint16(0), uint16(1), uint16(1),
-		uint8(w), uint8(h), uint8(0), uint8(0), uint16(1), uint16(32), uint32(size), uint32(22),
-		// BITMAPINFOHEADER: the height counts picture and mask
-		uint32(40), int32(w), int32(2 * h), uint16(1), uint16(32), uint32(0), uint32(0), int32(0), int32(0), uint32(0), uint32(0),
-	} {
-		_ = binary.Write(&out, binary.LittleEndian, v) // a Buffer never fails
-	}
+	// BITMAPINFOHEADER: the height counts picture and mask
+	write(&out, uint32(40), int32(w), int32(2*h), uint16(1), uint16(32), uint32(0), uint32(0), int32(0), int32(0), uint32(0), uint32(0))
 	for y := h - 1; y >= 0; y-- {
 		for x := range w {
 			r, g, b, a := img.At(x, y).RGBA()
@@ -61,4 +75,10 @@ func format(picture []byte) []byte {
 	}
 	out.Write(make([]byte, maskRow*h))
 	return out.Bytes()
+}
+
+func write(out *bytes.Buffer, values ...any) {
+	for _, v := range values {
+		_ = binary.Write(out, binary.LittleEndian, v) // a Buffer never fails
+	}
 }

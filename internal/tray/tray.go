@@ -20,9 +20,10 @@ import (
 )
 
 // Intents takes what the person asks for. The names are those of the control
-// channel: "open-recent" with the id of a recent entry, "cancel" and "retry" with
-// the id of the launch that was shown ("cancel" without one ends a sign-in),
-// "sign-in", "sign-out", "open-window" and "quit".
+// channel: "open-recent" with the id of a recent entry, "cancel", "retry" and
+// "fresh-link" with the id of the launch that was shown ("cancel" without one ends
+// a sign-in), "sign-in", "show-sign-in", "sign-out", "open-window",
+// "open-help-desk" and "quit".
 type Intents interface {
 	// Do is called on a goroutine of its own for every click, so it may take time.
 	Do(ctx context.Context, name, id string) error
@@ -109,7 +110,8 @@ func Run(ctx context.Context, snapshots <-chan view.Snapshot, do Intents, opts O
 			opts.Log.Info("the notification area has gone")
 			icons, gone, opened, clicks = nil, nil, nil, nil
 		case <-opened:
-			// "14:05" becomes "yesterday 14:05" at midnight, without a snapshot.
+			// "14:05" becomes "yesterday 14:05" at midnight, and the time for a fresh link
+			// runs out, without a snapshot.
 			show()
 		case n := <-clicks:
 			intent, id, ok := showing.click(n, opts.Now())
