@@ -79,6 +79,7 @@ type Agent struct {
 	tabs     flow.Tabs
 	work     *work
 	settings *settings
+	slow     *slowWatch
 
 	quit         context.CancelFunc
 	windowLife   context.Context // ends when the window has to go
@@ -131,7 +132,7 @@ func newAgent(opts Options) (*Agent, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{opts: opts, log: log, now: opts.Now, wakeUp: make(chan struct{}, 1), used: make(chan struct{}, 1), recentsDirty: make(chan struct{}, 1), checks: make(chan struct{}, 1), settings: newSettings(), noticed: make(map[problem.Code]time.Time), work: new(work)}
+	a := &Agent{opts: opts, log: log, now: opts.Now, wakeUp: make(chan struct{}, 1), used: make(chan struct{}, 1), recentsDirty: make(chan struct{}, 1), checks: make(chan struct{}, 1), settings: newSettings(), noticed: make(map[problem.Code]time.Time), work: new(work), slow: newSlowWatch()}
 	a.board = newBoard(view.Snapshot{
 		Version: opts.Version, Language: "en",
 		Locale: "en", Hidden: []string{}, Settings: []view.Setting{},

@@ -72,7 +72,11 @@ func (a *Agent) launchChanged(changed *tracked) {
 			failed = changed.problem
 		}
 		opened = changed != nil && changed.stage == view.Opened
-		a.board.change(func(s *view.Snapshot) { s.Launch = seen })
+		a.board.change(func(s *view.Snapshot) {
+			s.Launch = seen
+			dropSlow(s, last)
+		})
+		a.watchSlow(last)
 	})
 	switch {
 	case failed != nil:
@@ -84,25 +88,7 @@ func (a *Agent) launchChanged(changed *tracked) {
 
 // notice tells the person of a problem by a system notification.
 func (a *Agent) notice(p *problem.Problem) {
-	if !a.mayNotice(view.NoticeProblem) {
-		return
-	}
-	a.board.change(func(s *view.Snapshot) {
-		n := &view.Notice{ID: s.Revision + 1, Kind: view.NoticeProblem, Problem: a.describe(p), Actions: []string{}}
-		if s.Launch != nil && s.Launch.Problem != nil && s.Launch.Problem.Reference == p.Reference {
-			n.Launch = s.Launch.ID
-		}
-		switch {
-		case p.Code == problem.SigninNeeded || p.Code == problem.Unauthorized:
-			n.Actions = append(n.Actions, view.ActionSignIn)
-		case s.Launch != nil && s.Launch.Retryable && s.Launch.Problem.Reference == p.Reference:
-			n.Actions = append(n.Actions, view.ActionRetry)
-		}
-		if p.Code != problem.WindowUnavailable {
-			n.Actions = append(n.Actions, view.ActionOpenWindow)
-		}
-		s.Notice = n
-	})
+	a.board.change(func(s *view.Snapshot) { a.tell(s, a.problemNotice(s, p)) })
 }
 
 // recentsChanged has the recents published soon; it does no I/O.

@@ -198,14 +198,19 @@ func (m *model) recents(s view.Snapshot, words text.Catalogue, now time.Time) {
 	}
 	m.lines[recentsLine].title = words.Word("tray.recents")
 	for n, r := range s.Recents[:min(len(s.Recents), slots)] {
-		key, args := "tray.open_recent_unnamed", []string{"time", words.When(r.OpenedAt, now)}
-		if label := inert(r.Label, longName); label != "" {
-			key, args = "tray.open_recent", append(args, "label", label)
+		when, label := words.When(r.OpenedAt, now), inert(r.Label, longName)
+		var title string
+		switch done := r.Status == exported; {
+		case label == "" && done:
+			title = words.Word("tray.open_recent_unnamed_exported", "time", when)
+		case label == "":
+			title = words.Word("tray.open_recent_unnamed", "time", when)
+		case done:
+			title = words.Word("tray.open_recent_exported", "time", when, "label", label)
+		default:
+			title = words.Word("tray.open_recent", "time", when, "label", label)
 		}
-		if r.Status == exported {
-			key += "_exported"
-		}
-		m.lines[firstSlot+n] = line{words.Word(key, args...), openRecent, r.ID}
+		m.lines[firstSlot+n] = line{title, openRecent, r.ID}
 	}
 }
 
