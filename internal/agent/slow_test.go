@@ -138,6 +138,7 @@ func TestTheTimeInWhichAPersonSignsInIsNotSlow(t *testing.T) {
 		t.Errorf("a person who signs in was told %+v", n)
 	}
 	h.clock.turn(time.Minute)
+	h.until("the sign-in page", func() bool { pages, _ := h.browser.seen(); return pages == 1 })
 	h.browser.answer()
 	w.stage(id, view.Creating)
 	if d := <-alarm.set; d != slowAfter {
