@@ -11,13 +11,16 @@ import (
 	"encounterlauncher/internal/view"
 )
 
-// The events that the window's page listens to. frontend/src/bridge/wails.ts is
+// The events between the window and its page. frontend/src/bridge/wails.ts is
 // the other end.
 const (
 	// eventSnapshot carries a view.Snapshot.
 	eventSnapshot = "snapshot"
 	// eventAgent carries agentReachable or agentGone.
 	eventAgent = "agent"
+
+	// eventPainted comes from the page, once: its first snapshot has been painted.
+	eventPainted = "painted"
 
 	agentReachable = "reachable"
 	agentGone      = "agent_unreachable"

@@ -21,6 +21,9 @@ type windowDeps struct {
 	Language string
 	// Up is called once, when the window shows its page.
 	Up func()
+	// Painted is called once, when the agent's first snapshot has been painted;
+	// never where none comes.
+	Painted func()
 }
 
 // agentLink is the resident agent as the window sees it. Every call may find

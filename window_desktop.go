@@ -69,6 +69,11 @@ func runWindow(ctx context.Context, deps windowDeps) (err error) {
 		ErrorFormatter:   forPage,
 		OnStartup: func(c context.Context) {
 			wailsCtx = c
+			runtime.EventsOnce(c, eventPainted, func(...any) {
+				if deps.Painted != nil {
+					deps.Painted()
+				}
+			})
 			go app.follow(ctx)
 			context.AfterFunc(ctx, func() { runtime.Quit(c) })
 		},

@@ -16,9 +16,11 @@ import (
 )
 
 const (
-	// windowUp is the one line that the window's process writes, when it shows its
-	// page.
+	// windowUp is the line that the window's process writes when it shows its page.
 	windowUp = "the window is open"
+	// windowPainted is the other line that it writes, when the first snapshot has
+	// been painted. The launcher does not wait for it; a measurement does.
+	windowPainted = "the window is painted"
 	// windowPatience is how long that may take before the window counts as open
 	// anyway. A warm start takes half a second.
 	windowPatience = 10 * time.Second
@@ -66,9 +68,11 @@ func startAndWait(ctx context.Context, cmd *exec.Cmd, click control.Activation, 
 	}()
 	up := make(chan struct{})
 	go func() {
-		lines := bufio.NewScanner(read)
-		if lines.Scan() && lines.Text() == windowUp {
-			close(up)
+		for lines := bufio.NewScanner(read); lines.Scan(); {
+			if lines.Text() == windowUp {
+				close(up)
+				break
+			}
 		}
 		_, _ = io.Copy(io.Discard, read)
 	}()

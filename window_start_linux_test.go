@@ -50,6 +50,15 @@ func TestWhatAWindowPrintsBeforeItDiesDoesNotCountAsBeingOpen(t *testing.T) {
 	}
 }
 
+func TestAWindowMayTellOfItsPaintingBeforeItIsUp(t *testing.T) {
+	life, end := context.WithCancel(t.Context())
+	defer end()
+	cmd := exec.Command("/bin/sh", "-c", "echo "+windowPainted+"; echo "+windowUp+"; exec sleep 600")
+	if _, err := startAndWait(life, cmd, control.Activation{}, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestTheWindowGoesWhenItsLifeEnds(t *testing.T) {
 	life, end := context.WithCancel(t.Context())
 	ended, err := startAndWait(life, exec.Command("/bin/sh", "-c", "echo "+windowUp+"; exec sleep 600"), control.Activation{}, time.Minute)

@@ -1,6 +1,6 @@
 import * as App from '../../wailsjs/go/main/App';
 import type { view } from '../../wailsjs/go/models';
-import { ClipboardSetText, EventsOn, Quit, WindowSetBackgroundColour } from '../../wailsjs/runtime/runtime';
+import { ClipboardSetText, EventsEmit, EventsOn, Quit, WindowSetBackgroundColour } from '../../wailsjs/runtime/runtime';
 import type { Shown } from '../state/snapshot.svelte';
 import type { Problem } from '../state/types';
 import type { Intents } from './intents';
@@ -11,6 +11,7 @@ import { readAbout, readProblem, readSnapshot } from './read';
 /** Writes into shown whatever the agent publishes, from now on, and returns the way back. */
 export function connect(shown: Shown): Intents {
   const show = (wire: view.Snapshot) => {
+    if (shown.snapshot === null) afterPainting(() => EventsEmit('painted'));
     shown.seenAt = new Date();
     shown.snapshot = readSnapshot(wire);
     shown.agent = 'reachable';
@@ -55,6 +56,11 @@ export function connect(shown: Shown): Intents {
     },
     copy: (text) => ClipboardSetText(text).catch(() => false),
   };
+}
+
+/** Calls back when what is on the page by the next frame has been painted. */
+function afterPainting(done: () => void) {
+  requestAnimationFrame(() => requestAnimationFrame(done));
 }
 
 async function ask(call: Promise<void>): Promise<Problem | null> {
