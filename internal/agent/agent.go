@@ -85,7 +85,7 @@ type Agent struct {
 	windowLife   context.Context // ends when the window has to go
 	endWindow    context.CancelFunc
 	wakeUp       chan struct{} // tells refreshAhead to look again; buffered 1
-	used         chan struct{} // tells settle of a launch; buffered 1
+	used         chan struct{} // tells settle of what a person did; buffered 1
 	recentsDirty chan struct{} // tells keepRecents to read them; buffered 1
 	checks       chan struct{} // tells keepChecking of a look at the set-up; buffered 1
 	showing      sync.Mutex    // held from reading the recents to publishing them
@@ -261,12 +261,17 @@ func (a *Agent) neverRan(t *tracked) {
 	a.log.Info("launch ended", "id", t.id, "problem", t.problem)
 }
 
-// launch is the step of the queue: one launch through flow.Run.
-func (a *Agent) launch(ctx context.Context, t *tracked, at func(view.Stage)) (flow.Outcome, error) {
+// wasUsed has settle give back, some time from now, what was just used.
+func (a *Agent) wasUsed() {
 	select {
 	case a.used <- struct{}{}:
 	default:
 	}
+}
+
+// launch is the step of the queue: one launch through flow.Run.
+func (a *Agent) launch(ctx context.Context, t *tracked, at func(view.Stage)) (flow.Outcome, error) {
+	a.wasUsed()
 	r, err := a.ready()
 	if err == nil {
 		err = a.judged(r, t)

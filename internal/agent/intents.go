@@ -23,6 +23,7 @@ func (v viewDo) Do(ctx context.Context, name, id string) error {
 // Do implements control.Intents: it starts what the person asked for and does
 // not wait for a launch or a sign-in to end.
 func (a *Agent) Do(ctx context.Context, i control.Intent) error {
+	a.wasUsed()
 	switch i.Name {
 	case control.SignIn:
 		return a.signIn(i.Activation)
@@ -170,6 +171,7 @@ func (a *Agent) windowEnded(err error) error {
 	a.mu.Lock()
 	a.windowUp = false
 	a.mu.Unlock()
+	a.wasUsed() // an open window has kept the agent at work
 	if err == nil {
 		return nil
 	}

@@ -10,8 +10,9 @@ import (
 // longer than a person takes between two clicks that belong together.
 const settleAfter = 10 * time.Second
 
-// settle gives back, some time after the start and after every launch, the memory
-// that only they needed. used is told of every launch.
+// settle gives back, some time after the start, after every launch, after whatever
+// else a person asked for and after the end of the window, the memory that only they
+// needed. used is told of each.
 func settle(ctx context.Context, used <-chan struct{}) {
 	timer := time.NewTimer(settleAfter)
 	defer timer.Stop()

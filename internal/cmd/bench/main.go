@@ -32,6 +32,7 @@ func main() {
 	flag.IntVar(&o.presses, "presses", 200, "samples of the hand-off against a bare socket client")
 	flag.IntVar(&o.rests, "rests", 5, "samples of a launch after a rest, each of which takes 12 s; 0 for none")
 	flag.DurationVar(&o.idle, "idle", 20*time.Second, "how long a program is left alone before its memory is read")
+	flag.BoolVar(&o.onlyWindow, "window", false, "measure only the window")
 	flag.StringVar(&o.out, "out", filepath.Join("build", "out", "bench.json"), "where the figures go")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -43,9 +44,16 @@ func main() {
 	}
 }
 
+// phase is a part of a run that adds figures to the report.
+type phase struct {
+	what string
+	do   func(context.Context) error
+}
+
 type options struct {
 	rounds, presses int
 	rests           int
+	onlyWindow      bool
 	idle            time.Duration
 	out             string
 }
@@ -62,6 +70,9 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if _, err := os.Stat(filepath.Join(frontEnd, "index.html")); err != nil {
+		return errors.New("the window's page is not built: make frontend")
+	}
 
 	say("building the launcher and its peers")
 	built, err := build(ctx, dir)
@@ -84,23 +95,32 @@ func run(ctx context.Context, o options) (err error) {
 	defer func() { err = errors.Join(err, session.close()) }()
 
 	b := &bench{options: o, built: built, world: world, session: session, report: newReport()}
-	for _, phase := range []struct {
-		what string
-		do   func(context.Context) error
-	}{
-		{"signing in once", b.signIn},
+	signIn := phase{"signing in once", b.signIn}
+	window := []phase{
+		{"the window against a bare one", b.window},
+		{"memory after the window was open", b.windowMemory},
+		{"filtering 200 recents", b.filter},
+		{"size of the page's script", b.scripts},
+	}
+	phases := append([]phase{
+		signIn,
 		{"hand-off against a bare socket client, and the floors", b.handOff},
 		{"warm launches against the script, hand-off against Wails", b.warm},
 		{"launches after a rest", b.rested},
 		{"cold launches against the script", b.cold},
 		{"idle memory", b.memory},
-	} {
-		say(phase.what)
-		if err := phase.do(ctx); err != nil {
-			return fmt.Errorf("%s: %w", phase.what, err)
+		{"sizes", b.sizes},
+	}, window...)
+	if o.onlyWindow {
+		phases = append([]phase{signIn}, window...)
+	}
+	for _, p := range phases {
+		say(p.what)
+		if err := p.do(ctx); err != nil {
+			b.report.print(os.Stdout)
+			return fmt.Errorf("%s: %w", p.what, err)
 		}
 	}
-	b.sizes()
 	if err := b.report.write(o.out); err != nil {
 		return err
 	}
@@ -127,15 +147,20 @@ func (b built) program(name string) string { return filepath.Join(b.bin, name) }
 func build(ctx context.Context, dir string) (built, error) {
 	b := built{machine: filepath.Join(dir, "machine"), bin: filepath.Join(dir, "bin")}
 	const here = "./internal/cmd/bench/testdata/"
+	const windowTags = "desktop,production,webkit2_41"
+	launcher := " -X main.version=bench -X encounterlauncher/internal/paths.machineRoot=" + b.machine
 	for _, p := range []struct {
 		name, source, ldflags, tags string
 		cgo                         string
 	}{
-		{"encounter-launcher", ".", " -X main.version=bench -X encounterlauncher/internal/paths.machineRoot=" + b.machine, "", "0"},
+		{"encounter-launcher", ".", launcher, "", "0"},
 		{"empty", here + "empty", "", "", "0"},
 		{"socketclient", here + "socketclient", "", "", "0"},
 		{"xdg-open", here + "opener", "", "", "0"},
-		{"wails", here + "wails", "", "desktop,production,webkit2_41", "1"},
+		{windowProgram, ".", launcher, windowTags, "1"},
+		{"wails", here + "wails", "", windowTags, "1"},
+		{"window", here + "window", "", windowTags, "1"},
+		{"filter", here + "filter", "", windowTags, "1"},
 	} {
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w"+p.ldflags, "-tags", p.tags, "-o", b.program(p.name), p.source)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED="+p.cgo)

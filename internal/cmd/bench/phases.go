@@ -354,7 +354,8 @@ func (b *bench) memory(ctx context.Context) error {
 	if err := b.endAgent(ctx); err != nil {
 		return err
 	}
-	if err := b.session.start(b.session.command(ctx, b.built.program("encounter-launcher"), "agent")); err != nil {
+	agent, err := b.startAgent(ctx)
+	if err != nil {
 		return err
 	}
 	wails := b.session.command(ctx, b.built.program("wails"))
@@ -365,10 +366,6 @@ func (b *bench) memory(ctx context.Context) error {
 		return err
 	}
 	if err := sleep(ctx, b.idle); err != nil {
-		return err
-	}
-	agent, err := b.agentPID()
-	if err != nil {
 		return err
 	}
 	ours, theirs := b.report.sample(), b.report.sample()
@@ -395,9 +392,10 @@ func (b *bench) memory(ctx context.Context) error {
 	return b.endAgent(ctx)
 }
 
-func (b *bench) sizes() {
+func (b *bench) sizes(context.Context) error {
 	for _, p := range []struct{ id, name, program string }{
 		{"size", "size of the launcher on disk", "encounter-launcher"},
+		{"size_window", "  of the window's program", windowProgram},
 		{"size_wails", "  of the stock Wails program", "wails"},
 	} {
 		info, err := os.Stat(b.built.program(p.program))
@@ -408,6 +406,18 @@ func (b *bench) sizes() {
 		s.addKB(info.Size() / 1024)
 		b.report.add(figure{ID: p.id, Name: p.name, Unit: mb, Ours: s.stats()})
 	}
+	return nil
+}
+
+// startAgent starts the agent without a link and returns when it listens.
+func (b *bench) startAgent(ctx context.Context) (pid int, err error) {
+	if err := b.session.start(b.session.command(ctx, b.built.program("encounter-launcher"), "agent")); err != nil {
+		return 0, err
+	}
+	return pid, await(ctx, "the agent", func() bool {
+		pid, err = b.agentPID()
+		return err == nil
+	})
 }
 
 // agentPID asks the kernel who listens on the control socket.

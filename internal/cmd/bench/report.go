@@ -18,6 +18,7 @@ import (
 const (
 	ms = "ms"
 	mb = "MB"
+	kb = "kB"
 )
 
 // stats are what becomes of a sample. The median counts; minimum and maximum show
@@ -29,7 +30,7 @@ type stats struct {
 	Max    float64 `json:"max"`
 }
 
-// sample collects values of one thing, in ms or MB.
+// sample collects values of one thing, in the unit of its figure.
 type sample struct{ values []float64 }
 
 func (s *sample) add(d moment)   { s.values = append(s.values, float64(d)/1e6) }
@@ -39,6 +40,13 @@ func (s *sample) stats() *stats {
 	v := slices.Sorted(slices.Values(s.values))
 	n := len(v)
 	return &stats{N: n, Median: (v[(n-1)/2] + v[n/2]) / 2, Min: v[0], Max: v[n-1]}
+}
+
+// percentile returns the value that so many of a hundred do not exceed.
+func (s *sample) percentile(p int) *stats {
+	v := slices.Sorted(slices.Values(s.values))
+	at := v[(len(v)*p+99)/100-1]
+	return &stats{N: len(v), Median: at, Min: at, Max: at}
 }
 
 // goal is what a figure should reach.
@@ -132,7 +140,7 @@ func (r *report) print(to io.Writer) {
 }
 
 func (s *stats) text(unit string) string {
-	if s.N == 1 {
+	if s.Min == s.Max {
 		return fmt.Sprintf("%.1f %s", s.Median, unit)
 	}
 	return fmt.Sprintf("%.1f %s (%.1f–%.1f)", s.Median, unit, s.Min, s.Max)

@@ -172,8 +172,9 @@ func (s *session) startKeyring(ctx context.Context) error {
 
 func (s *session) startDisplay(ctx context.Context) error {
 	// With -displayfd the server chooses a free number itself and says it when it
-	// is ready.
-	number, err := s.startAndHear(s.command(ctx, "Xvfb", "-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp"))
+	// is ready. Without -noreset it starts anew, and answers nobody meanwhile,
+	// whenever its last client leaves.
+	number, err := s.startAndHear(s.command(ctx, "Xvfb", "-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-noreset"))
 	if err != nil {
 		return fmt.Errorf("starting a display: %w", err)
 	}
