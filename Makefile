@@ -109,7 +109,7 @@ fuzz: ## fuzz every target for FUZZTIME each
 	@for p in $$($(GO) list ./internal/...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
 
-bench: setup-test ## measure against peers, as ratios in one run; writes build/out/bench.json
+bench: setup-test frontend/dist/index.html ## measure against peers, as ratios in one run; writes build/out/bench.json
 	$(GO) run ./internal/cmd/bench
 
 .PHONY: clean

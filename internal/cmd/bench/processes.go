@@ -14,13 +14,19 @@ import (
 
 // pssOf returns the proportional set size of a process in KiB: its own pages, and
 // of those it shares with others its share (proc(5), smaps_rollup).
-func pssOf(pid int) (int64, error) {
+func pssOf(pid int) (int64, error) { return memoryOf(pid, "Pss:") }
+
+// ownOf returns the part of it, in KiB, that no file holds: what the process has
+// written itself.
+func ownOf(pid int) (int64, error) { return memoryOf(pid, "Pss_Anon:") }
+
+func memoryOf(pid int, row string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+		if rest, ok := strings.CutPrefix(line, row); ok {
 			return strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
 		}
 	}
