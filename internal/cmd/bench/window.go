@@ -251,22 +251,23 @@ func (b *bench) filter(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
 	cmd := b.session.command(ctx, b.built.program("filter"), pages)
-	cmd.Stderr = os.Stderr
 	text, err := cmd.Output()
 	if err != nil {
 		return err
 	}
 	var told struct {
-		Fault    string    `json:"fault"`
-		LaidOut  []float64 `json:"laid_out"`
-		Framed   []float64 `json:"framed"`
-		Elements int       `json:"elements"`
+		Fault   string    `json:"fault"`
+		LaidOut []float64 `json:"laid_out"`
+		Framed  []float64 `json:"framed"`
 	}
 	if err := json.Unmarshal(text, &told); err != nil {
 		return fmt.Errorf("reading what the page measured: %w", err)
 	}
-	if told.Fault != "" || len(told.LaidOut) == 0 || len(told.Framed) == 0 {
+	if told.Fault != "" {
 		return errors.New(told.Fault)
+	}
+	if len(told.LaidOut) == 0 || len(told.Framed) == 0 {
+		return errors.New("the page has measured nothing")
 	}
 	laidOut, framed := &sample{told.LaidOut}, &sample{told.Framed}
 	b.report.add(figure{
@@ -328,5 +329,6 @@ func gzipped(path string) (float64, error) {
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
 	_, err = io.Copy(w, f)
-	return float64(packed.Len()) / 1000, errors.Join(err, w.Close())
+	err = errors.Join(err, w.Close())
+	return float64(packed.Len()) / 1000, err
 }
