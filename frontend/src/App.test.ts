@@ -5,7 +5,7 @@ import type { view } from '../wailsjs/go/models';
 import App from './App.svelte';
 import { readSnapshot } from './bridge/read';
 import { Shown } from './state/snapshot.svelte';
-import { FakeBridge, now, showing, signedOut, unreachable, wire, wireLaunch } from './testing/fakes';
+import { FakeBridge, now, showing, signedIn, signedOut, signingIn, unreachable, wire, wireCheckup, wireLaunch, wireRecents } from './testing/fakes';
 
 function open(sent: view.Snapshot | null) {
   const shown = sent === null ? new Shown() : showing(sent);
@@ -31,7 +31,7 @@ describe('overview', () => {
     open(wire());
     expect(page.getByText('Riverside Hospital')).toBeTruthy();
     expect(document.body.textContent).toContain('amara.lee@riverside.example');
-    const rows = page.getAllByRole('listitem').map((row) => row.textContent?.replace(/\s+/g, ' ').trim());
+    const rows = Array.from(document.querySelectorAll('li[data-id]')).map((row) => row.textContent?.replace(/\s+/g, ' ').trim());
     expect(rows[0]).toMatch(/M\. K\. 14:18 Opened Reopen/);
     expect(rows[1]).toMatch(/J\. D\. yesterday 09:05 Note exported Reopen/);
   });
@@ -71,18 +71,20 @@ describe('overview', () => {
     expect(page.getByText(/^Nothing yet\./)).toBeTruthy();
   });
 
-  test('offers a fresh address for the last encounter', () => {
-    const { intents } = open(wire({ launch: wireLaunch('opened', { recent_id: 'r1' }) }));
+  test('offers a fresh link of the last encounter while there is time', () => {
+    const { intents, send } = open(wire({ launch: wireLaunch('opened', { fresh_until: '2026-03-04T14:30:01' }) }));
     expect(page.getByText(/Opened in the browser at/)).toBeTruthy();
-    press('Open it again');
-    expect(intents.asked).toEqual(['open-recent r1']);
+    press('Get a fresh link');
+    expect(intents.asked).toEqual(['fresh-link l1']);
+    send(wire({ launch: wireLaunch('opened', { recent_id: 'r1', fresh_until: '2026-03-04T14:30:00' }) }));
+    expect(page.queryByRole('button', { name: 'Get a fresh link' })).toBeNull();
   });
 
   test('offers to retry what was cancelled', () => {
     const { intents } = open(wire({ launch: wireLaunch('cancelled', { retryable: true }) }));
     expect(page.getByText(/^Cancelled at/)).toBeTruthy();
     press('Try again');
-    expect(intents.asked).toEqual(['retry']);
+    expect(intents.asked).toEqual(['retry l1']);
   });
 
   test.each([
@@ -100,7 +102,7 @@ describe('overview', () => {
   });
 
   test('says that a sign-in is not stored', () => {
-    open(wire({ sign_in: { state: 'signed_in', person: { subject: '1', email: '' }, memory_only: true } }));
+    open(wire({ sign_in: { ...signedIn, person: { subject: '1', email: '' }, memory_only: true } }));
     expect(page.getByText(/not stored on this computer/)).toBeTruthy();
     expect(page.getByText(/no e-mail address/)).toBeTruthy();
   });
@@ -120,7 +122,7 @@ describe('launching', () => {
   test('shows each step, how long the finished ones took and the time since', () => {
     open(wire({ launch: wireLaunch('creating') }));
     expect(heading()).toBe('Opening the encounter');
-    const rows = within(page.getByRole('list')).getAllByRole('listitem');
+    const rows = within(page.getByRole('list', { name: 'Steps' })).getAllByRole('listitem');
     expect(rows.map((r) => r.textContent?.replace(/\s+/g, ' ').trim())).toEqual([
       'Request received Done 120 ms',
       'Preparing the encounter In progress',
@@ -135,13 +137,20 @@ describe('launching', () => {
   test('cancels', () => {
     const { intents } = open(wire({ launch: wireLaunch('opening') }));
     press('Cancel');
-    expect(intents.asked).toEqual(['cancel']);
+    expect(intents.asked).toEqual(['cancel l1']);
   });
 
   test('says when it is slow', () => {
     open(wire({ launch: wireLaunch('creating', { started_at: '2026-03-04T14:29:50' }) }));
     expect(page.getByText(/longer than usual/)).toBeTruthy();
     expect(page.getByRole('timer').textContent).toBe('10 s');
+  });
+
+  test('says a word after a second and a half', () => {
+    const { send } = open(wire({ launch: wireLaunch('creating', { started_at: '2026-03-04T14:29:58.501' }) }));
+    expect(page.queryByText(/Still working/)).toBeNull();
+    send(wire({ launch: wireLaunch('creating', { started_at: '2026-03-04T14:29:58.500' }) }));
+    expect(page.getByText(/Still working/)).toBeTruthy();
   });
 
   test('takes over from About, tells each stage, and ends on the overview', async () => {
@@ -161,11 +170,11 @@ describe('launching', () => {
 
 describe('sign-in', () => {
   test('waits for the browser and can be cancelled', () => {
-    const { intents } = open(wire({ sign_in: { state: 'signing_in', memory_only: false }, recents: [] }));
+    const { intents } = open(wire({ sign_in: signingIn, recents: [] }));
     expect(heading()).toBe('Sign in with your browser');
     expect(page.queryByText(/opens as soon as/)).toBeNull();
     press('Cancel');
-    expect(intents.asked).toEqual(['cancel']);
+    expect(intents.asked).toEqual(['cancel ']);
   });
 
   test('says that the encounter opens afterwards', () => {
@@ -185,7 +194,7 @@ describe('problem', () => {
     expect(page.getByText('7K3M9QXA')).toBeTruthy();
     expect(status()).toBe(`${unreachable.sentence} ${unreachable.next_step}`);
     press('Try again');
-    expect(intents.asked).toEqual(['retry']);
+    expect(intents.asked).toEqual(['retry l1']);
   });
 
   test('copies the reference and says so', async () => {
@@ -259,7 +268,7 @@ describe('about', () => {
     expect(page.getByText('1.2.3')).toBeTruthy();
     expect(page.getByText('1.2.4')).toBeTruthy();
     expect(page.getByText('Not set')).toBeTruthy();
-    press('Back to overview');
+    press('Overview');
     expect(heading()).toBe('Overview');
   });
 
@@ -271,17 +280,382 @@ describe('about', () => {
   });
 });
 
+describe('workstation', () => {
+  test.each([
+    ['reachable', undefined, /server answers/],
+    ['unknown', undefined, /not been asked yet/],
+    ['trouble', unreachable, /Check the network connection/],
+    ['trouble', undefined, /does not answer as it should/],
+  ])('says what is known of the server: %s', (state, problem, want) => {
+    open(wire({ backend: { state, ...(problem === undefined ? {} : { problem }) } }));
+    expect(page.getByText(want)).toBeTruthy();
+  });
+
+  test('says who manages it and opens the help desk', () => {
+    const { intents } = open(wire());
+    expect(page.getByText('Managed by Riverside Hospital')).toBeTruthy();
+    press('Help desk');
+    expect(intents.asked).toEqual(['help-desk']);
+  });
+
+  test('has no help desk where none is set', () => {
+    open(wire({ help_desk_url: '' }));
+    expect(page.queryByRole('button', { name: 'Help desk' })).toBeNull();
+  });
+
+  test('says what a shared computer does', () => {
+    open(wire({ workstation: { shared: true, sign_out_on_lock: true, idle_sign_out_minutes: 15 } }));
+    expect(page.getByText(/^Shared workstation/)).toBeTruthy();
+    expect(page.getByText('You are signed out when the screen locks.')).toBeTruthy();
+    expect(page.getByText('You are signed out after 15 min without use.')).toBeTruthy();
+  });
+
+  test('says when the sign-in ends', () => {
+    open(wire({ sign_in: { ...signedIn, ends_at: '2026-03-04T18:00:00' } }));
+    expect(page.getByText(/^Signed in until 6:00\sPM\.$/)).toBeTruthy();
+  });
+});
+
+describe('sign-in page', () => {
+  test('says how long it waits and opens the page again', () => {
+    const { intents } = open(wire({ sign_in: signingIn }));
+    expect(page.getByRole('timer').textContent).toBe('Waiting for 12 s');
+    press('Open the page again');
+    expect(intents.asked).toEqual(['show-sign-in']);
+  });
+
+  test('offers no page that cannot be shown', () => {
+    open(wire({ sign_in: { ...signingIn, page_open: false } }));
+    expect(page.queryByRole('button', { name: 'Open the page again' })).toBeNull();
+  });
+});
+
+describe('settings', () => {
+  const at = (changes: Partial<view.Snapshot> = {}) => {
+    const opened = open(wire(changes));
+    press('Settings');
+    return { ...opened, change: (settings: view.Setting[]) => opened.send(wire({ ...changes, settings })) };
+  };
+
+  test('shows each choice in its own words and which is in force', () => {
+    at();
+    expect(heading()).toBe('Settings');
+    const language = within(page.getByRole('group', { name: 'Language' }));
+    const names = language.getAllByRole('button').map((b) => [b.textContent?.trim(), b.getAttribute('aria-pressed')]);
+    expect(names).toEqual([
+      ['As the system', 'true'],
+      ['English', 'false'],
+      ['Français', 'false'],
+      ['Español', 'false'],
+      ['Deutsch', 'false'],
+    ]);
+    expect(language.getByText('Français').lang).toBe('fr');
+    expect(language.getByText("The program's default.")).toBeTruthy();
+  });
+
+  test('shows what a policy has set as locked, with who has set it', () => {
+    at();
+    const autostart = within(page.getByRole('group', { name: 'Start when you log on' }));
+    expect(autostart.queryByRole('button')).toBeNull();
+    expect(autostart.getByText('No')).toBeTruthy();
+    expect(autostart.getByText('(Locked)')).toBeTruthy();
+    expect(autostart.getByText('Set by your organisation for this computer.')).toBeTruthy();
+  });
+
+  test('asks for a choice, shows it as pending and then as the snapshot has it', async () => {
+    const { intents, change } = at();
+    press('Deutsch');
+    expect(intents.asked).toEqual(['choose Language=de']);
+    expect(page.getByText('Being changed')).toBeTruthy();
+    expect(button('Deutsch').getAttribute('aria-pressed')).toBe('false');
+    await waitFor(() => expect(button('Deutsch').getAttribute('aria-disabled')).toBeNull());
+    const [language, ...others] = wire().settings;
+    change([{ ...language!, value: 'de', source: "person's choice" }, ...others]);
+    expect(button('Deutsch').getAttribute('aria-pressed')).toBe('true');
+    expect(page.queryByText('Being changed')).toBeNull();
+    expect(status()).toBe('Changed');
+    press('Back to default: Language');
+    expect(intents.asked.at(-1)).toBe('choose Language=');
+  });
+
+  test('says why a choice was refused and shows what is in force', async () => {
+    const { intents } = at();
+    intents.refusal = { code: 'request_invalid', sentence: 'x', nextStep: 'y', reference: 'ABCDEFGH' };
+    press('None');
+    await waitFor(() => expect(page.getByText(/ABCDEFGH/)).toBeTruthy());
+    expect(page.queryByText('Being changed')).toBeNull();
+    expect(button('Only problems').getAttribute('aria-pressed')).toBe('true');
+  });
+
+  test('asks for nothing that is chosen already', () => {
+    const { intents } = at();
+    press('Only problems');
+    press('As the system');
+    expect(intents.asked).toEqual([]);
+  });
+
+  test('takes back what only the person chose', () => {
+    const { intents } = at();
+    expect(page.queryByRole('button', { name: 'Back to default: Language' })).toBeNull();
+    press('Back to default: Notices');
+    expect(intents.asked).toEqual(['choose Notices=']);
+  });
+
+  test.each([
+    ['user policy', /for your account/],
+    ['installer defaults', /installed it/],
+    ['safest value', /safest one holds/],
+    ['the moon', 'the moon'],
+  ])('tells the source %s in words', (source, want) => {
+    at({ settings: [{ key: 'Language', kind: 'choice', value: 'fr', choices: ['fr'], locked: true, source }] });
+    expect(page.getByText(want)).toBeTruthy();
+  });
+
+  test('shows a setting of a newer agent by its key', () => {
+    const { intents } = at({ settings: [{ key: 'Sound', kind: 'choice', value: 'a', choices: ['a', 'b'], locked: false, source: 'built-in default' }] });
+    press('b');
+    expect(intents.asked).toEqual(['choose Sound=b']);
+  });
+
+  test('says when there is nothing to choose', () => {
+    at({ settings: [] });
+    expect(page.getByText('There is nothing to choose here.')).toBeTruthy();
+  });
+});
+
+describe('diagnostics', () => {
+  const at = (changes: Partial<view.Snapshot> = {}) => {
+    const opened = open(wire(changes));
+    press('Diagnostics');
+    return opened;
+  };
+  const lines = () => Array.from(document.querySelectorAll('.line')).map((l) => Array.from(l.children).map((c) => c.textContent).join(': '));
+
+  test('says what is known before anything was checked, and checks', () => {
+    const { intents } = at({ keyring: { code: 'keyring_locked' }, policy: { ok: false, problems: ['LogLevel is unknown.'], refuses_launches: false } });
+    expect(lines()).toEqual([
+      "Organisation's policy: Needs attention",
+      'Password store: Needs attention',
+      'Links from the EHR: Not checked yet',
+      'Sign-in service: In order',
+      "Organisation's server: In order",
+    ]);
+    expect(page.getByText('LogLevel is unknown.')).toBeTruthy();
+    expect(page.getByText("The computer's password store is locked.")).toBeTruthy();
+    press('Check now');
+    expect(intents.asked).toEqual(['check']);
+  });
+
+  test('shows and tells how far it is, and starts no second one', () => {
+    const { intents } = at({ checkup: wireCheckup({ link: 'running', sign_in: 'waiting', backend: 'waiting' }, true) });
+    expect(status()).toBe('Checked: 2 of 5');
+    expect(lines()[2]).toBe('Links from the EHR: Being checked');
+    press('Check now');
+    expect(intents.asked).toEqual([]);
+  });
+
+  test('says what needs attention and what to do', () => {
+    at({ checkup: wireCheckup({ sign_in: 'problem', backend: 'skipped', link: 'odd' }) });
+    expect(status()).toBe('Needs attention: 1 of 5');
+    expect(lines()[4]).toMatch(/Skipped/);
+    expect(lines()[2]).toMatch(/Not checked yet/);
+    expect(page.getByText(unreachable.sentence)).toBeTruthy();
+    expect(page.getByText(unreachable.next_step)).toBeTruthy();
+    expect(page.getByText(/7K3M9QXA/)).toBeTruthy();
+  });
+
+  test('says that all is well', () => {
+    at({ checkup: wireCheckup() });
+    expect(page.getByText('Everything is in order.', { selector: 'p' })).toBeTruthy();
+  });
+
+  test('copies a summary without a name, an address or a label', async () => {
+    const { intents } = at({
+      launch: wireLaunch('failed', { label: 'M. K.', problem: unreachable, started_at: '2026-03-03T09:00:00' }),
+      checkup: wireCheckup({ backend: 'problem' }),
+      version: '1.2.4',
+    });
+    press('Copy a summary');
+    await waitFor(() => expect(status()).toBe('Copied'));
+    const text = intents.asked[0] ?? '';
+    for (const told of ['1.2.3', '1.2.4', 'launch failed org_unreachable 7K3M9QXA', 'check backend problem org_unreachable', 'keyring ok']) {
+      expect(text).toContain(told);
+    }
+    expect(text).not.toMatch(/amara|riverside|M\. K\.|J\. D\.|:\/\/|@/i);
+  });
+
+  test('does not claim to have copied when it could not', async () => {
+    const { intents } = at();
+    intents.clipboard = false;
+    press('Copy a summary');
+    await waitFor(() => expect(status()).toBe('The text could not be copied.'));
+  });
+});
+
+describe('first run', () => {
+  const first = wire({ first_run: true, sign_in: signedOut, recents: [] });
+
+  test('says what this is, checks once and offers to sign in', () => {
+    const { intents, send } = open(first);
+    expect(heading()).toBe('Welcome to Encounter Launcher');
+    expect(intents.asked).toEqual(['check']);
+    send({ ...first, checkup: wireCheckup({ backend: 'problem' }) });
+    expect(status()).toBe('Needs attention: 1 of 5');
+    send({ ...first, sign_in: signingIn, checkup: wireCheckup() });
+    send({ ...first, checkup: wireCheckup() });
+    expect(heading()).toBe('Welcome to Encounter Launcher');
+    press('Sign in');
+    expect(intents.asked).toEqual(['check', 'sign-in']);
+  });
+
+  test('is put aside for as long as the window lives', () => {
+    const { send } = open(first);
+    press('Not now');
+    expect(heading()).toBe('Overview');
+    send({ ...first, revision: 2 });
+    expect(heading()).toBe('Overview');
+  });
+
+  test('checks and offers nothing that policy hides', () => {
+    const { intents } = open({ ...first, hidden: ['sign-in', 'diagnostics', 'recents'] });
+    expect(intents.asked).toEqual([]);
+    expect(page.queryByRole('button', { name: 'Sign in' })).toBeNull();
+    expect(page.getAllByRole('listitem')).toHaveLength(2);
+  });
+});
+
+describe('what policy hides', () => {
+  test.each([
+    ['sign-out', wire(), 'Sign out'],
+    ['sign-in', wire({ sign_in: signedOut, recents: [] }), 'Sign in'],
+    ['settings', wire(), 'Settings'],
+    ['diagnostics', wire(), 'Diagnostics'],
+  ])('%s is not there', (what, sent, name) => {
+    const { send } = open(sent);
+    expect(button(name)).toBeTruthy();
+    send({ ...sent, hidden: [what] });
+    expect(page.queryByRole('button', { name })).toBeNull();
+  });
+
+  test('recents are not there', () => {
+    open(wire({ hidden: ['recents'] }));
+    expect(page.queryByText('M. K.')).toBeNull();
+    expect(page.queryByText('Recent encounters')).toBeNull();
+  });
+
+  test('quit is not there', () => {
+    open(wire({ hidden: ['quit'] }));
+    press('About');
+    expect(page.queryByRole('button', { name: /Quit/ })).toBeNull();
+  });
+
+  test('sign-in helps against no problem', () => {
+    open(wire({ hidden: ['sign-in'], sign_in: { ...signedOut, problem: { ...unreachable, code: 'signin_failed' } }, recents: [] }));
+    expect(heading()).toBe('You are not signed in');
+    expect(page.queryByRole('button', { name: 'Sign in' })).toBeNull();
+  });
+});
+
+describe('getting about', () => {
+  const escape = () => {
+    document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', bubbles: true, cancelable: true }));
+    flushSync();
+  };
+
+  test('names where one is, and moves the focus to the new heading', async () => {
+    open(wire());
+    const current = () => document.querySelector('[aria-current="page"]')?.textContent;
+    expect(current()).toBe('Overview');
+    for (const name of ['Settings', 'Diagnostics', 'About', 'Overview']) {
+      press(name);
+      expect(current()).toBe(name);
+      await waitFor(() => expect(document.activeElement?.textContent).toBe(name));
+      expect(document.activeElement?.tagName).toBe('H1');
+    }
+  });
+
+  test('Escape leads back, and never ends a launch', () => {
+    const { intents, send } = open(wire());
+    press('Settings');
+    escape();
+    expect(heading()).toBe('Overview');
+    send(wire({ launch: wireLaunch('failed', { problem: unreachable }) }));
+    escape();
+    expect(heading()).toBe('Overview');
+    send(wire({ launch: wireLaunch('creating') }));
+    escape();
+    expect(heading()).toBe('Opening the encounter');
+    send(wire({ sign_in: signingIn }));
+    escape();
+    expect(heading()).toBe('Sign in with your browser');
+    expect(intents.asked).toEqual([]);
+  });
+
+  test('Escape puts a refusal away first', async () => {
+    const { intents } = open(wire());
+    press('Settings');
+    intents.refusal = { code: 'internal', sentence: '', nextStep: '', reference: 'ABCDEFGH' };
+    press('None');
+    await waitFor(() => expect(page.getByText(/ABCDEFGH/)).toBeTruthy());
+    escape();
+    expect(page.queryByText(/ABCDEFGH/)).toBeNull();
+    expect(heading()).toBe('Settings');
+  });
+
+  test.each([
+    ['a launch', wire({ launch: wireLaunch('creating') })],
+    ['a sign-in', wire({ sign_in: signingIn })],
+  ])('%s has the window to itself', (_, sent) => {
+    open(sent);
+    expect(page.queryByRole('navigation')).toBeNull();
+  });
+});
+
+describe('problem with more to do', () => {
+  test('puts what most likely helps first, then the way back, the reference and the help desk', () => {
+    const { intents } = open(wire({ launch: wireLaunch('failed', { problem: { ...unreachable, code: 'unauthorized' }, retryable: true, fresh_until: '2026-03-04T14:35:00' }) }));
+    const names = within(page.getByRole('main')).getAllByRole('button').map((b) => b.textContent?.trim());
+    expect(names).toEqual(['Sign in again', 'Try again', 'Get a fresh link', 'Back to overview', 'Copy', 'Help desk']);
+    press('Get a fresh link');
+    expect(intents.asked).toEqual(['fresh-link l1']);
+  });
+});
+
 describe('hostile text', () => {
   const hostile = `<img src=x onerror="document.body.innerHTML=''"><b>bold</b>\u202e\u2066 two\nlines ${'Z' + '\u0301'.repeat(50)}${'W'.repeat(10_000)}`;
   const everywhere = wire({
     organization_name: hostile,
     help_desk_url: hostile,
-    sign_in: { state: 'signed_in', person: { subject: '1', email: hostile }, memory_only: false },
+    sign_in: { ...signedIn, person: { subject: '1', email: hostile } },
     policy: { ok: false, problems: [hostile], refuses_launches: true },
-    recents: [{ id: 'r1', label: hostile, opened_at: '2026-03-04T14:18:00', status: 'opened' }],
+    recents: [{ id: 'r1', label: hostile, opened_at: '2026-03-04T14:18:00', status: hostile }],
+    backend: { state: 'trouble', problem: { code: hostile, sentence: hostile, next_step: hostile, reference: hostile } },
+    settings: [{ key: 'Language', kind: hostile, value: hostile, choices: [hostile, 'fr'], locked: true, source: hostile }],
     launch: wireLaunch('opened', { label: hostile, recent_id: 'r1' }),
   });
   const problem = { code: 'internal', sentence: hostile, next_step: hostile, reference: hostile };
+
+  test.each([
+    ['Settings', everywhere],
+    ['Diagnostics', { ...everywhere, checkup: { ...wireCheckup(), checks: [{ name: hostile, state: 'problem', problem, ms: 1 }] } }],
+    ['About', everywhere],
+  ])('is inert and short on %s', (name, sent) => {
+    open(sent);
+    press(name);
+    expect(document.querySelector('img, b')).toBeNull();
+    const text = document.body.textContent ?? '';
+    expect(text).not.toMatch(/[\u202a-\u202e\u2066-\u2069\u200b-\u200f]/);
+    expect(text.length).toBeLessThan(5_000);
+  });
+
+  test('is inert among two hundred and when searched for', () => {
+    open({ ...everywhere, recents: wireRecents(200).map((r) => ({ ...r, label: `${hostile} ${r.label}` })) });
+    const field = page.getByRole<HTMLInputElement>('searchbox');
+    field.value = hostile;
+    field.dispatchEvent(new Event('input', { bubbles: true }));
+    flushSync();
+    expect(document.querySelector('img, b')).toBeNull();
+  });
 
   test.each([
     ['overview', everywhere],

@@ -1,5 +1,17 @@
 import type { main, view } from '../../wailsjs/go/models';
-import { stages, type About, type Launch, type Problem, type Recent, type Snapshot, type Stage } from '../state/types';
+import {
+  checkStates,
+  stages,
+  type About,
+  type Backend,
+  type Checkup,
+  type Launch,
+  type Problem,
+  type Recent,
+  type Setting,
+  type Snapshot,
+  type Stage,
+} from '../state/types';
 import { inert } from './inert';
 
 // The wire is Go's JSON: a nil slice or pointer is null whatever the generated
@@ -7,12 +19,14 @@ import { inert } from './inert';
 
 const mostRecents = 500;
 const mostFindings = 50;
+const mostOfOthers = 30;
 
 /** Reads a snapshot off the wire. It never throws, whatever it is given. */
 export function readSnapshot(wire: view.Snapshot): Snapshot {
   const w: Loose<view.Snapshot> = isObject(wire) ? wire : {};
   const signIn: Loose<view.SignIn> = w.sign_in ?? {};
   const policy: Loose<view.Policy> = w.policy ?? {};
+  const workstation: Loose<view.Workstation> = w.workstation ?? {};
   const state = signIn.state;
   return {
     version: inert(w.version, 40),
@@ -20,10 +34,17 @@ export function readSnapshot(wire: view.Snapshot): Snapshot {
     helpDesk: inert(w.help_desk_url, 200),
     language: inert(w.language, 35),
     locale: inert(w.locale, 35),
+    hidden: list(w.hidden)
+      .slice(0, mostOfOthers)
+      .map((h) => inert(h, 40)),
+    firstRun: w.first_run === true,
     signIn: {
       state: state === 'signed_in' || state === 'signing_in' ? state : 'signed_out',
       email: inert(signIn.person?.email, 120),
       memoryOnly: signIn.memory_only === true,
+      endsAt: dateOf(signIn.ends_at),
+      pageSince: dateOf(signIn.page_since),
+      pageOpen: signIn.page_open === true,
       problem: readProblem(signIn.problem),
     },
     policy: {
@@ -34,8 +55,17 @@ export function readSnapshot(wire: view.Snapshot): Snapshot {
       refusesLaunches: policy.refuses_launches === true,
     },
     keyringCode: inert(w.keyring?.code, 40),
+    backend: readBackend(w.backend),
+    workstation: {
+      shared: workstation.shared === true,
+      signOutOnLock: workstation.sign_out_on_lock === true,
+      idleMinutes: countOf(workstation.idle_sign_out_minutes),
+    },
     launch: readLaunch(w.launch),
     recents: list(w.recents).slice(0, mostRecents).flatMap(readRecent),
+    undo: readUndo(w.undo),
+    settings: list(w.settings).slice(0, mostOfOthers).flatMap(readSetting),
+    checkup: readCheckup(w.checkup),
   };
 }
 
@@ -72,6 +102,54 @@ function readLaunch(wire: view.Launch | null | undefined): Launch | null {
     label: inert(wire.label, 80),
     retryable: wire.retryable === true,
     recentId: typeof wire.recent_id === 'string' ? wire.recent_id : '',
+    freshUntil: dateOf(wire.fresh_until),
+  };
+}
+
+function readBackend(wire: view.Backend | null | undefined): Backend {
+  const { state, problem, at }: Loose<view.Backend> = isObject(wire) ? wire : {};
+  return {
+    state: state === 'reachable' || state === 'trouble' ? state : 'unknown',
+    problem: readProblem(problem),
+    at: dateOf(at),
+  };
+}
+
+function readUndo(wire: view.Undo | null | undefined): Snapshot['undo'] {
+  if (!isObject(wire)) return null;
+  const until = dateOf(wire.until);
+  return until === null ? null : { removed: countOf(wire.removed), until };
+}
+
+// Keys and values go back to the agent as they came; a value that inert would
+// change is none of the agent's and cannot be chosen.
+function readSetting(wire: view.Setting): Setting[] {
+  if (!isObject(wire) || !isWord(wire.key)) return [];
+  return [
+    {
+      key: wire.key,
+      kind: wire.kind === 'yes_no' ? 'yes_no' : 'choice',
+      value: isWord(wire.value) ? wire.value : '',
+      choices: list(wire.choices).slice(0, mostOfOthers).filter(isWord),
+      locked: wire.locked === true,
+      source: inert(wire.source, 60),
+    },
+  ];
+}
+
+function readCheckup(wire: view.Checkup | null | undefined): Checkup | null {
+  if (!isObject(wire)) return null;
+  return {
+    running: wire.running === true,
+    startedAt: dateOf(wire.started_at) ?? new Date(0),
+    checks: list(wire.checks)
+      .slice(0, mostOfOthers)
+      .filter(isObject)
+      .map((check) => ({
+        name: inert(check.name, 60),
+        state: checkStates.find((s) => s === check.state) ?? 'waiting',
+        problem: readProblem(check.problem),
+      })),
   };
 }
 
@@ -91,6 +169,14 @@ function isObject(value: unknown): value is object {
 
 function list<T>(value: T[] | null | undefined): T[] {
   return Array.isArray(value) ? value : [];
+}
+
+function isWord(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && inert(value, 60) === value;
+}
+
+function countOf(value: unknown): number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : 0;
 }
 
 function stageOf(value: unknown): Stage | null {

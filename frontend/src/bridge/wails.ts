@@ -45,10 +45,18 @@ export function connect(shown: Shown): Intents {
 
   return {
     signIn: () => ask(App.SignIn()),
+    showSignIn: () => ask(App.ShowSignIn()),
     signOut: () => ask(App.SignOut()),
     openRecent: (id) => ask(App.OpenRecent(id)),
-    cancel: () => ask(App.Cancel('')),
-    retry: () => ask(App.Retry('')),
+    removeRecent: (id) => ask(App.RemoveRecent(id)),
+    clearRecents: () => ask(App.ClearRecents()),
+    undoRemove: () => ask(App.UndoRemove()),
+    cancel: (launch) => ask(App.Cancel(launch)),
+    retry: (launch) => ask(App.Retry(launch)),
+    freshLink: (launch) => ask(App.FreshLink(launch)),
+    choose: (key, value) => ask(App.Choose(key, value)),
+    check: () => ask(App.Check()),
+    openHelpDesk: () => ask(App.OpenHelpDesk()),
     quit: async () => {
       const refused = await ask(App.Quit());
       if (refused === null) Quit();

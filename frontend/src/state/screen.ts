@@ -1,15 +1,23 @@
-import type { Agent, Launch, Problem, Snapshot } from './types';
+import type { Agent, Hideable, Launch, Problem, Snapshot } from './types';
 
-export type Screen = 'connecting' | 'agent_gone' | 'about' | 'sign_in' | 'launching' | 'problem' | 'home';
+/** The places that a person can go to by the navigation. */
+export type Place = 'home' | 'settings' | 'diagnostics' | 'about';
+
+export type Screen = Place | 'connecting' | 'agent_gone' | 'sign_in' | 'launching' | 'problem' | 'welcome';
 
 /** What the person chose to look at. */
 export interface Looking {
-  readonly about: boolean;
+  readonly place: Place;
   /** References of the problems that were put aside. */
   readonly putAside: readonly string[];
   /** Reference of the problem that was asked for again, however old; empty for none. */
   readonly again: string;
+  /** The page of the first run was put aside. */
+  readonly welcomed: boolean;
 }
+
+/** Where a window begins. */
+export const start: Looking = { place: 'home', putAside: [], again: '', welcomed: false };
 
 /**
  * How long after its start a failed launch still takes the whole window. Later
@@ -24,8 +32,22 @@ export function screen(agent: Agent, snapshot: Snapshot | null, seenAt: Date, lo
   const { launch } = snapshot;
   if (launch !== null && !isOver(launch)) return launch.stage === 'signing_in' ? 'sign_in' : 'launching';
   if (snapshot.signIn.state === 'signing_in') return 'sign_in';
-  if (looking.about) return 'about';
-  return trouble(snapshot, seenAt, looking) === null ? 'home' : 'problem';
+  const place = places(snapshot).find((p) => p === looking.place) ?? 'home';
+  if (place !== 'home') return place;
+  if (trouble(snapshot, seenAt, looking) !== null) return 'problem';
+  if (snapshot.firstRun && snapshot.signIn.state === 'signed_out' && !looking.welcomed) return 'welcome';
+  return 'home';
+}
+
+/** The places of the navigation, in their order. */
+export function places(snapshot: Snapshot): Place[] {
+  const all: readonly Place[] = ['home', 'settings', 'diagnostics', 'about'];
+  return all.filter((p) => !(p === 'settings' || p === 'diagnostics') || !hides(snapshot, p));
+}
+
+/** Reports whether policy hides this from the window. */
+export function hides(snapshot: Snapshot, what: Hideable): boolean {
+  return snapshot.hidden.includes(what);
 }
 
 /** The problem that takes the whole window, and where it comes from. */
@@ -48,6 +70,30 @@ export function trouble(snapshot: Snapshot, seenAt: Date, looking: Looking): Tro
     if (signIn.problem.code !== 'signin_cancelled') return { problem: signIn.problem, from: 'sign_in', launch: null };
   }
   return null;
+}
+
+/** What the person can do about a problem. */
+export type Remedy = 'retry' | 'sign_in' | 'fresh_link';
+
+// Another try as the same person would end the same way.
+const signInMends: readonly string[] = ['signin_needed', 'signin_failed', 'unauthorized', 'identity_unmapped', 'provider_mismatch'];
+
+/** Returns what helps against a problem, the most likely first. */
+export function remedies(trouble: Trouble, snapshot: Snapshot, now: Date): Remedy[] {
+  const { launch, problem } = trouble;
+  const retryable = launch?.retryable === true;
+  const signedIn = snapshot.signIn.state === 'signed_in';
+  const found: Remedy[] = [];
+  // The launch signs in by itself when it is tried again, so one button is enough.
+  if (signedIn ? signInMends.includes(problem.code) : !retryable) found.push('sign_in');
+  if (retryable) found.push('retry');
+  if (launch !== null && canRefresh(launch, now)) found.push('fresh_link');
+  return found.filter((r) => r !== 'sign_in' || !hides(snapshot, 'sign-in'));
+}
+
+/** Reports whether a fresh link of this launch can still be asked for. */
+export function canRefresh(launch: Launch, now: Date): boolean {
+  return launch.freshUntil !== null && launch.freshUntil.getTime() > now.getTime();
 }
 
 /** Reports whether a launch has ended. */

@@ -27,6 +27,8 @@ export interface Launch {
   readonly retryable: boolean;
   /** The recent entry of an opened launch; empty when there is none. */
   readonly recentId: string;
+  /** Until when a fresh link of it can be asked for; null when it cannot. */
+  readonly freshUntil: Date | null;
 }
 
 export interface Recent {
@@ -36,18 +38,63 @@ export interface Recent {
   readonly status: 'opened' | 'exported';
 }
 
+/** The organisation's backend as it was met last. */
+export interface Backend {
+  readonly state: 'unknown' | 'reachable' | 'trouble';
+  readonly problem: Problem | null;
+  readonly at: Date | null;
+}
+
+/** One thing that a person can choose, and who decides now. */
+export interface Setting {
+  readonly key: string;
+  readonly kind: 'choice' | 'yes_no';
+  /** A word out of choices, "true" or "false", or empty when unset. */
+  readonly value: string;
+  readonly choices: readonly string[];
+  readonly locked: boolean;
+  readonly source: string;
+}
+
+export const checkStates = ['waiting', 'running', 'ok', 'problem', 'skipped'] as const;
+export type CheckState = (typeof checkStates)[number];
+
+export interface Check {
+  readonly name: string;
+  readonly state: CheckState;
+  readonly problem: Problem | null;
+}
+
+/** One look at the set-up. */
+export interface Checkup {
+  readonly running: boolean;
+  readonly startedAt: Date;
+  readonly checks: readonly Check[];
+}
+
+/** What policy can hide. */
+export type Hideable = 'sign-in' | 'sign-out' | 'recents' | 'settings' | 'diagnostics' | 'quit';
+
 export interface Snapshot {
   readonly version: string;
   readonly organisation: string;
   readonly helpDesk: string;
   readonly language: string;
-  /** How times are written, such as "en-GB". */
+  /** How times and dates are written, a BCP 47 tag. */
   readonly locale: string;
+  readonly hidden: readonly string[];
+  /** Nobody has signed in under this account yet. */
+  readonly firstRun: boolean;
   readonly signIn: {
     readonly state: SignInState;
     /** E-mail or, failing that, nothing: a subject says nothing to people. */
     readonly email: string;
     readonly memoryOnly: boolean;
+    /** When the sign-in ends; null when no end is known. */
+    readonly endsAt: Date | null;
+    /** When the sign-in page was opened, and whether it can be shown again. */
+    readonly pageSince: Date | null;
+    readonly pageOpen: boolean;
     readonly problem: Problem | null;
   };
   readonly policy: {
@@ -57,8 +104,20 @@ export interface Snapshot {
   };
   /** Empty when all is well. */
   readonly keyringCode: string;
+  readonly backend: Backend;
+  readonly workstation: {
+    readonly shared: boolean;
+    readonly signOutOnLock: boolean;
+    /** 0 for never. */
+    readonly idleMinutes: number;
+  };
   readonly launch: Launch | null;
   readonly recents: readonly Recent[];
+  /** What of the recents can still be taken back. */
+  readonly undo: { readonly removed: number; readonly until: Date } | null;
+  readonly settings: readonly Setting[];
+  /** The newest look at the set-up; null until one was asked for. */
+  readonly checkup: Checkup | null;
 }
 
 export interface About {

@@ -14,10 +14,18 @@ export class FakeBridge implements Intents {
   clipboard = true;
 
   signIn = () => this.#take('sign-in');
+  showSignIn = () => this.#take('show-sign-in');
   signOut = () => this.#take('sign-out');
   openRecent = (id: string) => this.#take(`open-recent ${id}`);
-  cancel = () => this.#take('cancel');
-  retry = () => this.#take('retry');
+  removeRecent = (id: string) => this.#take(`remove-recent ${id}`);
+  clearRecents = () => this.#take('clear-recents');
+  undoRemove = () => this.#take('undo-remove');
+  cancel = (launch: string) => this.#take(`cancel ${launch}`);
+  retry = (launch: string) => this.#take(`retry ${launch}`);
+  freshLink = (launch: string) => this.#take(`fresh-link ${launch}`);
+  choose = (key: string, value: string) => this.#take(`choose ${key}=${value}`);
+  check = () => this.#take('check');
+  openHelpDesk = () => this.#take('help-desk');
   quit = () => this.#take('quit');
   copy = (text: string) => {
     this.asked.push(`copy ${text}`);
@@ -45,16 +53,48 @@ export function wire(changes: Partial<view.Snapshot> = {}): view.Snapshot {
     organization_name: 'Riverside Hospital',
     help_desk_url: 'https://help.riverside.example',
     language: 'en',
-    sign_in: { state: 'signed_in', person: { subject: '1', email: 'amara.lee@riverside.example' }, memory_only: false },
+    locale: 'en-US',
+    hidden: [],
+    first_run: false,
+    sign_in: signedIn,
     policy: { ok: true, problems: [], refuses_launches: false },
     keyring: { code: '' },
+    backend: { state: 'reachable', at: '2026-03-04T14:18:00' },
+    workstation: { shared: false, sign_out_on_lock: false, idle_sign_out_minutes: 0 },
     recents: [
       { id: 'r1', label: 'M. K.', opened_at: '2026-03-04T14:18:00', status: 'opened' },
       { id: 'r2', label: 'J. D.', opened_at: '2026-03-03T09:05:00', status: 'exported' },
     ],
+    settings: [
+      { key: 'Language', kind: 'choice', value: '', choices: ['en', 'fr', 'es', 'de'], locked: false, source: 'built-in default' },
+      { key: 'Autostart', kind: 'yes_no', value: 'false', choices: [], locked: true, source: 'machine policy' },
+      { key: 'Notices', kind: 'choice', value: 'problems', choices: ['all', 'problems', 'none'], locked: false, source: "person's choice" },
+    ],
     raise_window: 0,
     ...changes,
   };
+}
+
+/** A look at the set-up in which these checks are in these states, the others well. */
+export function wireCheckup(states: Readonly<Record<string, string>> = {}, running = false): view.Checkup {
+  return {
+    running,
+    started_at: '2026-03-04T14:29:00',
+    checks: ['policy', 'keyring', 'link', 'sign_in', 'backend'].map((name) => {
+      const state = states[name] ?? 'ok';
+      return { name, state, ms: 12, ...(state === 'problem' ? { problem: unreachable } : {}) };
+    }),
+  };
+}
+
+/** So many recents: P. 0 to P. n-1, every third with its note exported. */
+export function wireRecents(n: number): view.Recent[] {
+  return Array.from({ length: n }, (_, i) => ({
+    id: `r${i}`,
+    label: `P. ${i}`,
+    opened_at: new Date(now.getTime() - i * 60_000).toISOString(),
+    status: i % 3 === 0 ? 'exported' : 'opened',
+  }));
 }
 
 export function wireLaunch(stage: string, changes: Partial<view.Launch> = {}): view.Launch {
@@ -71,7 +111,14 @@ export function wireLaunch(stage: string, changes: Partial<view.Launch> = {}): v
   };
 }
 
-export const signedOut: view.SignIn = { state: 'signed_out', memory_only: false };
+export const signedOut: view.SignIn = { state: 'signed_out', memory_only: false, page_open: false };
+export const signingIn: view.SignIn = { state: 'signing_in', memory_only: false, page_since: '2026-03-04T14:29:48', page_open: true };
+export const signedIn: view.SignIn = {
+  state: 'signed_in',
+  person: { subject: '1', email: 'amara.lee@riverside.example' },
+  memory_only: false,
+  page_open: false,
+};
 
 /** What is shown when the agent sent this. */
 export function showing(sent: view.Snapshot): Shown {

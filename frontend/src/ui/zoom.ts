@@ -18,15 +18,31 @@ export function zoomAfter(key: string, percent: number): number | null {
   }
 }
 
-/** Lets Ctrl and +, - or 0 zoom the page. */
+/** Lets Ctrl with +, - or 0, and Ctrl with the wheel, zoom the page. */
 export function zoomWithKeys(document: Document): void {
   let percent = 100;
-  document.addEventListener('keydown', (event) => {
-    if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
-    const next = zoomAfter(event.key, percent);
+  const zoom = (event: Event, key: string) => {
+    const next = zoomAfter(key, percent);
     if (next === null) return;
     event.preventDefault();
     percent = next;
     document.documentElement.style.fontSize = `${percent}%`;
+  };
+  document.addEventListener('keydown', (event) => {
+    if ((event.ctrlKey || event.metaKey) && !event.altKey) zoom(event, event.key);
   });
+  // A touchpad turns the wheel by very little, very often.
+  let turned = 0;
+  document.addEventListener(
+    'wheel',
+    (event) => {
+      if (!event.ctrlKey) return;
+      event.preventDefault();
+      turned += event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? event.deltaY : event.deltaY * 40;
+      if (Math.abs(turned) < 60) return;
+      zoom(event, turned < 0 ? '+' : '-');
+      turned = 0;
+    },
+    { passive: false },
+  );
 }

@@ -1,3 +1,4 @@
+import { checks, progress } from '../state/checks';
 import type { Screen, Trouble } from '../state/screen';
 import type { Snapshot } from '../state/types';
 import type { Words } from '../words/words';
@@ -13,10 +14,21 @@ export function heard(shown: Screen, snapshot: Snapshot | null, trouble: Trouble
       return trouble === null ? '' : `${trouble.problem.sentence} ${trouble.problem.nextStep}`;
     case 'agent_gone':
       return words.say('gone.text');
+    case 'welcome':
+    case 'diagnostics':
+      return snapshot === null ? '' : found(snapshot, words);
     case 'home':
       if (snapshot?.launch?.stage === 'opened') return words.say('last.now_open');
       return snapshot?.launch?.stage === 'cancelled' ? words.say('last.now_cancelled') : '';
     default:
       return '';
   }
+}
+
+/** How far the look at the set-up is, or what it found; nothing before the first. */
+export function found(snapshot: Snapshot, words: Words): string {
+  if (snapshot.checkup === null) return '';
+  const { done, total, problems } = progress(checks(snapshot));
+  if (snapshot.checkup.running) return words.say('diagnostics.running', { done, total });
+  return problems === 0 ? words.say('diagnostics.all_well') : words.say('diagnostics.problems', { problems, total });
 }
