@@ -64,7 +64,7 @@ var Rooms = []Room{
 	{"view", "snapshot structs for tray, window, command line", []string{"problem"}, nil, "what is seen holds no truth"},
 	{"text", "sentences by code and language", []string{"problem"}, []string{"golang.org/x/text"}, "one catalogue for Go and the window"},
 	{"tray", "menu from a snapshot", []string{"view", "text", "problem"}, []string{"fyne.io/systray"}, "a view sends intents back and knows nobody who acts; problem codes key its icon and its words"},
-	{"notify", "system notifications from a snapshot", []string{"view", "text", "problem"}, nil, "a view sends intents back and knows nobody who acts; problem codes key its words"},
+	{"notify", "system notifications from a snapshot", []string{"view", "text", "problem"}, []string{"git.sr.ht/~jackmordaunt/go-toast/v2", "github.com/go-ole/go-ole"}, "a view sends intents back and knows nobody who acts; problem codes key its words; toasts on Windows through COM, which Wails links already, and go-ole to take one away"},
 	{"control", "control channel, both ends", []string{"intake", "paths", "problem", "view", "secret"}, []string{"github.com/Microsoft/go-winio"}, "the only way between our processes"},
 	{"agent", "builds the rooms from a policy snapshot, serialises launches, publishes snapshots", without(launcherRooms), []string{"github.com/google/uuid"}, "the one place that knows all"},
 	{"cli", "verbs and their output", append(without(launcherRooms, "flow"), "agent"), []string{"github.com/spf13/cobra"}, "a verb asks the agent; it launches nothing itself"},

@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,12 @@ const (
 	getCapability = service + ".GetCapabilities"
 	notifyMethod  = service + ".Notify"
 	closeMethod   = service + ".CloseNotification"
+
+	// inhibitions is the ability of a service that says by the property Inhibited
+	// whether the person wants to be left alone (KDE). Others judge by the urgency.
+	inhibitions = "inhibitions"
+	inhibited   = "Inhibited"
+	properties  = "org.freedesktop.DBus.Properties"
 )
 
 const (
@@ -71,10 +78,12 @@ func (d *desk) connected(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := conn.AddMatchSignal(dbus.WithMatchSender(service), dbus.WithMatchInterface(service), dbus.WithMatchObjectPath(servicePath)); err != nil {
-		_ = conn.Close()
-		cancel()
-		return errors.New("the session bus does not pass signals on")
+	for _, of := range []string{service, properties} {
+		if err := conn.AddMatchSignal(dbus.WithMatchSender(service), dbus.WithMatchInterface(of), dbus.WithMatchObjectPath(servicePath)); err != nil {
+			_ = conn.Close()
+			cancel()
+			return errors.New("the session bus does not pass signals on")
+		}
 	}
 	d.conn, d.cancel, d.owner = conn, cancel, &ownerName{}
 	signals := make(chan *dbus.Signal, 8)
@@ -83,7 +92,7 @@ func (d *desk) connected(ctx context.Context) error {
 	return nil
 }
 
-// show puts a note on the screen and returns its number.
+// show puts a note on the screen and returns its number, or errHeld.
 func (d *desk) show(ctx context.Context, n note) (uint32, error) {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
@@ -99,6 +108,9 @@ func (d *desk) show(ctx context.Context, n note) (uint32, error) {
 		return 0, errNone
 	}
 	d.owner.set(owner)
+	if slices.Contains(can, inhibitions) && leftAlone(ctx, d.conn) {
+		return 0, errHeld
+	}
 	return post(ctx, d.conn, d.id, can, n)
 }
 
@@ -132,6 +144,16 @@ func abilities(ctx context.Context, conn *dbus.Conn) ([]string, error) {
 	return can, nil
 }
 
+// leftAlone asks whether the person wants to be left alone.
+func leftAlone(ctx context.Context, conn *dbus.Conn) bool {
+	var v dbus.Variant
+	if err := conn.Object(service, servicePath).CallWithContext(ctx, properties+".Get", dbus.FlagNoAutoStart, service, inhibited).Store(&v); err != nil {
+		return false
+	}
+	is, _ := v.Value().(bool)
+	return is
+}
+
 // post sends a note and returns its number. What came from outside is escaped
 // where the service reads markup; what the service cannot do is left out.
 func post(ctx context.Context, conn *dbus.Conn, id string, can []string, n note) (uint32, error) {
@@ -146,7 +168,13 @@ func post(ctx context.Context, conn *dbus.Conn, id string, can []string, n note)
 			}
 		}
 	}
-	hints := map[string]dbus.Variant{"urgency": dbus.MakeVariant(byte(1))}
+	hints := map[string]dbus.Variant{"urgency": dbus.MakeVariant(byte(n.urgency))}
+	if n.fleeting {
+		hints["transient"] = dbus.MakeVariant(true)
+	}
+	if n.category != "" {
+		hints["category"] = dbus.MakeVariant(n.category)
+	}
 	if id != "" {
 		hints["desktop-entry"] = dbus.MakeVariant(id)
 	}
@@ -185,6 +213,16 @@ func listen(ctx context.Context, signals <-chan *dbus.Signal, owner *ownerName, 
 		if len(s.Body) < 2 || !owner.is(s.Sender) {
 			continue
 		}
+		if s.Name == properties+".PropertiesChanged" {
+			if mayBeFree(s.Body) {
+				select {
+				case events <- event{free: true}:
+				case <-ctx.Done():
+					return
+				}
+			}
+			continue
+		}
 		number, ok := s.Body[0].(uint32)
 		if !ok {
 			continue
@@ -213,4 +251,22 @@ func listen(ctx context.Context, signals <-chan *dbus.Signal, owner *ownerName, 
 			return
 		}
 	}
+}
+
+// mayBeFree reads a PropertiesChanged: whether the person may be disturbed again,
+// or it has to be asked for.
+func mayBeFree(body []any) bool {
+	if of, _ := body[0].(string); of != service {
+		return false
+	}
+	changed, _ := body[1].(map[string]dbus.Variant)
+	if v, told := changed[inhibited]; told {
+		is, _ := v.Value().(bool)
+		return !is
+	}
+	if len(body) < 3 {
+		return false
+	}
+	unsaid, _ := body[2].([]string)
+	return slices.Contains(unsaid, inhibited)
 }

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+	"github.com/godbus/dbus/v5/prop"
 
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/text"
@@ -78,9 +81,34 @@ type daemon struct {
 	notes  chan seen
 	closed chan uint32
 	stuck  chan struct{} // non-nil: Notify waits for it
+	props  *prop.Properties
+	looked chan struct{}
 }
 
-func (d *daemon) GetCapabilities() ([]string, *dbus.Error) { return d.can, nil }
+// quiet has the person wish not to be disturbed, or end that.
+func (d *daemon) quiet(is bool) {
+	d.t.Helper()
+	if d.props == nil {
+		props, err := prop.Export(d.conn, servicePath, prop.Map{service: {inhibited: {Value: is, Emit: prop.EmitTrue}}})
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		d.props = props
+		return
+	}
+	d.props.SetMust(service, inhibited, is)
+}
+
+func (d *daemon) GetCapabilities() ([]string, *dbus.Error) {
+	select {
+	case d.looked <- struct{}{}:
+	default:
+	}
+	return d.can, nil
+}
+
+// asked waits until the agent has looked whether it may show something.
+func (d *daemon) asked(t *testing.T) { t.Helper(); receive(t, d.looked, "the agent did not ask") }
 
 func (d *daemon) Notify(sender dbus.Sender, app string, older uint32, icon, title, body string, actions []string, hints map[string]dbus.Variant, timeout int32) (uint32, *dbus.Error) {
 	if d.stuck != nil {
@@ -98,7 +126,7 @@ func (d *daemon) CloseNotification(number uint32) *dbus.Error {
 
 func startDaemon(t *testing.T, address string, can ...string) *daemon {
 	t.Helper()
-	d := &daemon{t: t, can: can, notes: make(chan seen, 16), closed: make(chan uint32, 16)}
+	d := &daemon{t: t, can: can, looked: make(chan struct{}, 1), notes: make(chan seen, 16), closed: make(chan uint32, 16)}
 	d.conn = connectTo(t, address)
 	if err := d.conn.Export(d, servicePath, service); err != nil {
 		t.Fatal(err)
@@ -173,13 +201,14 @@ func start(t *testing.T) (chan<- view.Snapshot, <-chan wish, func()) {
 }
 
 func noticeOf(id uint64, actions ...string) *view.Notice {
-	return &view.Notice{ID: id, Actions: actions, Problem: view.Problem{
+	return &view.Notice{ID: id, Kind: view.NoticeProblem, Actions: actions, Problem: view.Problem{
 		Code: problem.OrgUnreachable, Sentence: "The server <b>cannot</b> be reached & so on.", NextStep: "Try again.", Reference: "ABCDEFGH",
 	}}
 }
 
 func failed(id uint64, launch string) view.Snapshot {
 	n := noticeOf(id, view.ActionRetry, view.ActionOpenWindow)
+	n.Launch = launch
 	return view.Snapshot{Notice: n, Launch: &view.Launch{ID: launch, Stage: view.Failed, Problem: &n.Problem, Label: "A. B.", Retryable: true}}
 }
 
@@ -212,8 +241,13 @@ func TestEveryButtonIsItsIntent(t *testing.T) {
 	for n, c := range []struct {
 		key  string
 		want wish
-	}{{"sign_in", wish{name: "sign-in"}}, {"open_window", wish{name: "open-window"}}, {"default", wish{name: "open-window"}}, {"retry", wish{name: "retry"}}} {
-		snapshots <- view.Snapshot{Notice: noticeOf(uint64(n)+1, view.ActionSignIn, view.ActionRetry, view.ActionOpenWindow)}
+	}{
+		{"sign_in", wish{name: "sign-in"}}, {"help_desk", wish{name: "open-help-desk"}}, {"open_window", wish{name: "open-window"}}, {"default", wish{name: "open-window"}},
+		{"retry", wish{name: "retry", id: "l1"}}, {"cancel", wish{name: "cancel", id: "l1"}}, {"fresh_link", wish{name: "fresh-link", id: "l1"}},
+	} {
+		notice := noticeOf(uint64(n)+1, view.ActionSignIn, view.ActionRetry, view.ActionCancel, view.ActionFreshLink, view.ActionHelpDesk, view.ActionOpenWindow)
+		notice.Launch = "l1"
+		snapshots <- view.Snapshot{Notice: notice, Launch: &view.Launch{ID: "another", Stage: view.Creating}}
 		d.emit("ActionInvoked", d.note().number, c.key)
 		if got := receive(t, wishes, "no intent came"); got != c.want {
 			t.Errorf("%s: got %+v", c.key, got)
@@ -467,17 +501,132 @@ func TestShowTellsOneThingWithoutAnAgent(t *testing.T) {
 	}
 }
 
-func TestANoteNeverNamesThePatient(t *testing.T) {
-	s := failed(1, "l1")
-	s.Recents = []view.Recent{{ID: "r1", Label: "A. B."}}
-	n := compose(*s.Notice, text.For("en"))
-	if strings.Contains(n.title+n.body, "A. B.") {
-		t.Errorf("got %+v", n)
+func TestNoNoticeOfAnyKindNamesAPatientOrAnAddress(t *testing.T) {
+	const canary = "Kanarienvogel"
+	address, _ := bus(t)
+	d := startDaemon(t, address, "body", "body-markup", "actions")
+	snapshots, _, _ := start(t)
+	at := time.Now().Add(time.Hour)
+	every := []string{view.ActionRetry, view.ActionSignIn, view.ActionCancel, view.ActionFreshLink, view.ActionHelpDesk, view.ActionOpenWindow}
+	for n, kind := range []string{view.NoticeProblem, view.NoticeSlow, view.NoticeSignInEnds, view.NoticeSignedOut} {
+		notice := noticeOf(uint64(n)+1, every...)
+		notice.Kind, notice.Launch, notice.At = kind, "l1", &at
+		snapshots <- view.Snapshot{
+			Notice: notice, OrganizationName: canary, HelpDeskURL: "https://" + canary + ".example/",
+			SignIn:  view.SignIn{State: view.SignedIn, Person: &view.Person{Subject: canary, Email: canary}},
+			Launch:  &view.Launch{ID: "l1", Stage: view.Creating, Label: canary, RecentID: canary, Problem: &view.Problem{Sentence: canary, Reference: "ABCDEFGH"}},
+			Recents: []view.Recent{{ID: canary, Label: canary, OpenedAt: at}},
+		}
+		got := d.note()
+		if text := fmt.Sprintf("%+v", got); strings.Contains(text, canary) || strings.Contains(text, "://") || got.body == "" {
+			t.Errorf("%s: %s", kind, text)
+		}
+		if strings.Contains(got.title+got.body+strings.Join(got.actions, ""), "notice.") {
+			t.Errorf("%s: a word is missing in %q, %q, %q", kind, got.title, got.body, got.actions)
+		}
 	}
 }
 
+func TestEachKindSaysItsWordsAndHowUrgentItIs(t *testing.T) {
+	address, _ := bus(t)
+	d := startDaemon(t, address, "body", "actions")
+	snapshots, _, _ := start(t)
+	at := time.Date(2026, time.March, 4, 14, 5, 0, 0, time.Local)
+	for n, c := range []struct {
+		notice    view.Notice
+		body      string
+		urgency   byte
+		transient bool
+		category  string
+	}{
+		{view.Notice{Kind: view.NoticeProblem, Problem: view.Problem{Code: problem.OrgUnreachable, Sentence: "It failed.", NextStep: "Try again."}}, "It failed. Try again.", 1, false, "network.error"},
+		{view.Notice{Kind: view.NoticeProblem, Problem: view.Problem{Code: problem.HandleSpent, Sentence: "It failed.", NextStep: "Try again."}}, "It failed. Try again.", 1, false, ""},
+		{view.Notice{Kind: view.NoticeSlow}, "Opening the encounter takes longer than usual. You can wait, or cancel and try again.", 1, true, ""},
+		{view.Notice{Kind: view.NoticeSignInEnds, At: &at}, "Your sign-in ends at 14:05. Sign in again now, and the next encounter opens without waiting.", 1, false, ""},
+		{view.Notice{Kind: view.NoticeSignInEnds}, "Your sign-in ends soon. Sign in again now, and the next encounter opens without waiting.", 1, false, ""},
+		{view.Notice{Kind: view.NoticeSignedOut}, "You were signed out, as your organisation's policy for this computer asks.", 0, false, "presence.offline"},
+	} {
+		c.notice.ID = uint64(n) + 1
+		snapshots <- view.Snapshot{Notice: &c.notice}
+		got := d.note()
+		transient, _ := got.hints["transient"].Value().(bool)
+		category, _ := got.hints["category"].Value().(string)
+		if got.body != c.body || got.hints["urgency"].Value() != c.urgency || transient != c.transient || category != c.category {
+			t.Errorf("%d: got %+v", n, got)
+		}
+	}
+}
+
+func TestAKindThatThisVersionDoesNotKnowIsNotShown(t *testing.T) {
+	address, _ := bus(t)
+	d := startDaemon(t, address, "body")
+	snapshots, _, stop := start(t)
+	snapshots <- view.Snapshot{Notice: &view.Notice{ID: 1, Kind: "from_the_future"}}
+	snapshots <- failed(2, "l1")
+	if n := d.note(); n.number != 1 || !strings.Contains(n.body, "cannot") {
+		t.Errorf("got %+v", n)
+	}
+	stop()
+}
+
+func TestANoticeWaitsUntilThePersonMayBeDisturbed(t *testing.T) {
+	address, _ := bus(t)
+	d := startDaemon(t, address, "body", "actions", "inhibitions")
+	d.quiet(true)
+	snapshots, wishes, stop := start(t)
+	for _, s := range []view.Snapshot{failed(1, "l1"), failed(1, "l1"), failed(2, "l2")} { // the last takes the place of the one that waits
+		snapshots <- s
+		d.asked(t)
+	}
+	if len(d.notes) != 0 {
+		t.Fatalf("the person was disturbed: %+v", <-d.notes)
+	}
+	d.quiet(false)
+	n := d.note()
+	d.emit("ActionInvoked", n.number, "retry")
+	if got := receive(t, wishes, "no intent came"); got != (wish{name: "retry", id: "l2"}) {
+		t.Errorf("got %+v", got)
+	}
+	stop()
+	if len(d.notes) != 0 {
+		t.Errorf("also shown: %+v", <-d.notes)
+	}
+}
+
+func TestANoticeThatWaitedUntilItSaidNothingAnyMoreIsNeverShown(t *testing.T) {
+	address, _ := bus(t)
+	d := startDaemon(t, address, "body", "inhibitions")
+	d.quiet(true)
+	r := &runner{log: slog.New(slog.DiscardHandler), now: time.Now, desk: newDesk("encounter-launcher")}
+	defer r.desk.end()
+	opened := failed(2, "l2")
+	opened.Launch = &view.Launch{ID: "l3", Stage: view.Opened}
+	for n, gone := range []view.Snapshot{{}, opened} {
+		r.consider(t.Context(), failed(uint64(n)+1, "l1"))
+		if r.held == nil {
+			t.Fatal("it was not held back")
+		}
+		r.consider(t.Context(), gone)
+		d.quiet(false)
+		r.happened(t.Context(), event{free: true})
+		r.consider(t.Context(), gone)
+		d.quiet(true)
+	}
+	if len(d.notes) != 0 {
+		t.Errorf("shown: %+v", <-d.notes)
+	}
+}
+
+func TestAServiceThatSaysNothingOfInhibitionShowsAtOnce(t *testing.T) {
+	address, _ := bus(t)
+	d := startDaemon(t, address, "body", "inhibitions") // and has no such property
+	snapshots, _, _ := start(t)
+	snapshots <- failed(1, "l1")
+	d.note()
+}
+
 func TestAnActionThatThisVersionDoesNotKnowHasNoButton(t *testing.T) {
-	n := compose(*noticeOf(1, "from_the_future", defaultKey, "", view.ActionSignIn), text.For("en"))
+	n, _ := compose(*noticeOf(1, "from_the_future", defaultKey, "", view.ActionSignIn), text.For("en"), time.Now())
 	if len(n.buttons) != 1 || n.buttons[0] != (button{view.ActionSignIn, "Sign in"}) {
 		t.Errorf("got %+v", n.buttons)
 	}

@@ -2,7 +2,9 @@
 // notice of a view.Snapshot, one at a time, with buttons for what can be done.
 //
 // It never names a patient or shows a link: it says only what stands in the
-// notice's problem. It never insists: without a notification service nothing is
+// notice's problem, or words of its own. It never insists: while the person is not
+// to be disturbed, as far as the system tells, a notice is held back and shown
+// afterwards if it still says something; without a notification service nothing is
 // shown and nothing fails, and it starts no session bus.
 package notify
 
@@ -12,13 +14,14 @@ import (
 	"log/slog"
 	"time"
 
+	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/text"
 	"encounterlauncher/internal/view"
 )
 
 // Intents takes what the person asks for by a button. The names are those of the
-// control channel: "retry" with the id of the launch that the notice was about,
-// "sign-in" and "open-window".
+// control channel: "retry", "cancel" and "fresh-link" with the id of the launch
+// that the notice was about, "sign-in", "open-help-desk" and "open-window".
 type Intents interface {
 	// Do is called on a goroutine of its own, so it may take time. See Token.
 	Do(ctx context.Context, name, id string) error
@@ -29,6 +32,8 @@ type Options struct {
 	// ID is the name of the program's desktop file without its ending; desktops take
 	// the icon and the person's choices from it. Empty: they show none.
 	ID string
+	// Now is the clock, in the zone in which times are shown; nil is time.Now.
+	Now func() time.Time
 	// Log receives, at debug level, that something could not be shown; nil is nothing.
 	Log *slog.Logger
 }
@@ -46,11 +51,29 @@ func Token(ctx context.Context) string {
 // errNone says that nothing can be shown on this system. It is never a problem.
 var errNone = errors.New("there is no notification service")
 
+// errHeld says that the person is not to be disturbed now. The desk sends an event
+// with free once that may have changed.
+var errHeld = errors.New("the person is not to be disturbed")
+
 // note is a notification as it is handed to the desktop.
 type note struct {
 	title, body string
 	buttons     []button
+	urgency     urgency
+	// fleeting says that it is of no use later, so that no list keeps it.
+	fleeting bool
+	// category is one of the Desktop Notifications Specification; may be empty.
+	category string
 }
+
+// urgency has the values of the Desktop Notifications Specification. Nothing here
+// is critical: that would break through a wish not to be disturbed.
+type urgency byte
+
+const (
+	low    urgency = 0
+	normal urgency = 1
+)
 
 // button is one thing that a person can press. The button with the key
 // defaultKey is the notification itself.
@@ -71,6 +94,8 @@ type event struct {
 	key string
 	// token is the XDG activation token of the press, if any.
 	token string
+	// free says, in place of all the others, that what is held back may be shown now.
+	free bool
 }
 
 // Run shows each new notice until ctx ends; then it takes the last one away, since
@@ -82,9 +107,12 @@ func Run(ctx context.Context, snapshots <-chan view.Snapshot, do Intents, opts O
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
 	newest := make(chan view.Snapshot, 1)
 	go keepNewest(ctx, snapshots, newest)
-	r := &runner{do: do, log: opts.Log, desk: newDesk(opts.ID)}
+	r := &runner{do: do, log: opts.Log, now: opts.Now, desk: newDesk(opts.ID)}
 	defer r.desk.end()
 	for {
 		select {
@@ -123,6 +151,7 @@ func keepNewest(ctx context.Context, from <-chan view.Snapshot, newest chan view
 type runner struct {
 	do   Intents
 	log  *slog.Logger
+	now  func() time.Time
 	desk *desk
 
 	// last is the id of the newest notice that was taken up.
@@ -131,40 +160,50 @@ type runner struct {
 	shown uint32
 	// pressed says that a button was pressed: a second press is the same wish.
 	pressed bool
-	// launch is what "retry" means for what is shown.
+	// held is the snapshot whose notice waits until the person may be disturbed; nil
+	// for none.
+	held *view.Snapshot
+	// launch is the launch that what is shown is about; may be empty.
 	launch string
 	// opened is the launch that had succeeded when it was shown.
 	opened string
 }
 
 func (r *runner) consider(ctx context.Context, s view.Snapshot) {
+	opened := openedLaunch(s)
 	if n := s.Notice; n != nil && n.ID > r.last {
-		r.last = n.ID
-		words := text.For(s.Language).In(s.Locale)
-		number, err := r.desk.show(ctx, compose(*n, words))
-		if err != nil {
-			r.log.Debug("a notice was not shown", "cause", err)
-		}
-		// The older one is taken away and not replaced under its number: a button
-		// that is pressed at this moment would count for the newer one.
-		r.close(ctx)
-		r.shown, r.pressed, r.launch, r.opened = number, false, about(*n, s.Launch), openedLaunch(s)
+		r.last, r.opened = n.ID, opened
+		r.present(ctx, s)
 		return
 	}
-	if r.shown == 0 {
-		return
-	}
-	if opened := openedLaunch(s); s.Notice == nil || (opened != "" && opened != r.opened) {
+	if over := s.Notice == nil || (opened != "" && opened != r.opened); over {
+		r.held = nil
 		r.close(ctx)
+	}
+	if r.held != nil {
+		r.present(ctx, s) // the desktop may have come to an end of it unheard
 	}
 }
 
-// about returns the launch that a notice speaks of, or nothing.
-func about(n view.Notice, l *view.Launch) string {
-	if l == nil || l.Problem == nil || l.Problem.Reference != n.Problem.Reference {
-		return ""
+// present shows the notice of a snapshot, or holds it back.
+func (r *runner) present(ctx context.Context, s view.Snapshot) {
+	r.held = nil
+	n, ok := compose(*s.Notice, text.For(s.Language).In(s.Locale), r.now())
+	if !ok {
+		r.close(ctx)
+		return
 	}
-	return l.ID
+	number, err := r.desk.show(ctx, n)
+	switch {
+	case errors.Is(err, errHeld):
+		r.held = &s
+	case err != nil:
+		r.log.Debug("a notice was not shown", "cause", err)
+	}
+	// The older one is taken away and not replaced under its number: a button
+	// that is pressed at this moment would count for the newer one.
+	r.close(ctx)
+	r.shown, r.pressed, r.launch = number, false, s.Notice.Launch
 }
 
 func openedLaunch(s view.Snapshot) string {
@@ -185,6 +224,12 @@ func (r *runner) close(ctx context.Context) {
 }
 
 func (r *runner) happened(ctx context.Context, e event) {
+	if e.free {
+		if r.held != nil {
+			r.present(ctx, *r.held)
+		}
+		return
+	}
 	if r.shown == 0 || e.note != r.shown {
 		return
 	}
@@ -198,7 +243,8 @@ func (r *runner) happened(ctx context.Context, e event) {
 	}
 	r.pressed = true
 	id := ""
-	if intent == "retry" {
+	switch intent {
+	case "retry", "cancel", "fresh-link":
 		id = r.launch
 	}
 	if e.token != "" {
@@ -218,21 +264,43 @@ func intentOf(key string) (string, bool) {
 		return "retry", true
 	case view.ActionSignIn:
 		return "sign-in", true
+	case view.ActionCancel:
+		return "cancel", true
+	case view.ActionFreshLink:
+		return "fresh-link", true
+	case view.ActionHelpDesk:
+		return "open-help-desk", true
 	case view.ActionOpenWindow, defaultKey:
 		return "open-window", true
 	}
 	return "", false
 }
 
-// compose writes a notice down. Actions that this version does not know have no
-// button.
-func compose(n view.Notice, words text.Catalogue) note {
-	out := note{
-		title: words.Word("notice.title"),
-		body:  words.Word("notice.body", "sentence", n.Problem.Sentence, "next_step", n.Problem.NextStep),
-	}
-	if n.Problem.Reference != "" {
-		out.body += "\n" + words.Word("notice.reference", "reference", n.Problem.Reference)
+// compose writes a notice down. It is not ok for a kind that this version does not
+// know. Actions that it does not know have no button.
+func compose(n view.Notice, words text.Catalogue, now time.Time) (out note, ok bool) {
+	out = note{title: words.Word("notice.title"), urgency: normal}
+	switch n.Kind {
+	case view.NoticeProblem:
+		out.body = words.Word("notice.body", "sentence", n.Problem.Sentence, "next_step", n.Problem.NextStep)
+		if n.Problem.Reference != "" {
+			out.body += "\n" + words.Word("notice.reference", "reference", n.Problem.Reference)
+		}
+		switch n.Problem.Code {
+		case problem.OrgUnreachable, problem.TLSUntrusted, problem.ProxyAuthNeeded:
+			out.category = "network.error"
+		}
+	case view.NoticeSlow:
+		out.body, out.fleeting = words.Word("notice.slow"), true
+	case view.NoticeSignInEnds:
+		out.body = words.Word("notice.sign_in_ends_soon")
+		if n.At != nil {
+			out.body = words.Word("notice.sign_in_ends", "time", words.Clock(n.At.In(now.Location())))
+		}
+	case view.NoticeSignedOut:
+		out.body, out.urgency, out.category = words.Word("notice.signed_out"), low, "presence.offline"
+	default:
+		return note{}, false
 	}
 	for _, action := range n.Actions {
 		if _, ok := intentOf(action); !ok || action == defaultKey {
@@ -245,7 +313,7 @@ func compose(n view.Notice, words text.Catalogue) note {
 			out.buttons = append(out.buttons, button{defaultKey, ""})
 		}
 	}
-	return out
+	return out, true
 }
 
 // Show tells one thing by a notification (on Windows: by a message box, which
@@ -257,7 +325,7 @@ func compose(n view.Notice, words text.Catalogue) note {
 func Show(ctx context.Context, sentence, nextStep string) error {
 	words := text.For(text.System())
 	return showOnce(ctx, note{
-		title: words.Word("handler.title"),
-		body:  words.Word("notice.body", "sentence", sentence, "next_step", nextStep),
+		urgency: normal, title: words.Word("handler.title"),
+		body: words.Word("notice.body", "sentence", sentence, "next_step", nextStep),
 	})
 }
