@@ -75,6 +75,7 @@ type Agent struct {
 	recents  *recentsOf
 	audit    *auditOf
 	keys     *linkKeys
+	guard    *guard
 	words    atomic.Pointer[text.Catalogue]
 	tabs     flow.Tabs
 	work     *work
@@ -82,7 +83,7 @@ type Agent struct {
 	slow     *slowWatch
 
 	quit         context.CancelFunc
-	windowLife   context.Context // ends when the window has to go
+	windowLife   context.Context // ends when every window has to go
 	endWindow    context.CancelFunc
 	wakeUp       chan struct{} // tells refreshAhead to look again; buffered 1
 	used         chan struct{} // tells settle of what a person did; buffered 1
@@ -93,10 +94,10 @@ type Agent struct {
 
 	mu sync.Mutex
 	// good is the newest policy that refuses no launch, rooms what the newest built.
-	good     *policy.Snapshot // guarded by mu
-	rooms    *rooms           // guarded by mu
-	windowUp bool             // guarded by mu: a window process runs
-	signing  bool             // guarded by mu: an intent to sign in waits
+	good    *policy.Snapshot // guarded by mu
+	rooms   *rooms           // guarded by mu
+	window  *windowRun       // guarded by mu: the window's process; nil for none
+	signing bool             // guarded by mu: an intent to sign in waits
 	// noticed is when a code of refused links was last met.
 	noticed map[problem.Code]time.Time // guarded by mu
 }
@@ -148,6 +149,7 @@ func newAgent(opts Options) (*Agent, error) {
 	a.launches = newLaunches(a.now, uuid.NewString, a.launchChanged)
 	a.opener = opener.New(log)
 	a.keys = newLinkKeys(a.store)
+	a.guard = newGuard(a)
 	a.recents = newRecentsOf(opts.Layout, a.store, a.now, log)
 	a.audit = newAuditOf(opts.Layout, a.now, log, a.showPolicy)
 	return a, nil
@@ -182,6 +184,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	others.Go(func() { a.keepAutostart(ctx) })
 	others.Go(a.lookWhetherFirst)
 	others.Go(func() { a.recents.expire(ctx, a.recentsChanged) })
+	others.Go(func() { a.guard.run(ctx) })
 	// Tray and notices end last: the tray closes the connection to the session bus
 	// over which the keyring is reached.
 	viewing, endViews := context.WithCancel(context.WithoutCancel(parent))
@@ -289,6 +292,9 @@ func (a *Agent) launch(ctx context.Context, t *tracked, at func(view.Stage)) (fl
 	}
 	out, err := flow.Run(ctx, steps, t.launch, func(s flow.Stage) { at(view.Stage(s)) })
 	out.Encounter.Label = labelFor(r.policy.RecentsLabel, out.Encounter.Label)
+	if r.policy.SharedWorkstation && err == nil && a.session.who() != out.Person {
+		a.recents.forget(out.Person) // it was kept after the person was signed out
+	}
 	if err == nil {
 		a.showRecents()
 		a.log.Info("launch opened", "id", t.id, "dropped", out.Dropped)
@@ -329,6 +335,7 @@ func (a *Agent) ready() (*rooms, error) {
 
 // Link implements control.Links.
 func (a *Agent) Link(ctx context.Context, c intake.Candidate, activation control.Activation) (string, error) {
+	a.guard.use()
 	request, err := c.Parse(a.opts.Layout.Scheme())
 	if err != nil {
 		p := problem.Of(err)

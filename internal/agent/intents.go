@@ -24,6 +24,7 @@ func (v viewDo) Do(ctx context.Context, name, id string) error {
 // not wait for a launch or a sign-in to end.
 func (a *Agent) Do(ctx context.Context, i control.Intent) error {
 	a.wasUsed()
+	a.guard.use()
 	switch i.Name {
 	case control.SignIn:
 		return a.signIn(i.Activation)
@@ -109,9 +110,15 @@ func (a *Agent) signedIn(who flow.Person) {
 
 func (a *Agent) signOut(ctx context.Context, all bool) error {
 	ctx = context.WithoutCancel(ctx) // half a sign-out is none
-	who := a.session.who()
+	shared := a.rules().shared
 	a.cancelLaunches()
-	err := a.session.signOut(ctx)
+	left, err := a.session.signOutOf(ctx)
+	if shared {
+		a.leaveNothing(ctx)
+		if all {
+			a.closeWindow() // a badge has left: what was typed into the window goes too
+		}
+	}
 	if err == nil {
 		err = mend(ctx, a.store)
 	}
@@ -121,7 +128,8 @@ func (a *Agent) signOut(ctx context.Context, all bool) error {
 			err = problem.New(problem.Internal, wipeErr)
 		}
 	}
-	record := audit.Record{Outcome: audit.SignedOut, Person: personName(who)}
+	a.endIssuersSession(left)
+	record := audit.Record{Outcome: audit.SignedOut, Person: personName(left.person)}
 	if err != nil {
 		p := problem.Of(err)
 		record.Code, record.Reference = p.Code, p.Reference
@@ -146,33 +154,61 @@ func (a *Agent) openRecent(ctx context.Context, i control.Intent) error {
 	return nil
 }
 
+// windowRun is one life of the window's process.
+type windowRun struct {
+	life context.Context
+	end  context.CancelFunc
+}
+
 // openWindow starts the window and returns when it is up or cannot be, or brings
 // the open one to the front.
 func (a *Agent) openWindow(activation control.Activation) error {
 	a.mu.Lock()
-	up := a.windowUp
-	a.windowUp = true
-	a.mu.Unlock()
-	if up {
+	if w := a.window; w != nil && w.life.Err() == nil {
+		a.mu.Unlock()
 		a.board.change(func(s *view.Snapshot) { s.RaiseWindow++ })
 		return nil
 	}
-	ended, err := a.opts.Window(a.windowLife, activation)
+	w := new(windowRun)
+	w.life, w.end = context.WithCancel(a.windowLife)
+	a.window = w
+	a.mu.Unlock()
+	ended, err := a.opts.Window(w.life, activation)
 	if err != nil {
-		return a.windowEnded(err)
+		return a.windowEnded(w, err)
 	}
-	go func() { _ = a.windowEnded(<-ended) }()
+	go func() { _ = a.windowEnded(w, <-ended) }()
 	return nil
 }
 
-// windowEnded notes that no window is open any more, and tells the person where
-// that is not the person's own doing.
-func (a *Agent) windowEnded(err error) error {
+// windowOpen reports whether a window is open.
+func (a *Agent) windowOpen() bool {
 	a.mu.Lock()
-	a.windowUp = false
+	defer a.mu.Unlock()
+	return a.window != nil && a.window.life.Err() == nil
+}
+
+// closeWindow ends the window's process, if there is one.
+func (a *Agent) closeWindow() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.window != nil {
+		a.window.end()
+	}
+}
+
+// windowEnded notes that a window is not open any more, and tells the person where
+// that is neither the person's doing nor ours.
+func (a *Agent) windowEnded(w *windowRun, err error) error {
+	closed := w.life.Err() != nil
+	w.end()
+	a.mu.Lock()
+	if a.window == w {
+		a.window = nil
+	}
 	a.mu.Unlock()
 	a.wasUsed() // an open window has kept the agent at work
-	if err == nil {
+	if err == nil || closed {
 		return nil
 	}
 	p := problem.New(problem.WindowUnavailable, err)

@@ -48,6 +48,9 @@ type tracked struct {
 	judge any
 	// freshOf is the launch that this one is a fresh link of; empty for none.
 	freshOf string
+	// unseen says that it belongs to somebody who was signed out, and is to leave
+	// nothing that the next person sees.
+	unseen bool
 }
 
 func (t *tracked) retryable() bool {
@@ -111,6 +114,9 @@ func (q *launches) link(r launch.Request, once launch.Once, arrived flow.Person,
 		return nil, problem.New(problem.AgentUnreachable, errEnding)
 	}
 	known := q.byLink[digest]
+	if known != nil && known.unseen {
+		known = nil
+	}
 	var t *tracked
 	switch {
 	case known != nil && !known.stage.Over(),
@@ -363,6 +369,38 @@ func (q *launches) end(t *tracked, o flow.Outcome, p *problem.Problem, now time.
 	if q.running == nil {
 		q.last = t
 	}
+	if t.unseen {
+		q.drop(t)
+	}
+}
+
+// drop forgets a launch; the caller holds mu.
+func (q *launches) drop(t *tracked) {
+	if q.last == t {
+		q.last = nil
+	}
+	if q.byLink[t.digest] == t {
+		delete(q.byLink, t.digest)
+	}
+}
+
+// leaveNothing forgets every launch that has ended; with running also the one that
+// runs: it goes on to its end, and nothing of it is seen any more. What links have
+// spent stays spent.
+func (q *launches) leaveNothing(running bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, t := range q.byLink {
+		if t.stage.Over() {
+			q.drop(t)
+		}
+	}
+	if q.last != nil && q.last.stage.Over() {
+		q.last = nil
+	}
+	if running && q.running != nil {
+		q.running.unseen = true
+	}
 }
 
 // cancel ends the launch that is shown while it is under way: the running one,
@@ -448,5 +486,9 @@ func (q *launches) idle() bool {
 func (q *launches) look(f func(*tracked)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.last != nil && q.last.unseen {
+		f(nil)
+		return
+	}
 	f(q.last)
 }

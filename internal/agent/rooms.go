@@ -61,9 +61,10 @@ func (a *Agent) take(p policy.Snapshot) {
 	if r.refuse == nil {
 		// A policy that is broken for a moment says nothing about who may be signed
 		// in, and launches are refused meanwhile: so the last good one is compared.
-		if good != nil && policy.ChangesIdentity(*good, p) {
+		if good != nil && (policy.ChangesIdentity(*good, p) || p.SharedWorkstation && !good.SharedWorkstation) {
 			// A token that was obtained for another server or issuer is of no use and
-			// must not lie about (design §7).
+			// must not lie about (design §7). Nor may one that was stored before several
+			// people came to share this computer.
 			a.cancelLaunches()
 			if err := a.session.signOut(context.Background()); err != nil {
 				a.log.Warn("signing out after a change of policy", "problem", problem.Of(err))
@@ -74,6 +75,7 @@ func (a *Agent) take(p policy.Snapshot) {
 	a.board.change(func(s *view.Snapshot) {
 		s.OrganizationName, s.HelpDeskURL = p.OrganizationName, p.HelpDeskURL
 		s.Language, s.Locale = words.Language(), locale
+		s.Workstation = rulesOf(p).seen()
 	})
 	a.takeSettings(p)
 	a.showPolicy()
@@ -86,6 +88,7 @@ func (a *Agent) take(p policy.Snapshot) {
 		a.recentsChanged()
 	}
 	a.wake()
+	a.guard.look()
 	if r.id != nil {
 		a.warmUp()
 	}

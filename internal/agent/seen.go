@@ -21,6 +21,9 @@ func (a *Agent) sessionChanged() {
 			since := s.attempt.shown.since
 			seen.PageSince, seen.PageOpen = &since, true
 		}
+		if ends := s.endsAt(); !ends.IsZero() {
+			seen.EndsAt = &ends
+		}
 		s.mu.Unlock()
 		switch {
 		case signing:
@@ -49,6 +52,7 @@ func (a *Agent) sessionChanged() {
 		}
 	}
 	a.wake()
+	a.guard.look()
 }
 
 // launchChanged publishes the launch to show, and a notice when it failed.
@@ -68,10 +72,10 @@ func (a *Agent) launchChanged(changed *tracked) {
 				seen.FreshUntil = &until
 			}
 		}
-		if changed != nil && changed.stage == view.Failed {
+		if changed != nil && changed.stage == view.Failed && !changed.unseen {
 			failed = changed.problem
 		}
-		opened = changed != nil && changed.stage == view.Opened
+		opened = changed != nil && changed.stage == view.Opened && !changed.unseen
 		a.board.change(func(s *view.Snapshot) {
 			s.Launch = seen
 			dropSlow(s, last)
@@ -144,6 +148,7 @@ func (a *Agent) showPolicy() {
 		if finding := a.audit.finding(); finding != "" {
 			problems = append(problems, finding)
 		}
+		problems = append(problems, a.guard.findings()...)
 		s.Policy = view.Policy{OK: len(problems) == 0, Problems: problems, RefusesLaunches: r.refuse != nil}
 	})
 }

@@ -82,6 +82,8 @@ type session struct {
 	ahead    time.Time        // guarded by mu: when to refresh, before the expiry
 	authTime time.Time        // guarded by mu
 	memory   secret.Text      // guarded by mu: the refresh token where it is not stored
+	idToken  secret.Text      // guarded by mu: the newest one, for the issuer's end of session; never stored
+	owed     bool             // guarded by mu: what is stored is to be deleted before it is used again
 	inMemory bool             // guarded by mu: this sign-in is not stored
 	dead     uint64           // guarded by mu: generation that the issuer refused
 	keyring  problem.Code     // guarded by mu: what is wrong with the keyring, or empty
@@ -157,7 +159,7 @@ func (s *session) use(id *identity) {
 // forget drops what this process knows of the person; the caller holds mu.
 func (s *session) forget() {
 	s.person, s.access, s.memory, s.inMemory = flow.Person{}, secret.Text{}, secret.Text{}, false
-	s.expiry, s.authTime = time.Time{}, time.Time{}
+	s.expiry, s.authTime, s.idToken = time.Time{}, time.Time{}, secret.Text{}
 }
 
 // end forgets the person and everything that is being done for them; the caller
@@ -270,21 +272,33 @@ func (s *session) tooOld(id *identity, authTime time.Time) bool {
 // issuer may have turned the old token off already, and then the new one must be
 // kept.
 func (s *session) refresh(ctx context.Context, refused secret.Text, binding string) (flow.Session, error) {
+	got, joined, err := s.refreshOnce(ctx, refused, binding)
+	if joined && problem.IsCode(err, problem.OrgUnreachable) && ctx.Err() == nil {
+		// That one began before this was asked for, and the network may be back since.
+		got, _, err = s.refreshOnce(ctx, refused, binding)
+	}
+	return got, err
+}
+
+// refreshOnce is refresh without a second try; joined says that the exchange was
+// under way already.
+func (s *session) refreshOnce(ctx context.Context, refused secret.Text, binding string) (got flow.Session, joined bool, err error) {
 	s.mu.Lock()
 	if warm, ok := s.warm(refused, binding); ok {
 		s.mu.Unlock()
-		return warm, nil
+		return warm, false, nil
 	}
 	r := s.renewal
+	joined = r != nil
 	if r == nil {
 		id := s.id
 		if id == nil {
 			s.mu.Unlock()
-			return flow.Session{}, problem.New(problem.PolicyMissing, nil)
+			return flow.Session{}, false, problem.New(problem.PolicyMissing, nil)
 		}
 		if err := s.work.begin(); err != nil {
 			s.mu.Unlock()
-			return flow.Session{}, err
+			return flow.Session{}, false, err
 		}
 		r = &renewal{done: make(chan struct{}), binding: id.binding}
 		s.renewal = r
@@ -294,12 +308,12 @@ func (s *session) refresh(ctx context.Context, refused secret.Text, binding stri
 	select {
 	case <-r.done:
 	case <-ctx.Done():
-		return flow.Session{}, problem.New(problem.Cancelled, ctx.Err())
+		return flow.Session{}, joined, problem.New(problem.Cancelled, ctx.Err())
 	}
 	if binding != "" && binding != r.binding {
-		return flow.Session{}, policyChanged()
+		return flow.Session{}, joined, policyChanged()
 	}
-	return r.session, r.err
+	return r.session, joined, r.err
 }
 
 func (s *session) renew(r *renewal, id *identity, epoch uint64) {
@@ -368,8 +382,8 @@ func (s *session) refreshStored(ctx context.Context, id *identity, epoch uint64)
 	entry, found, err := s.store.Load(ctx)
 	s.mu.Lock()
 	s.noteKeyring(err)
-	dead := s.dead
-	if err == nil && found && s.epoch == epoch && id.owns(entry) && !s.tooOld(id, entry.AuthTime) && entry.Generation != dead && s.person.Subject == "" {
+	dead, owed := s.dead, s.owed
+	if err == nil && found && !owed && s.epoch == epoch && id.owns(entry) && !s.tooOld(id, entry.AuthTime) && entry.Generation != dead && s.person.Subject == "" {
 		s.person = flow.Person{Issuer: entry.Issuer, Subject: entry.Subject, Email: entry.Email}
 		s.authTime = entry.AuthTime
 	}
@@ -380,6 +394,13 @@ func (s *session) refreshStored(ctx context.Context, id *identity, epoch uint64)
 	}
 	if err != nil {
 		return flow.Session{}, nil, err
+	}
+	if owed {
+		later, err := s.payOwed(ctx, id, entry, found)
+		if err != nil {
+			return flow.Session{}, nil, err
+		}
+		return flow.Session{}, later, s.signedOut(epoch, problem.New(problem.SigninNeeded, nil))
 	}
 	if !found || !id.owns(entry) || s.tooOld(id, entry.AuthTime) || entry.Generation == dead {
 		return flow.Session{}, nil, s.signedOut(epoch, problem.New(problem.SigninNeeded, nil))
@@ -410,6 +431,21 @@ func (s *session) refreshStored(ctx context.Context, id *identity, epoch uint64)
 		release()
 		s.changed() // without the lock
 	}, err
+}
+
+// payOwed makes up for a sign-out by policy that has not reached what is stored; the
+// caller holds the store's lock. It returns what is left to do without it.
+func (s *session) payOwed(ctx context.Context, id *identity, entry tokenstore.Entry, found bool) (later func(), err error) {
+	if err := s.store.Delete(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.owed = false
+	s.mu.Unlock()
+	if !found || !id.owns(entry) {
+		return nil, nil
+	}
+	return func() { s.revoke(ctx, id, entry.Refresh) }, nil
 }
 
 // keepRotated stores a rotated sign-in; the caller holds the store's lock, so that
@@ -448,6 +484,9 @@ func (s *session) adopt(epoch uint64, person flow.Person, g signin.Grant, authTi
 	s.inMemory, s.memory = inMemory, secret.Text{}
 	if inMemory {
 		s.memory = g.Refresh
+	}
+	if !g.ID.Empty() {
+		s.idToken = g.ID
 	}
 	s.failure = nil
 	s.mu.Unlock()
@@ -705,6 +744,11 @@ func (s *session) keep(ctx context.Context, id *identity, a *attempt, g signin.G
 		Issuer: id.issuer, ClientID: id.clientID, Binding: id.binding,
 		Subject: g.Subject, Email: g.Email, Refresh: g.Refresh, AuthTime: g.AuthTime,
 	})
+	if err == nil {
+		s.mu.Lock()
+		s.owed = false // it stands in the place of what was to be deleted
+		s.mu.Unlock()
+	}
 	return err
 }
 
@@ -712,24 +756,66 @@ func (s *session) keep(ctx context.Context, id *identity, a *attempt, g signin.G
 // Whether the issuer could be told does not matter to the person. Once begun it
 // goes on to its end, and the agent's end waits for it.
 func (s *session) signOut(ctx context.Context) error {
+	_, err := s.signOutOf(ctx)
+	return err
+}
+
+// signOutOf is signOut, and says who that was.
+func (s *session) signOutOf(ctx context.Context) (departed, error) {
 	if err := s.work.begin(); err != nil {
-		return err
+		return departed{}, err
 	}
 	defer s.work.end()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTime)
 	defer cancel()
+	left := s.depart()
+	return left, s.finish(ctx, left, false)
+}
+
+// departed is what is left to do of a sign-out once the person is forgotten.
+type departed struct {
+	id      *identity
+	person  flow.Person
+	refresh secret.Text // where it was not stored
+	idToken secret.Text
+}
+
+// depart forgets the person at once: memory first, whatever keyring and network do.
+// Nothing that is stored is used any more until finish has deleted it.
+func (s *session) depart() departed {
 	s.mu.Lock()
-	id, token := s.id, s.memory
+	d := departed{s.id, s.person, s.memory, s.idToken}
+	s.owed = true
 	s.end()
 	s.mu.Unlock()
 	s.changed()
+	return d
+}
 
+// finish deletes what is stored of the sign-in and revokes it. With keepYounger a
+// stored sign-in that is not too old stays: another session of the person has made
+// it.
+func (s *session) finish(ctx context.Context, d departed, keepYounger bool) error {
 	unlock, err := s.store.Lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	s.mu.Lock()
+	owed := s.owed
+	s.mu.Unlock()
+	token := d.refresh
+	if !owed { // somebody has signed in since, or a click has found it and deleted it
+		if d.id != nil && !token.Empty() {
+			s.revoke(ctx, d.id, token)
+		}
+		return nil
+	}
 	entry, found, err := s.store.Load(ctx)
+	if found && err == nil && keepYounger && d.id != nil && !s.tooOld(d.id, entry.AuthTime) {
+		s.paid()
+		return nil
+	}
 	if found && err == nil {
 		token = entry.Refresh
 	}
@@ -742,11 +828,38 @@ func (s *session) signOut(ctx context.Context) error {
 	s.mu.Lock()
 	s.noteKeyring(err)
 	s.mu.Unlock()
-	if id != nil && !token.Empty() {
-		s.revoke(ctx, id, token)
+	if err == nil {
+		s.paid()
+	}
+	if d.id != nil && !token.Empty() {
+		s.revoke(ctx, d.id, token)
 	}
 	s.changed()
 	return err
+}
+
+func (s *session) paid() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owed = false
+}
+
+// endsAt is when the sign-in ends by itself, zero when no end is known; the caller
+// holds mu.
+func (s *session) endsAt() time.Time {
+	var ends time.Time
+	if s.person.Subject == "" || s.id == nil {
+		return ends
+	}
+	if s.id.maxAge > 0 && !s.authTime.IsZero() {
+		ends = s.authTime.Add(s.id.maxAge)
+	}
+	if s.inMemory && s.memory.Empty() && !s.access.Empty() {
+		if last := s.expiry.Add(-usable); ends.IsZero() || last.Before(ends) {
+			ends = last
+		}
+	}
+	return ends.Round(0)
 }
 
 // refreshAhead keeps the access token fresh until ctx ends, so that a click
@@ -801,8 +914,8 @@ func (s *session) untilRefresh() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.person.Subject == "" || s.id == nil:
-		return time.Hour
+	case s.person.Subject == "" || s.id == nil, s.inMemory && s.memory.Empty() && !s.access.Empty():
+		return time.Hour // there is nothing to refresh, or nothing to refresh it with
 	case s.access.Empty():
 		return 0
 	default:

@@ -66,10 +66,7 @@ func (a *Agent) watchSlow(last *tracked) {
 // tellSlow tells of a launch that takes long, if it still does and no window shows
 // it.
 func (a *Agent) tellSlow(id string) {
-	a.mu.Lock()
-	up := a.windowUp
-	a.mu.Unlock()
-	if up {
+	if a.windowOpen() {
 		return
 	}
 	a.launches.look(func(last *tracked) {

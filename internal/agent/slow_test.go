@@ -157,7 +157,7 @@ func TestWhoSeesTheWindowIsNotToldThatItIsSlow(t *testing.T) {
 	w := h.logOn()
 	w.signedIn()
 	w.agent.mu.Lock()
-	w.agent.windowUp = true
+	w.agent.window = &windowRun{life: t.Context(), end: func() {}}
 	w.agent.mu.Unlock()
 	answer := hang(h, asUsual)
 	id := w.accepted(h.mint("ada", 1))

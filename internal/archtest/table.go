@@ -25,7 +25,7 @@ var Free = []string{"golang.org/x/sys", "github.com/godbus/dbus/v5"}
 // launcherRooms are the rooms of the workstation program below agent and cli.
 var launcherRooms = []string{
 	"problem", "secret", "paths", "orgapi", "launch", "intake", "policy", "transport", "signin", "tokenstore", "orgclient",
-	"opener", "recents", "audit", "flow", "scheme", "autostart", "view", "text", "tray", "notify", "control",
+	"opener", "recents", "audit", "flow", "scheme", "autostart", "session", "view", "text", "tray", "notify", "control",
 }
 
 func without(rooms []string, names ...string) []string {
@@ -61,6 +61,7 @@ var Rooms = []Room{
 	{"flow", "the sequence; declares the interfaces it uses", []string{"launch", "problem", "secret"}, nil, "who has read Run has the map"},
 	{"scheme", "who owns the link scheme: read, register, repair", []string{"paths", "problem"}, nil, "registering knows nothing of launching"},
 	{"autostart", "whether the agent starts when the person logs on: read, set", []string{"paths", "problem"}, nil, "starting at logon knows nothing of links; who may ask for it is the agent's to decide"},
+	{"session", "lock, switch, disconnect, idle: reported, never judged", nil, nil, "what watches a session must not know what a lock means; it has no error that a person sees, so not even a problem"},
 	{"view", "snapshot structs for tray, window, command line", []string{"problem"}, nil, "what is seen holds no truth"},
 	{"text", "sentences by code and language", []string{"problem"}, []string{"golang.org/x/text"}, "one catalogue for Go and the window"},
 	{"tray", "menu from a snapshot", []string{"view", "text", "problem"}, []string{"fyne.io/systray"}, "a view sends intents back and knows nobody who acts; problem codes key its icon and its words"},
@@ -72,11 +73,12 @@ var Rooms = []Room{
 	{"nabla", "client of Nabla Connect: server authentication, create, refresh", []string{"problem", "secret"}, []string{"github.com/go-jose/go-jose/v4", "golang.org/x/oauth2", "golang.org/x/sync", "github.com/google/uuid"}, "the vendor's protocol in one place"},
 	{"orgserver", "the organisation's backend", []string{"nabla", "orgapi", "problem", "secret"}, []string{"github.com/coreos/go-oidc/v3", "github.com/go-jose/go-jose/v4", "github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/prometheus/client_golang", "go.yaml.in/yaml/v3", "github.com/google/uuid", "golang.org/x/sync"}, "the launcher is only a client to it"},
 	{"nablasim", "strict simulator of Nabla Connect", nil, []string{"github.com/go-jose/go-jose/v4"}, "independent of our client, so that one mistake is not made twice"},
+	{"sessionsim", "stand-ins for logind and screen savers on a bus of one's own, for tests", nil, nil, "independent of the room that it is to try"},
 	{"sandbox", "sample EHR page, OIDC issuer, backend and simulator on loopback", []string{"orgserver", "nablasim", "orgapi", "paths"}, []string{"github.com/zitadel/oidc/v3", "github.com/go-jose/go-jose/v4", "golang.org/x/text", "github.com/google/uuid"}, "it reaches the launcher only as the desktop would"},
 	{"cmd/org-backend", "org-backend: flags, handler, listen", []string{"orgserver", "problem"}, []string{"github.com/spf13/cobra"}, "a program is flags and a handler"},
 	{"cmd/nabla-sim", "nabla-sim: flags, handler, listen", []string{"nablasim", "problem"}, []string{"github.com/spf13/cobra", "github.com/go-jose/go-jose/v4"}, "a program is flags and a handler"},
 	{"cmd/sandbox", "encounter-launcher-sandbox: flags, run", []string{"sandbox", "problem"}, []string{"github.com/spf13/cobra"}, "a program is flags and a handler"},
-	{"cmd/e2e-desktop", "stand-in for a desktop's tray host and notification service, for the end-to-end test", nil, nil, "it meets the program on the bus only"},
+	{"cmd/e2e-desktop", "stand-in for a desktop's tray host and notification service, for the end-to-end test", []string{"sessionsim"}, nil, "it meets the program on the bus only, and shares the stand-in for logind with the tests"},
 	{"cmd/bench", "measures the launcher against its peers, as ratios in one run", nil, []string{"github.com/go-jose/go-jose/v4"}, "it meets the programs from outside, as the desktop does"},
 	{"archtest", "this table and the test that keeps it", nil, nil, "it looks at the others from outside"},
 }
@@ -86,5 +88,5 @@ var Rooms = []Room{
 // idle with NATS and an issuer inside, 6.3 MB without).
 var NeverInRoot = []string{
 	"github.com/nats-io/", "github.com/zitadel/", "github.com/prometheus/", "github.com/getkin/",
-	"encounterlauncher/internal/orgserver", "encounterlauncher/internal/nablasim", "encounterlauncher/internal/nabla", "encounterlauncher/internal/sandbox",
+	"encounterlauncher/internal/orgserver", "encounterlauncher/internal/nablasim", "encounterlauncher/internal/nabla", "encounterlauncher/internal/sandbox", "encounterlauncher/internal/sessionsim",
 }

@@ -34,8 +34,15 @@ const (
 	Cancelled = "cancelled" // a person ended it
 	SignedIn  = "signed_in"
 	SignedOut = "signed_out"
-	Started   = "started" // of the agent
-	Stopped   = "stopped"
+	// Signed out by policy: the screen was locked, another session got it, the
+	// session was left, there was no input, the sign-in was too old.
+	SignedOutLocked       = "signed_out_locked"
+	SignedOutSwitched     = "signed_out_switched"
+	SignedOutDisconnected = "signed_out_disconnected"
+	SignedOutIdle         = "signed_out_idle"
+	SignedOutAge          = "signed_out_age"
+	Started               = "started" // of the agent
+	Stopped               = "stopped"
 )
 
 // The outcomes that this room writes about the files themselves.

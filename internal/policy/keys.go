@@ -63,9 +63,6 @@ type Key struct {
 	// PersonMayChoose says that the person's settings file may set the key.
 	PersonMayChoose bool
 	OnError         OnError
-	// NotYet says that this version reads the key and does not act on it; a value
-	// other than the default is then shown as a finding, so that nobody relies on it.
-	NotYet bool
 	// Safest is what is in force when a value cannot be used, as JSON text;
 	// "null" leaves the key unset.
 	Safest string
@@ -197,19 +194,19 @@ func table() []Key {
 			put:      func(s *Snapshot, v value) { s.RecentsLabel = v.text },
 		}, {
 			Name: "SharedWorkstation", Type: YesNo, Default: "false", Since: v1, Scope: Machine, OnError: RefuseLaunches, Safest: "true",
-			Sentence: "Several people work under one account of this computer: a sign-in lasts in memory only and nothing is left for the next person.",
+			Sentence: "Several people work under one account of this computer: a sign-in lasts in memory only, ends when the computer is locked, the session switched or disconnected (whatever SignOutOnLock says), and nothing is left for the next person.",
 			put:      func(s *Snapshot, v value) { s.SharedWorkstation = v.yes },
 		}, {
-			Name: "IdleSignOutMinutes", NotYet: true, Type: Number, Default: "0", Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: "5", Max: 1440,
-			Sentence: "After how many minutes without a key or the mouse the person is signed out; 0 never.",
+			Name: "IdleSignOutMinutes", Type: Number, Default: "0", Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: "5", Max: 1440,
+			Sentence: "After how many minutes without a key or the mouse the person is signed out, told a minute before; 0 never.",
 			put:      func(s *Snapshot, v value) { s.IdleSignOut = time.Duration(v.number) * time.Minute },
 		}, {
-			Name: "SignOutOnLock", NotYet: true, Type: YesNo, Default: "false", Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: "true",
-			Sentence: "Locking the computer signs the person out.",
+			Name: "SignOutOnLock", Type: YesNo, Default: "false", Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: "true",
+			Sentence: "Locking the computer, switching to another session, disconnecting from this one and going to sleep sign the person out.",
 			put:      func(s *Snapshot, v value) { s.SignOutOnLock = v.yes },
 		}, {
 			Name: "MaxSignInAgeMinutes", Type: Number, Default: "0", Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: "60", Max: 43200,
-			Sentence: "How many minutes ago the person may have signed in at the issuer; 0 sets no limit.",
+			Sentence: "How many minutes ago the person may have signed in at the issuer; at that age the person is signed out, and told five minutes before; 0 sets no limit.",
 			put:      func(s *Snapshot, v value) { s.MaxSignInAge = time.Duration(v.number) * time.Minute },
 		}, {
 			Name: "Autostart", Type: YesNo, Default: "true", Since: v1, Scope: MachineAndUser, PersonMayChoose: true, OnError: TakeSafest, Safest: "false",

@@ -114,12 +114,6 @@ func resolve(readings []reading, r rules) Snapshot {
 				})
 			}
 		}
-		if k.NotYet && v.Source != SourceBuiltIn && v.Source != SourceSafest && v.Effective != k.Default {
-			findings[len(readings)] = append(findings[len(readings)], Finding{
-				Key: k.Name, Source: v.Source,
-				Sentence: k.Name + " in the " + v.Source + " has no effect yet: this version reads it and does not act on it.",
-			})
-		}
 		s.Values = append(s.Values, v)
 	}
 

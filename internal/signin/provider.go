@@ -23,7 +23,7 @@ const descriptionLife = time.Hour
 
 // description is what a checked discovery document says.
 type description struct {
-	authorization, token, revocation string
+	authorization, token, revocation, endSession string
 	// namesIssuer: every authorization answer carries iss (RFC 9207 §3).
 	namesIssuer bool
 	hosts       []string
@@ -113,7 +113,7 @@ func (c *Client) discover(ctx context.Context) (*description, error) {
 		return nil, failed("The sign-in service does not support the way in which this program signs in.", "the provider does not support PKCE with S256")
 	}
 	d := &description{
-		authorization: document.Authorization, token: document.Token, revocation: document.Revocation,
+		authorization: document.Authorization, token: document.Token, revocation: document.Revocation, endSession: document.EndSession,
 		namesIssuer: document.NamesIssuer, algorithms: signing(document.Algorithms),
 	}
 	for name, address := range map[string]string{

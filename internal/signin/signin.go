@@ -40,6 +40,8 @@ const (
 	// defaultLife is assumed of an access token whose life the provider does not
 	// name (RFC 6749 §5.1 only recommends it).
 	defaultLife = 5 * time.Minute
+	// mostHint is the length of an ID token that still travels in an address.
+	mostHint = 6000
 )
 
 // Config is what a Client needs. Issuer and ClientID are required.
@@ -120,6 +122,9 @@ type Grant struct {
 	// at sign-in; after a refresh it is the new one, or the old where the provider
 	// does not rotate.
 	Access, Refresh secret.Text
+	// ID is the ID token itself, for EndSession; empty after a refresh that brought
+	// none. It is kept in memory only.
+	ID secret.Text
 	// Expiry is when Access ends, by this computer's clock.
 	Expiry time.Time
 	// AuthTime is when the person proved who they are: the ID token's auth_time, or
@@ -138,7 +143,7 @@ type Page struct {
 	Hosts []string
 }
 
-// Client signs in, refreshes and revokes. It is safe for concurrent use; it keeps
+// Client signs in, refreshes, revokes and says where the provider's session ends. It is safe for concurrent use; it keeps
 // the provider's description for an hour and no token at all.
 type Client struct {
 	config   Config
@@ -418,7 +423,7 @@ func (c *Client) grant(got tokens, who person) Grant {
 	return Grant{
 		Issuer: c.config.Issuer, ClientID: c.config.ClientID,
 		Subject: who.subject, Email: who.email, AuthTime: who.authTime,
-		Access: got.access, Refresh: got.refresh, Expiry: c.now().Add(got.life),
+		Access: got.access, Refresh: got.refresh, ID: secret.New(got.idToken), Expiry: c.now().Add(got.life),
 	}
 }
 
@@ -453,6 +458,37 @@ func (c *Client) Revoke(ctx context.Context, refresh secret.Text) error {
 		return c.refreshProblem(ctx, "revoking", &callFailure{kind: answeredStatus, status: answer.StatusCode})
 	}
 	return nil
+}
+
+// EndSession returns the page that ends the provider's own session in the person's
+// browser (OpenID Connect RP-Initiated Logout 1.0 §2); only the browser has that
+// session's cookies, so only it can end it. idToken is the newest one that was
+// received; it may have expired. Without one the provider may ask the person to
+// confirm. found is false where the discovery document names no such page.
+//
+// Nothing is sent of where to go afterwards: that would have to be registered, and
+// a random port cannot be. Errors are as for Refresh.
+func (c *Client) EndSession(ctx context.Context, idToken secret.Text) (page Page, found bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	d, err := c.provider.get(ctx)
+	if err != nil {
+		return Page{}, false, c.refreshProblem(ctx, "describing", err)
+	}
+	if d.endSession == "" {
+		return Page{}, false, nil
+	}
+	address, err := url.Parse(d.endSession) // checked when it was described
+	if err != nil {
+		return Page{}, false, c.refreshProblem(ctx, "describing", errors.New("the end of the session has no address"))
+	}
+	q := address.Query()
+	q.Set("client_id", c.config.ClientID)
+	if hint := idToken.Reveal(); hint != "" && len(hint) <= mostHint {
+		q.Set("id_token_hint", hint)
+	}
+	address.RawQuery = q.Encode()
+	return Page{Address: secret.New(address.String()), Hosts: slices.Clone(d.hosts)}, true, nil
 }
 
 // same compares in constant time: how much of a value matched tells nobody

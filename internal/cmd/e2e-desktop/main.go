@@ -4,6 +4,8 @@
 // service (org.freedesktop.Notifications). It talks to the real program over the
 // real session bus.
 //
+// With a system bus of the test's own it also stands in for logind.
+//
 // It also reads what a window shows, as a screen reader does.
 //
 // It reads one JSON command a line and answers each with one JSON line. It is
@@ -21,6 +23,8 @@ import (
 
 	"github.com/godbus/dbus/v5"
 	"github.com/godbus/dbus/v5/prop"
+
+	"encounterlauncher/internal/sessionsim"
 )
 
 const (
@@ -42,6 +46,7 @@ type notice struct {
 type desktop struct {
 	conn  *dbus.Conn
 	props *prop.Properties
+	login *sessionsim.Login // nil without a system bus for it
 
 	mu      sync.Mutex
 	item    string   // guarded by mu: bus name of the newest tray item
@@ -187,7 +192,7 @@ func (d *desktop) act(id uint32, key string) error {
 
 // command is one line of standard input.
 type command struct {
-	Do  string `json:"do"` // menu, click, notices, act, read
+	Do  string `json:"do"` // menu, click, notices, act, read; see session for the others
 	ID  int64  `json:"id"`
 	Key string `json:"key"`
 }
@@ -206,6 +211,8 @@ func (d *desktop) answer(c command) (any, error) {
 		return true, d.act(uint32(c.ID), c.Key)
 	case "read":
 		return d.read(uint32(c.ID))
+	case "lock", "unlock", "idle", "switch", "sleep", "logoff":
+		return d.session(c)
 	default:
 		return nil, errors.New("no such command")
 	}
@@ -237,6 +244,9 @@ func serve() error {
 		if err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
 			return fmt.Errorf("taking the name %s: reply %d, %w", name, reply, errors.Join(err))
 		}
+	}
+	if d.login, err = newLogin(); err != nil {
+		return fmt.Errorf("standing in for logind: %w", err)
 	}
 	if err := turnOnReading(conn); err != nil {
 		return err
