@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -113,6 +114,9 @@ func newBrowser(t *testing.T) *browser {
 	if err == nil {
 		err = os.Symlink(self, filepath.Join(dir, "xdg-open"))
 	}
+	if daemon, notThere := exec.LookPath("dbus-daemon"); err == nil && notThere == nil {
+		err = os.Symlink(daemon, filepath.Join(dir, "dbus-daemon")) // for the tests that start a bus
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,6 +138,8 @@ func (b *browser) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !b.held {
 			go b.follow(got.Args[0])
 		}
+	case len(got.Args) == 1 && strings.HasPrefix(got.Args[0], b.issuer+"/leave?"):
+		b.follow(got.Args[0])
 	case len(got.Args) == 1 && strings.HasPrefix(got.Args[0], b.sim+"/open/"):
 		status := b.follow(got.Args[0])
 		b.encounters, b.statuses = append(b.encounters, got.Args[0]), append(b.statuses, status)

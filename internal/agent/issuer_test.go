@@ -47,6 +47,8 @@ type issuer struct {
 	serial   int                   // guarded by mu
 	lastAuth url.Values            // guarded by mu
 	issued   []string              // guarded by mu: every token that was ever given out
+	leaves   bool                  // guarded by mu: has an end of session
+	left     []url.Values          // guarded by mu: what came to it
 	refused  string                // guarded by mu: an error to send people back with, such as access_denied
 }
 
@@ -78,12 +80,16 @@ func (is *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch r.URL.Path {
 	case "/.well-known/openid-configuration":
-		is.json(w, map[string]any{
+		document := map[string]any{
 			"issuer": is.URL, "authorization_endpoint": is.URL + "/authorize", "token_endpoint": is.URL + "/token",
 			"jwks_uri": is.URL + "/jwks", "revocation_endpoint": is.URL + "/revoke",
 			"id_token_signing_alg_values_supported": []string{"ES256"}, "response_types_supported": []string{"code"},
 			"subject_types_supported": []string{"public"}, "authorization_response_iss_parameter_supported": true,
-		})
+		}
+		if is.leaves {
+			document["end_session_endpoint"] = is.URL + "/leave"
+		}
+		is.json(w, document)
 	case "/jwks":
 		is.json(w, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: is.key.Public(), KeyID: "k1", Algorithm: "ES256", Use: "sig"}}})
 	case "/authorize":
@@ -101,6 +107,8 @@ func (is *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, q.Get("redirect_uri")+"?"+back.Encode(), http.StatusFound)
 	case "/token":
 		is.token(w, r)
+	case "/leave":
+		is.left = append(is.left, r.URL.Query())
 	case "/revoke":
 		delete(is.refresh, r.FormValue("token"))
 		is.revoked++
@@ -181,7 +189,8 @@ func (is *issuer) grant(w http.ResponseWriter, subject, nonce string) {
 	if nonce != "" {
 		id["nonce"] = nonce
 	}
-	answer["id_token"] = with(id)
+	idToken := with(id)
+	answer["id_token"], is.issued = idToken, append(is.issued, idToken)
 	is.json(w, answer)
 }
 

@@ -383,11 +383,15 @@ func (s *session) refreshStored(ctx context.Context, id *identity, epoch uint64)
 	s.mu.Lock()
 	s.noteKeyring(err)
 	dead, owed := s.dead, s.owed
+	known := false
 	if err == nil && found && !owed && s.epoch == epoch && id.owns(entry) && !s.tooOld(id, entry.AuthTime) && entry.Generation != dead && s.person.Subject == "" {
 		s.person = flow.Person{Issuer: entry.Issuer, Subject: entry.Subject, Email: entry.Email}
-		s.authTime = entry.AuthTime
+		s.authTime, known = entry.AuthTime, true
 	}
 	s.mu.Unlock()
+	if known {
+		s.changed() // before a launch can fail for the issuer and seem to be nobody's
+	}
 	s.looked.Do(func() { close(s.read) })
 	if problem.IsCode(err, problem.KeyringUnavailable) {
 		return flow.Session{}, nil, s.signedOut(epoch, problem.New(problem.SigninNeeded, err))

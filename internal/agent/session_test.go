@@ -616,3 +616,91 @@ func TestASignInThatCannotBeKeptReplacesTheOneThatWas(t *testing.T) {
 		t.Errorf("the next start brings back %+v, who did not sign in last", who)
 	}
 }
+
+func TestWhatIsStoredIsNotUsedOnceASignOutByPolicyHasBegun(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.session().SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := w.session()
+	s.depart() // before the keyring was asked for the sign-in, and finish never comes
+	if _, err := s.Access(t.Context()); !problem.IsCode(err, problem.SigninNeeded) {
+		t.Fatalf("got %v", err)
+	}
+	if _, found, err := s.store.Load(t.Context()); found || err != nil {
+		t.Errorf("still stored: %v, %v", found, err)
+	}
+	<-s.work.close() // what the click need not wait for
+	w.issuer.set(func(is *issuer) {
+		if is.revoked != 1 || is.rotated != 0 {
+			t.Errorf("%d revoked, %d refreshed", is.revoked, is.rotated)
+		}
+	})
+	s.work = new(work)
+	if got, err := s.SignIn(t.Context()); err != nil || got.Person.Subject != "ada" {
+		t.Fatalf("signing in again: %v", err)
+	}
+	later := w.session()
+	if later.restore(t.Context()); later.who().Subject != "ada" {
+		t.Error("the new sign-in was not kept")
+	}
+}
+
+func TestASignOutLeavesTheSignInThatCameAfterIt(t *testing.T) {
+	w := newWorld(t)
+	s := w.session()
+	if _, err := s.SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	left := s.depart()
+	if _, err := s.SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.finish(t.Context(), left, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, found, err := s.store.Load(t.Context()); !found || err != nil {
+		t.Errorf("the new sign-in was deleted: %v, %v", found, err)
+	}
+}
+
+func TestARefreshThatFailedBeforeItWasAskedForIsTriedOnceMore(t *testing.T) {
+	w := newWorld(t)
+	s := w.session()
+	if _, err := s.SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s = w.session()
+	failing := &renewal{done: make(chan struct{}), binding: "b1", err: problem.New(problem.OrgUnreachable, nil)}
+	s.renewal = failing
+	var got flow.Session
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		got, err = s.Access(t.Context())
+	}()
+	s.mu.Lock()
+	s.renewal = nil
+	s.mu.Unlock()
+	close(failing.done)
+	<-done
+	if err != nil || got.Person.Subject != "ada" {
+		t.Errorf("got %+v, %v", got.Person, err)
+	}
+}
+
+func TestASignInWithoutARefreshTokenLastsAsLongAsItsAccessToken(t *testing.T) {
+	w := newWorld(t)
+	w.issuer.stingy = true
+	s := w.session()
+	if _, err := s.SignIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	ends, expiry := s.endsAt(), s.expiry
+	s.mu.Unlock()
+	if !ends.Equal(expiry.Add(-usable)) || s.untilRefresh() != time.Hour {
+		t.Errorf("ends at %s of %s, refreshed in %s", ends, expiry, s.untilRefresh())
+	}
+}

@@ -69,6 +69,7 @@ type guard struct {
 	used    time.Time    // guarded by mu: when somebody last asked for something here
 	blind   seat.Sources // guarded by mu: what policy wants and nobody tells
 	unaware bool         // guarded by mu: nobody tells how long there was no input
+	watched bool         // guarded by mu: it is known who tells
 
 	// What follows belongs to the goroutine of run.
 
@@ -304,6 +305,7 @@ func (g *guard) findBlind(r rules) {
 	g.mu.Lock()
 	changed := blind != g.blind
 	g.blind = blind
+	g.watched = g.known
 	g.unaware = g.known && !g.sources.Idle
 	g.mu.Unlock()
 	if changed {

@@ -300,19 +300,6 @@ func TestAPersonSetsOnlyWhatThePersonMayChoose(t *testing.T) {
 	}
 }
 
-func TestASettingThatNothingActsOnYetIsShownSoThatNobodyReliesOnIt(t *testing.T) {
-	for key, raw := range map[string]string{"SignOutOnLock": "true", "IdleSignOutMinutes": "5"} {
-		s := resolve([]reading{says(t, SourceMachine, with(t, key, raw))}, linux)
-		if s.LaunchProblem() != nil || len(s.Findings) != 1 || s.Findings[0].Key != key || !strings.Contains(s.Findings[0].Sentence, "no effect yet") {
-			t.Errorf("%s: %v, %+v", key, s.LaunchProblem(), s.Findings)
-		}
-		off := resolve([]reading{says(t, SourceMachine, with(t, key, rowOf(t, key).Default))}, linux)
-		if len(off.Findings) != 0 {
-			t.Errorf("%s at its default: %+v", key, off.Findings)
-		}
-	}
-}
-
 func TestAUserPolicyDoesNotDescribeTheComputer(t *testing.T) {
 	good := samples(t)
 	for _, k := range Keys() {

@@ -94,7 +94,8 @@ func New(log *slog.Logger) *Watcher {
 }
 
 // Marks says after how long without input an Idle is wanted; none for never, and
-// then no source is asked. It may be called at any time.
+// then no source is asked. Marks also has the source asked at once. It may be called
+// at any time.
 func (w *Watcher) Marks(marks ...time.Duration) {
 	marks = slices.Sorted(slices.Values(marks))
 	for {
@@ -155,8 +156,10 @@ func (w *Watcher) Run(ctx context.Context, report func(Event)) {
 			if c.what == sources || c.what == woke {
 				see()
 			}
-		case s.marks = <-w.marks:
-			s.passed = 0
+		case marks := <-w.marks:
+			if !slices.Equal(marks, s.marks) {
+				s.marks, s.passed = marks, 0
+			}
 			if stop(); len(s.marks) > 0 {
 				see()
 			} else {

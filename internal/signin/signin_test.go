@@ -1189,6 +1189,47 @@ func TestSigningOutRevokesWhereTheProviderCan(t *testing.T) {
 	}
 }
 
+func TestTheEndOfTheProvidersSessionIsAPageWithTheIDTokenAndNothingElse(t *testing.T) {
+	i := newIssuer(t)
+	i.document = func(d map[string]any) { d["end_session_endpoint"] = "https://login.hospital.example/out?tenant=1" }
+	client := New(configOf(i))
+	hint := secret.New("canary-id-token")
+	page, found, err := client.EndSession(t.Context(), hint)
+	if err != nil || !found {
+		t.Fatal(found, err)
+	}
+	if want := "https://login.hospital.example/out?client_id=launcher&id_token_hint=canary-id-token&tenant=1"; page.Address.Reveal() != want {
+		t.Errorf("address %s", page.Address.Reveal())
+	}
+	if !slices.Contains(page.Hosts, "login.hospital.example") {
+		t.Errorf("hosts %q", page.Hosts)
+	}
+	if strings.Contains(fmt.Sprintf("%+v", page), "canary") {
+		t.Error("the address prints")
+	}
+	for _, without := range []secret.Text{{}, secret.New(strings.Repeat("x", mostHint+1))} {
+		if page, _, err := client.EndSession(t.Context(), without); err != nil || page.Address.Reveal() != "https://login.hospital.example/out?client_id=launcher&tenant=1" {
+			t.Errorf("without a hint that fits: %v", err)
+		}
+	}
+	if _, found, err := New(configOf(newIssuer(t))).EndSession(t.Context(), hint); found || err != nil {
+		t.Errorf("a provider without such a page: %v, %v", found, err)
+	}
+	down := newIssuer(t)
+	down.setTake("/.well-known/openid-configuration", unavailable)
+	_, _, err = New(configOf(down)).EndSession(t.Context(), hint)
+	wantCode(t, err, problem.OrgUnreachable)
+}
+
+func TestASignInGivesTheIDTokenItself(t *testing.T) {
+	i := newIssuer(t)
+	client := New(configOf(i))
+	g, _, err := signIn(t, i, client)
+	if err != nil || strings.Count(g.ID.Reveal(), ".") != 2 || strings.Contains(fmt.Sprintf("%+v", g), g.ID.Reveal()) {
+		t.Errorf("%+v, %v", g, err)
+	}
+}
+
 func TestManyRefreshesAtOnceAskForTheDescriptionOnce(t *testing.T) {
 	i := newIssuer(t)
 	client := New(configOf(i))
