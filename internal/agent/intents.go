@@ -119,7 +119,7 @@ func (a *Agent) signOut(ctx context.Context, all bool) error {
 			a.closeWindow() // a badge has left: what was typed into the window goes too
 		}
 	}
-	if err == nil {
+	if err == nil && !shared {
 		err = mend(ctx, a.store)
 	}
 	if all {

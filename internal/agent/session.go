@@ -329,6 +329,9 @@ func (s *session) renew(r *renewal, id *identity, epoch uint64) {
 	} else {
 		r.session, later, r.err = s.refreshStored(ctx, id, epoch)
 	}
+	if r.err != nil {
+		s.changed() // before the launch that waits fails: who that was for is known by now
+	}
 	s.mu.Lock()
 	s.renewal = nil
 	s.mu.Unlock()
@@ -383,15 +386,11 @@ func (s *session) refreshStored(ctx context.Context, id *identity, epoch uint64)
 	s.mu.Lock()
 	s.noteKeyring(err)
 	dead, owed := s.dead, s.owed
-	known := false
 	if err == nil && found && !owed && s.epoch == epoch && id.owns(entry) && !s.tooOld(id, entry.AuthTime) && entry.Generation != dead && s.person.Subject == "" {
 		s.person = flow.Person{Issuer: entry.Issuer, Subject: entry.Subject, Email: entry.Email}
-		s.authTime, known = entry.AuthTime, true
+		s.authTime = entry.AuthTime
 	}
 	s.mu.Unlock()
-	if known {
-		s.changed() // before a launch can fail for the issuer and seem to be nobody's
-	}
 	s.looked.Do(func() { close(s.read) })
 	if problem.IsCode(err, problem.KeyringUnavailable) {
 		return flow.Session{}, nil, s.signedOut(epoch, problem.New(problem.SigninNeeded, err))
@@ -800,6 +799,13 @@ func (s *session) depart() departed {
 // stored sign-in that is not too old stays: another session of the person has made
 // it.
 func (s *session) finish(ctx context.Context, d departed, keepYounger bool) error {
+	if d.id != nil && d.id.memoryOnly { // nothing is stored, and no keyring is woken
+		s.paid()
+		if !d.refresh.Empty() {
+			s.revoke(ctx, d.id, d.refresh)
+		}
+		return nil
+	}
 	unlock, err := s.store.Lock(ctx)
 	if err != nil {
 		return err

@@ -410,13 +410,6 @@ func (g *guard) signOut(r rules, why string) {
 		if left.person.Subject != "" {
 			a.audit.note(audit.Record{Outcome: why, Person: personName(left.person)})
 		}
-		if left.id == nil || left.id.memoryOnly {
-			a.session.paid() // nothing is stored
-			if left.id != nil && !left.refresh.Empty() {
-				a.session.revoke(ctx, left.id, left.refresh)
-			}
-			return
-		}
 		if left.person.Subject == "" {
 			return // what may be stored is deleted before it is used; the keyring is not woken for it
 		}

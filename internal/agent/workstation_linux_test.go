@@ -395,3 +395,35 @@ func TestRecentsFromBeforeAComputerWasSharedAreWiped(t *testing.T) {
 		return !found && err == nil
 	})
 }
+
+func TestSigningOutWithoutAnAgentDeletesRevokesAndWipes(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		h := newHospital(t)
+		h.setPolicy(nil)
+		w := h.logOn()
+		w.signedIn()
+		w.opens(h.mint("ada", 1))
+		w.await("the recents", func(s view.Snapshot) bool { return len(s.Recents) == 1 })
+		w.logOff()
+		h.setPolicy(map[string]any{"SharedWorkstation": shared})
+		options := Options{Layout: h.layout, Version: "1.2.3", Keyring: h.keyring, Now: h.clock.now}
+		for range 2 { // a script may say it twice
+			if err := SignOut(t.Context(), options, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, found, err := w.agent.store.Load(t.Context()); found || err != nil {
+			t.Errorf("shared %v: still stored: %v, %v", shared, found, err)
+		}
+		if files, _ := filepath.Glob(filepath.Join(h.layout.RecentsDir(), "*")); len(files) > 0 {
+			t.Errorf("shared %v: recents on the disk: %d files", shared, len(files))
+		}
+		h.audited("signed_out", adaMail)
+		h.issuer.set(func(is *issuer) {
+			if !shared && is.revoked != 1 {
+				t.Errorf("%d revoked", is.revoked)
+			}
+		})
+		w.counts(1, 1)
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"encounterlauncher/internal/agent"
 	"encounterlauncher/internal/control"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/view"
@@ -484,13 +485,28 @@ func (p Program) signIn(ctx context.Context, noWait bool) error {
 func (p Program) signOutCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "sign-out", Short: "Sign out", GroupID: "daily", Args: cobra.NoArgs,
-		Long: "Signs out: revokes the sign-in where the organisation's service can, and deletes it\nfrom the keyring. Signing out when nobody is signed in is no error.\n\nExit status: 0 signed out, 2 refused, 3 the agent does not run.",
+		Long:    "Signs out: revokes the sign-in where the organisation's service can, and deletes it\nfrom the keyring. Signing out when nobody is signed in is no error. Where no agent\nruns it does all that by itself, and starts none. It needs no display.\n\nExit status: 0 signed out, 1 no agent runs and the keyring cannot be reached, so a\nsign-in may still be stored, 2 refused.",
+		Example: fmt.Sprintf("  %[1]s sign-out\n  %[1]s sign-out --all    # when a badge leaves its reader", p.Layout.Name),
 	}
-	all := c.Flags().Bool("all", false, "also wipe the recent encounters of everybody who signed in here")
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		return p.ask(cmd.Context(), control.Intent{Name: control.SignOut, All: *all}, "signed out")
-	}
+	all := c.Flags().Bool("all", false, "also wipe the recent encounters of everybody who signed in here, and on a shared\ncomputer close the window")
+	c.RunE = func(cmd *cobra.Command, _ []string) error { return p.signOut(cmd.Context(), *all) }
 	return c
+}
+
+func (p Program) signOut(ctx context.Context, all bool) error {
+	err := p.ask(ctx, control.Intent{Name: control.SignOut, All: all}, "signed out")
+	if !errors.Is(err, control.ErrNoAgent) {
+		return err
+	}
+	switch err := agent.SignOut(ctx, agent.Options{Layout: p.Layout, Version: p.Version}, all); {
+	case problem.IsCode(err, problem.KeyringUnavailable):
+		PrintProblem(p.Stderr, problem.Of(err))
+		return status(Negative)
+	case err != nil:
+		return err
+	}
+	p.say("signed out")
+	return nil
 }
 
 func (p Program) cancelCommand() *cobra.Command {
