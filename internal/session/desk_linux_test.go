@@ -222,21 +222,6 @@ func TestEveryScreenSaverIsHeardAlsoOneThatComesLater(t *testing.T) {
 	}
 }
 
-func TestTwoWhoTellOfOneLockAreReportedOnce(t *testing.T) {
-	w := newWorld(t)
-	l, saver := w.login("7"), w.saver("org.gnome.ScreenSaver", "/org/gnome/ScreenSaver")
-	w.run()
-	w.watched(true, true)
-	l.Lock()
-	w.next(Locked)
-	must(t, saver.Set(true))
-	l.Unlock()
-	must(t, saver.Set(false))
-	w.next(Unlocked)
-	l.Switch(true)
-	w.next(SwitchedAway)
-}
-
 func TestIdleIsAskedForOnlyWhenAMarkMayBeCrossed(t *testing.T) {
 	w := newWorld(t)
 	m := w.monitor()

@@ -76,6 +76,9 @@ type Login struct {
 	// byID says that the session is found by its number; else only as the person's
 	// display.
 	byID bool
+
+	mu      sync.Mutex
+	removed bool // guarded by mu
 }
 
 type shown struct {
@@ -130,7 +133,9 @@ func take(conn *dbus.Conn, name string) error {
 type manager struct{ login *Login }
 
 func (m manager) GetSession(id string) (dbus.ObjectPath, *dbus.Error) {
-	if !m.login.byID || id != m.login.id {
+	m.login.mu.Lock()
+	defer m.login.mu.Unlock()
+	if !m.login.byID || m.login.removed || id != m.login.id {
 		return "", dbus.NewError(login+".NoSuchSession", nil)
 	}
 	return m.login.path, nil
@@ -140,7 +145,14 @@ func (m manager) GetSessionByPID(uint32) (dbus.ObjectPath, *dbus.Error) {
 	return "", dbus.NewError(login+".NoSessionForPID", nil)
 }
 
-func (m manager) GetUser(uint32) (dbus.ObjectPath, *dbus.Error) { return userPath, nil }
+func (m manager) GetUser(uint32) (dbus.ObjectPath, *dbus.Error) {
+	m.login.mu.Lock()
+	defer m.login.mu.Unlock()
+	if m.login.removed {
+		return "", dbus.NewError(login+".NoSuchUser", nil)
+	}
+	return userPath, nil
+}
 
 // Lock does what a desktop that locks itself does: the hint says so.
 func (l *Login) Lock() { l.props.SetMust(loginSession, "LockedHint", true) }
@@ -179,6 +191,9 @@ func (l *Login) LogOff() { l.props.SetMust(loginSession, "State", "closing") }
 
 // Remove ends the session.
 func (l *Login) Remove() error {
+	l.mu.Lock()
+	l.removed = true
+	l.mu.Unlock()
 	return l.conn.Emit(loginPath, login+".Manager.SessionRemoved", l.id, l.path)
 }
 
