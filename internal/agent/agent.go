@@ -335,7 +335,6 @@ func (a *Agent) ready() (*rooms, error) {
 
 // Link implements control.Links.
 func (a *Agent) Link(ctx context.Context, c intake.Candidate, activation control.Activation) (string, error) {
-	a.guard.use()
 	request, err := c.Parse(a.opts.Layout.Scheme())
 	if err != nil {
 		p := problem.Of(err)
@@ -363,6 +362,7 @@ func (a *Agent) Link(ctx context.Context, c intake.Candidate, activation control
 	case err != nil:
 		return refuse(err)
 	}
+	a.guard.use()
 	return t.id, nil
 }
 

@@ -79,6 +79,7 @@ type player struct {
 	person  string  // guarded by mu; key of the clinician who signs in
 	signIns int     // guarded by mu
 	pages   []visit // guarded by mu; encounter pages, oldest first
+	left    int     // guarded by mu; how often the end of the issuer's session was opened
 	odd     []error // guarded by mu; what went wrong on the way
 }
 
@@ -119,6 +120,14 @@ func (p *player) listen(ctx context.Context, file string) error {
 func (p *player) open(ctx context.Context, address string) {
 	var err error
 	switch {
+	case strings.HasPrefix(address, p.issuer+"/end_session?"):
+		var v visit
+		if v, err = p.get(ctx, address); err == nil && v.status != http.StatusOK {
+			err = fmt.Errorf("the end of the issuer's session answered with status %d", v.status)
+		}
+		p.mu.Lock()
+		p.left++
+		p.mu.Unlock()
 	case strings.HasPrefix(address, p.issuer+"/"):
 		err = p.signIn(ctx, address)
 	case strings.HasPrefix(address, p.nabla+"/"):
@@ -186,6 +195,13 @@ func (p *player) signIn(ctx context.Context, address string) error {
 		err = fmt.Errorf("the way back to the launcher ended with status %d", back.status)
 	}
 	return err
+}
+
+// hasLeft returns how often the issuer's session was ended.
+func (p *player) hasLeft() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.left
 }
 
 func (p *player) signInAs(person string) {

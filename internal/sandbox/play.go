@@ -584,6 +584,7 @@ func (p *play) formNotAllowed(ctx context.Context) error {
 }
 
 func (p *play) signOut(ctx context.Context) error {
+	left := p.browser.hasLeft()
 	if err := p.launcher.must(ctx, "sign-out"); err != nil {
 		return err
 	}
@@ -594,9 +595,15 @@ func (p *play) signOut(ctx context.Context) error {
 	if s.SignedIn {
 		return differs("nobody is signed in", "somebody is")
 	}
-	return await(ctx, "the issuer knows no living sign-in", func() (bool, string) {
+	if err := await(ctx, "the issuer knows no living sign-in", func() (bool, string) {
 		n := p.world.issuer.liveSignIns()
 		return n == 0, fmt.Sprintf("%d", n)
+	}); err != nil {
+		return err
+	}
+	return await(ctx, "the issuer's session is ended in the browser", func() (bool, string) {
+		n := p.browser.hasLeft()
+		return n == left+1, fmt.Sprintf("%d times", n-left)
 	})
 }
 
