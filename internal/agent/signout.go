@@ -23,7 +23,7 @@ func SignOut(ctx context.Context, opts Options, all bool) error {
 		return err
 	}
 	p := policy.Load(opts.Layout)
-	r := a.build(p)
+	r := a.build(p, *a.words.Load())
 	a.rooms = r
 	a.recents.limit(p)
 	if r.refuse == nil {
