@@ -200,7 +200,7 @@ func checkPolicy(t *testing.T, data []byte) {
 			t.Errorf("%s: %v", key, policy[key])
 		}
 	}
-	if policy["OIDCAudience"] == policy["OIDCClientID"] || policy["OrganizationName"] != organization || len(policy) != 8 {
+	if policy["OIDCAudience"] == policy["OIDCClientID"] || policy["OrganizationName"] != organization || policy["Autostart"] != false || len(policy) != 9 {
 		t.Errorf("policy: %v", policy)
 	}
 }
