@@ -89,8 +89,8 @@ vet: setup-window
 unit: ## every Go test with the race detector; fuzz targets run their seeds
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 15m ./...
 
-frontend-check: frontend/node_modules/.stamp
-	cd frontend && npm run --silent check && npm run --silent test && npm run --silent build
+frontend-check: setup-test frontend/node_modules/.stamp ## the window's pages: types, units, then every view in every state in a real browser
+	cd frontend && npm run --silent check && npm run --silent test && npm run --silent build && npm run --silent pages
 
 # Wails' own generator writes nothing and ends with 0 when the bound file is not in the build: so the result is looked for.
 bindings: ## generate the window's bindings anew and compare them with those committed

@@ -288,7 +288,7 @@ describe('workstation', () => {
     ['trouble', undefined, /does not answer as it should/],
   ])('says what is known of the server: %s', (state, problem, want) => {
     open(wire({ backend: { state, ...(problem === undefined ? {} : { problem }) } }));
-    expect(page.getByText(want)).toBeTruthy();
+    expect(page.getAllByText(want)).toHaveLength(state === 'trouble' && problem === undefined ? 2 : 1);
   });
 
   test('says who manages it and opens the help desk', () => {

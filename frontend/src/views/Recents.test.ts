@@ -242,3 +242,15 @@ test('nothing can be undone once its time has passed', async () => {
   await rerender({ now: undo.until });
   expect(page.queryByRole('button', { name: 'Undo' })).toBeNull();
 });
+
+test('a list that was pushed elsewhere by what stands above opens nothing at once', async () => {
+  const { asked, press, rerender, wait } = list(['a', 'b']);
+  wait(60_000);
+  await rerender({ above: 'a message' });
+  press('a', 1);
+  press('b', 1);
+  expect(asked).toEqual([]);
+  wait(settledAfter);
+  press('a', 1);
+  expect(asked).toEqual(['open-recent a']);
+});
