@@ -26,7 +26,14 @@ const (
 	HeaderRequestID = "X-Request-Id"
 	// ProblemContentType is that of every error (RFC 9457 §3).
 	ProblemContentType = "application/problem+json"
+	// HeaderLastEventID says after which event a stream goes on (WHATWG HTML §9.2.4).
+	HeaderLastEventID = "Last-Event-ID"
+	// EventStreamContentType is that of GET /events (WHATWG HTML §9.2.5).
+	EventStreamContentType = "text/event-stream"
 )
+
+// EventExported is the one type of event: its data is an ExportedEvent.
+const EventExported = "encounter.exported"
 
 // Limits of the contract.
 const (
@@ -41,6 +48,12 @@ const (
 	MaxUnstructuredContextRunes = 700
 	// MaxLabelBytes bounds the label of an encounter in an answer.
 	MaxLabelBytes = 256
+	// MaxEventBytes bounds a line of a stream of events, and the data of one event.
+	MaxEventBytes = 64 << 10
+	// MaxEventIDBytes bounds the id of an event.
+	MaxEventIDBytes = 128
+	// KeepAliveSeconds is the longest silence of a stream of events.
+	KeepAliveSeconds = 25
 	// HandleLifeSeconds is how long a handle lives by default.
 	HandleLifeSeconds = 600
 )
@@ -121,7 +134,8 @@ type LaunchAnswer struct {
 	ExpiresIn int    `json:"expires_in"`
 }
 
-// ExportedEvent is the data of the server-sent event "encounter.exported".
+// ExportedEvent is the data of the server-sent event "encounter.exported". At is
+// a time by RFC 3339.
 type ExportedEvent struct {
 	ExternalEncounterID string `json:"external_encounter_id"`
 	ExternalProviderID  string `json:"external_provider_id"`

@@ -22,6 +22,21 @@ const (
 	maxHeader  = 32 << 10
 )
 
+type endingKey struct{}
+
+// withoutStreams is the context of every call: it outlives ctx, so that calls
+// under way can finish, and tells streams when ctx has ended.
+func withoutStreams(ctx context.Context) context.Context {
+	return context.WithValue(context.WithoutCancel(ctx), endingKey{}, ctx.Done())
+}
+
+// ending is closed when the server that serves a call takes no new ones; nil, and
+// so never, for a call that Serve does not serve.
+func ending(ctx context.Context) <-chan struct{} {
+	end, _ := ctx.Value(endingKey{}).(<-chan struct{})
+	return end
+}
+
 // Serve listens as cfg says and serves handler until ctx ends; then it takes no
 // new call and lets those under way finish for up to 20 seconds. ready, when not
 // nil, is told the address once the listener is open.
@@ -36,8 +51,10 @@ func Serve(ctx context.Context, cfg Config, handler http.Handler, log *slog.Logg
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime,
 		IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12},
-		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		// A stream of events would else hold the end up until the patience is over.
+		BaseContext: func(net.Listener) context.Context { return withoutStreams(ctx) },
+		TLSConfig:   &tls.Config{MinVersion: tls.VersionTLS12},
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan error, 1)
 	go func() {

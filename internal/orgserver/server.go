@@ -11,7 +11,9 @@
 //   - routes, methods and content types that do not exist are request_invalid
 //     with the HTTP status of their own (404, 405, 415);
 //   - a store that fails is org_busy, an issuer that does not answer
-//     org_unreachable.
+//     org_unreachable;
+//   - exports are kept for a day and told again to whoever comes back, from after
+//     the Last-Event-ID or all of them: telling one twice does no harm.
 //
 // It never writes a one-time URL, a handle, a token or anything of a patient to
 // a file or a log, never trusts a link for who the clinician is, and never lets
@@ -68,6 +70,7 @@ type Deps struct {
 type Server struct {
 	parts
 	store  *store
+	events *events
 	closer func() error
 	routes map[string]map[string]call
 }
@@ -205,11 +208,16 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, closer())
 	}
-	s := &Server{parts: p, store: st, closer: closer}
+	ev, err := openEvents(ctx, nc, p.now)
+	if err != nil {
+		return nil, errors.Join(err, closer())
+	}
+	s := &Server{parts: p, store: st, events: ev, closer: closer}
 	s.routes = map[string]map[string]call{
 		p.base + orgapi.PathEncounters:   {http.MethodPost: s.create},
 		p.base + orgapi.PathEncounterURL: {http.MethodPost: s.reopen},
 		p.base + orgapi.PathMe:           {http.MethodGet: s.me},
+		p.base + orgapi.PathEvents:       {http.MethodGet: s.listen},
 		p.base + orgapi.PathLaunches:     {http.MethodPost: s.launch},
 		p.base + orgapi.PathOpenAPI:      {http.MethodGet: s.openAPI},
 		p.base + PathJWKS:                {http.MethodGet: s.jwks},
@@ -223,8 +231,12 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 // JWKS returns the public keys to register with Nabla, as a JWK set.
 func (s *Server) JWKS() []byte { return s.nabla.JWKS() }
 
-// Close ends the stores. Handles that were not redeemed are lost.
-func (s *Server) Close() error { return s.closer() }
+// Close ends the streams of events and the stores. Handles that were not redeemed
+// are lost.
+func (s *Server) Close() error {
+	s.events.end()
+	return s.closer()
+}
 
 // ServeHTTP serves the contract of internal/orgapi/openapi.yaml below the path
 // of PublicURL, with PathHealth, and PathJWKS (our keys for Nabla).
@@ -261,6 +273,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		route = r.URL.Path
 		var body any
 		if status, body, err = handle(w, r.WithContext(ctx)); err == nil {
+			if run, ok := body.(streamed); ok {
+				run(r.Context(), w)
+				return
+			}
 			answer(w, status, body)
 			return
 		}
@@ -395,13 +411,25 @@ func (s *Server) ehr(r *http.Request) (string, error) {
 
 // caller returns the clinician who calls.
 func (s *Server) caller(r *http.Request) (clinician, error) {
+	who, _, err := s.callerUntil(r)
+	return who, err
+}
+
+// callerUntil is caller, with the end of the access token.
+func (s *Server) callerUntil(r *http.Request) (clinician, time.Time, error) {
 	token, err := bearer(r)
 	if err != nil {
-		return clinician{}, err
+		return clinician{}, time.Time{}, err
 	}
 	claims, err := s.tokens.verify(r.Context(), token)
 	if err != nil {
-		return clinician{}, err
+		return clinician{}, time.Time{}, err
 	}
-	return s.identities.of(claims)
+	// A NumericDate may have a fraction (RFC 7519 §2); verify has read it already.
+	var end float64
+	if err := json.Unmarshal(claims["exp"], &end); err != nil {
+		return clinician{}, time.Time{}, problem.New(problem.Unauthorized, errors.New("the access token does not say when it ends"))
+	}
+	who, err := s.identities.of(claims)
+	return who, time.Unix(int64(end), 0), err
 }
