@@ -81,7 +81,7 @@ type Client struct {
 	userAgent string
 	sleep     func(context.Context, time.Duration) error
 
-	total, attempt time.Duration
+	total, attempt, silence time.Duration
 }
 
 // New returns the client for a policy, or a policy_invalid problem when the
@@ -98,7 +98,7 @@ func New(c Config) (*Client, error) {
 	made := &Client{
 		base: base, trip: client.Transport, closeIdle: client.CloseIdleConnections,
 		hosts: c.Hosts, now: c.Now, userAgent: c.UserAgent, sleep: c.Sleep,
-		total: totalTime, attempt: attemptTime,
+		total: totalTime, attempt: attemptTime, silence: silence,
 	}
 	if made.trip == nil {
 		made.trip = http.DefaultTransport
