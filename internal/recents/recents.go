@@ -44,10 +44,18 @@ type Entry struct {
 	// OpenedAt is when it was last opened. Add takes now for zero and for a time
 	// to come.
 	OpenedAt time.Time
-	// Status is a word of lower-case letters and underscores, such as "opened" or
-	// "exported"; at most 32 bytes.
+	// Status is a word of lower-case letters and underscores, such as Opened or
+	// Exported; at most 32 bytes.
 	Status string
 }
+
+// The statuses that the launcher knows.
+const (
+	Opened = "opened"
+	// Exported is what an encounter stays once its note was exported, however often
+	// it is opened again.
+	Exported = "exported"
+)
 
 // Limits bound a list. Where either is zero or less, nothing is kept.
 type Limits struct {
@@ -152,28 +160,60 @@ func keyedName(key []byte, text string) string {
 }
 
 // Add puts an encounter at the front and returns it as it was kept. One that is
-// in the list already is replaced, with the same ID. It returns request_invalid
-// for an entry out of bounds, and then changes nothing.
+// in the list already is replaced, with the same ID; it stays Exported where it
+// was. It returns request_invalid for an entry out of bounds, and then changes
+// nothing.
 func (l *List) Add(ctx context.Context, e Entry) (Entry, error) {
 	now := l.now()
 	if e.OpenedAt.IsZero() || e.OpenedAt.After(now) {
 		e.OpenedAt = now
 	}
 	e.OpenedAt = e.OpenedAt.Round(0).UTC()
-	e.Label = cleanLabel(e.Label)
-	// The provider belongs to it: an encounter id is unique for a provider only.
-	e.ID = keyedName(l.encounterKey, e.ExternalProviderID+"\x00"+e.ExternalEncounterID)
+	e.Label = CleanLabel(e.Label)
+	e.ID = l.id(e.ExternalEncounterID, e.ExternalProviderID)
 	if !validEntry(e) {
 		return Entry{}, problem.New(problem.RequestInvalid, errors.New("adding to recents: the entry is out of bounds"))
 	}
 	err := l.change(ctx, func(entries []Entry) []Entry {
-		entries = slices.DeleteFunc(entries, func(o Entry) bool { return o.ID == e.ID })
+		if n := position(entries, e.ID); n >= 0 {
+			if entries[n].Status == Exported {
+				e.Status = Exported
+			}
+			entries = slices.Delete(entries, n, n+1)
+		}
 		return append([]Entry{e}, entries...)
 	})
 	if err != nil {
 		return Entry{}, err
 	}
 	return e, nil
+}
+
+// id names an encounter. The provider belongs to it: an encounter id is unique
+// for a provider only.
+func (l *List) id(encounterID, providerID string) string {
+	return keyedName(l.encounterKey, providerID+"\x00"+encounterID)
+}
+
+func position(entries []Entry, id string) int {
+	return slices.IndexFunc(entries, func(e Entry) bool { return e.ID == id })
+}
+
+// SetStatus gives an encounter of the list a status and reports whether that
+// changed anything. One that is not in the list is not put there. A status out of
+// bounds is request_invalid.
+func (l *List) SetStatus(ctx context.Context, encounterID, providerID, status string) (changed bool, err error) {
+	if !validStatus(status) {
+		return false, problem.New(problem.RequestInvalid, errors.New("the status of a recent entry is out of bounds"))
+	}
+	id := l.id(encounterID, providerID)
+	err = l.change(ctx, func(entries []Entry) []Entry {
+		if n := position(entries, id); n >= 0 && entries[n].Status != status {
+			entries[n].Status, changed = status, true
+		}
+		return entries
+	})
+	return changed && err == nil, err
 }
 
 // All returns the entries within the limits, newest first. What is beyond them
@@ -198,10 +238,61 @@ func (l *List) Get(ctx context.Context, id string) (e Entry, found bool, err err
 	return Entry{}, false, err
 }
 
-// Remove takes one entry out; one that is not there is no error.
-func (l *List) Remove(ctx context.Context, id string) error {
+// Remove takes one entry out and returns it, for Restore; found is false when it
+// is not there any more.
+func (l *List) Remove(ctx context.Context, id string) (removed Entry, found bool, err error) {
+	err = l.change(ctx, func(entries []Entry) []Entry {
+		n := position(entries, id)
+		if n < 0 {
+			return entries
+		}
+		removed, found = entries[n], true
+		return slices.Delete(entries, n, n+1)
+	})
+	if err != nil {
+		return Entry{}, false, err
+	}
+	return removed, found, nil
+}
+
+// RemoveAll is Clear, and returns what was in the list within the limits, for
+// Restore. A list that cannot be read is removed all the same.
+func (l *List) RemoveAll(ctx context.Context) (removed []Entry, err error) {
+	err = l.locked(ctx, func() error {
+		removed = slices.Clone(l.within(l.memory))
+		l.memory = nil
+		if l.store == nil {
+			return nil
+		}
+		if before, err := l.store.read(); err == nil {
+			removed = slices.Clone(l.within(before))
+		}
+		return l.store.remove()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return removed, nil
+}
+
+// Restore puts entries back that this List has returned before, each at the place
+// that its time gives it. One that was opened again meanwhile stays as it is now,
+// and what is beyond the limits does not come back. Entries out of bounds are
+// request_invalid, and then nothing is put back.
+func (l *List) Restore(ctx context.Context, back []Entry) error {
+	for _, e := range back {
+		if !validEntry(e) || e.ID != l.id(e.ExternalEncounterID, e.ExternalProviderID) {
+			return problem.New(problem.RequestInvalid, errors.New("restoring recents: an entry is out of bounds"))
+		}
+	}
 	return l.change(ctx, func(entries []Entry) []Entry {
-		return slices.DeleteFunc(entries, func(o Entry) bool { return o.ID == id })
+		for _, e := range back {
+			if position(entries, e.ID) < 0 {
+				entries = append(entries, e)
+			}
+		}
+		slices.SortStableFunc(entries, func(a, b Entry) int { return b.OpenedAt.Compare(a.OpenedAt) })
+		return entries
 	})
 }
 
@@ -299,7 +390,7 @@ func (l *List) within(entries []Entry) []Entry {
 
 func validEntry(e Entry) bool {
 	return validIdentifier(e.ExternalEncounterID) && validIdentifier(e.ExternalProviderID) &&
-		e.Label == cleanLabel(e.Label) && validStatus(e.Status) &&
+		e.Label == CleanLabel(e.Label) && validStatus(e.Status) &&
 		len(e.ID) == 20 && strings.Trim(e.ID, "0123456789abcdef") == "" && !e.OpenedAt.IsZero()
 }
 
@@ -312,9 +403,10 @@ func validStatus(status string) bool {
 	return status != "" && len(status) <= maxStatusBytes && strings.Trim(status, "abcdefghijklmnopqrstuvwxyz_") == ""
 }
 
-// cleanLabel makes display text: one line, in which nothing hides or turns the
-// reading direction. The joiners stay, since names in several scripts need them.
-func cleanLabel(label string) string {
+// CleanLabel makes display text: one line of at most 128 characters, in which
+// nothing hides or turns the reading direction. The joiners stay, since names in
+// several scripts need them. It is idempotent.
+func CleanLabel(label string) string {
 	const zeroWidthNonJoiner, zeroWidthJoiner = '\u200c', '\u200d'
 	var out strings.Builder
 	n := 0

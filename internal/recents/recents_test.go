@@ -115,7 +115,7 @@ func TestTheNewestComesFirstAndTheSameEncounterOnce(t *testing.T) {
 		if _, found, err := l.Get(context.Background(), "0123"); found || err != nil {
 			t.Errorf("Get of nothing: %v, %v", found, err)
 		}
-		if err := l.Remove(context.Background(), first.ID); err != nil {
+		if _, found, err := l.Remove(context.Background(), first.ID); err != nil || !found {
 			t.Fatal(err)
 		}
 		if got := labels(t, l); got != "P. 2" {
@@ -475,7 +475,7 @@ func TestALabelIsOneLineThatHidesNothing(t *testing.T) {
 		strings.Repeat("a ", 100):  strings.TrimSpace(strings.Repeat("a ", 64)),
 		"\ue000private\U000e0041x": "privatex",
 	} {
-		if got := cleanLabel(in); got != want {
+		if got := CleanLabel(in); got != want {
 			t.Errorf("%q becomes %q, want %q", in, got, want)
 		}
 	}
@@ -581,7 +581,7 @@ func FuzzWhatIsReadStaysWithinBounds(f *testing.F) {
 			t.Fatalf("%d entries", len(entries))
 		}
 		for _, e := range entries {
-			if utf8.RuneCountInString(e.Label) > maxLabelRunes || cleanLabel(e.Label) != e.Label || len(e.Status) > maxStatusBytes ||
+			if utf8.RuneCountInString(e.Label) > maxLabelRunes || CleanLabel(e.Label) != e.Label || len(e.Status) > maxStatusBytes ||
 				utf8.RuneCountInString(e.ExternalEncounterID) > 256 || utf8.RuneCountInString(e.ExternalProviderID) > 256 {
 				t.Fatalf("out of bounds: %+v", e)
 			}
