@@ -101,28 +101,34 @@ func (k *linkKeys) of(ctx context.Context, l flow.Launch) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)), nil
 }
 
-// orgOf is flow.Org on the organisation's client.
+// orgOf is flow.Org on the organisation's client, for one launch. It keeps how the
+// newest call went.
 type orgOf struct {
-	client *orgclient.Client
-	keys   *linkKeys
+	client  *orgclient.Client
+	keys    *linkKeys
+	asked   bool
+	outcome error
 }
 
-func (o orgOf) Create(ctx context.Context, s flow.Session, l flow.Launch) (launch.Target, flow.Encounter, error) {
+func (o *orgOf) Create(ctx context.Context, s flow.Session, l flow.Launch) (launch.Target, flow.Encounter, error) {
 	key, err := o.keys.of(ctx, l)
 	if err != nil {
 		return launch.Target{}, flow.Encounter{}, err
 	}
 	target, e, err := o.client.Create(orgclient.WithRequestID(ctx, l.RequestID), s.Token, *l.Request, key)
+	o.asked, o.outcome = true, err
 	return target, flow.Encounter{ExternalEncounterID: e.ExternalEncounterID, ExternalProviderID: e.ExternalProviderID, Label: e.Label}, err
 }
 
-func (o orgOf) Reopen(ctx context.Context, s flow.Session, l flow.Launch) (launch.Target, error) {
+func (o *orgOf) Reopen(ctx context.Context, s flow.Session, l flow.Launch) (launch.Target, error) {
 	key, err := o.keys.of(ctx, l)
 	if err != nil {
 		return launch.Target{}, err
 	}
 	e := orgapi.Encounter{ExternalEncounterID: l.Reopen.ExternalEncounterID, ExternalProviderID: l.Reopen.ExternalProviderID}
-	return o.client.Reopen(orgclient.WithRequestID(ctx, l.RequestID), s.Token, e, key)
+	target, err := o.client.Reopen(orgclient.WithRequestID(ctx, l.RequestID), s.Token, e, key)
+	o.asked, o.outcome = true, err
+	return target, err
 }
 
 // openerOf is flow.Opener on the opener; the click is the activation that came
@@ -229,7 +235,7 @@ func (r *recentsOf) Add(ctx context.Context, p flow.Person, e flow.Encounter, op
 	defer r.tell(list)
 	added, err := list.Add(ctx, recents.Entry{
 		ExternalEncounterID: e.ExternalEncounterID, ExternalProviderID: e.ExternalProviderID,
-		Label: labelFor(r.labelPolicy(), e.Label), OpenedAt: openedAt, Status: "opened",
+		Label: labelFor(r.labelPolicy(), e.Label), OpenedAt: openedAt, Status: recents.Opened,
 	})
 	return added.ID, err
 }
@@ -301,27 +307,12 @@ func (r *recentsOf) wipe(ctx context.Context) {
 	}
 }
 
-// expire shows the recents anew now and then, so that what is too old goes from
-// the menu while the agent runs.
-func (r *recentsOf) expire(ctx context.Context, show func()) {
-	tick := time.NewTicker(10 * time.Minute)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			show()
-		}
-	}
-}
-
 // labelFor shortens a patient's name to what policy allows to be kept and seen.
 // It is idempotent, so that what was kept under a milder policy is cut as well.
 func labelFor(policy, name string) string {
 	switch policy {
 	case "name":
-		return name
+		return recents.CleanLabel(name)
 	case "none":
 		return ""
 	}

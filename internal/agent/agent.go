@@ -89,8 +89,14 @@ type Agent struct {
 	used         chan struct{} // tells settle of what a person did; buffered 1
 	recentsDirty chan struct{} // tells keepRecents to read them; buffered 1
 	checks       chan struct{} // tells keepChecking of a look at the set-up; buffered 1
-	showing      sync.Mutex    // held from reading the recents to publishing them
-	shownFor     flow.Person   // whose recents the snapshot has; guarded by the board's lock
+	eventsDirty  chan struct{} // tells followEvents to look again; buffered 1
+	undo         undo
+	showing      sync.Mutex  // held from reading the recents to publishing them
+	shownFor     flow.Person // whose recents the snapshot has; guarded by the board's lock
+
+	// timer and eventsPause are time.NewTimer and the pause itself, but for tests.
+	timer       func(time.Duration) (at <-chan time.Time, stop func() bool)
+	eventsPause func(time.Duration) time.Duration
 
 	mu sync.Mutex
 	// good is the newest policy that refuses no launch, rooms what the newest built.
@@ -98,6 +104,7 @@ type Agent struct {
 	rooms   *rooms           // guarded by mu
 	window  *windowRun       // guarded by mu: the window's process; nil for none
 	signing bool             // guarded by mu: an intent to sign in waits
+	met     metBackend       // guarded by mu
 	// noticed is when a code of refused links was last met.
 	noticed map[problem.Code]time.Time // guarded by mu
 }
@@ -144,6 +151,8 @@ func newAgent(opts Options) (*Agent, error) {
 	a.words.Store(new(text.Catalogue)) // take reads the one to speak
 	a.store = tokenstore.New(opts.Keyring, opts.Layout.KeyringService(), opts.Layout.UserLockFile(), keyringDeadline)
 	a.session = newSession(a.store, a.now, log, a.sessionChanged, a.signedIn)
+	a.eventsDirty = make(chan struct{}, 1)
+	a.timer, a.eventsPause = a.session.timer, func(d time.Duration) time.Duration { return d }
 	a.session.work = a.work
 	a.session.wanted = func() bool { return a.launches.waiting() }
 	a.launches = newLaunches(a.now, uuid.NewString, a.launchChanged)
@@ -183,8 +192,9 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	others.Go(func() { a.keepChecking(ctx) })
 	others.Go(func() { a.keepAutostart(ctx) })
 	others.Go(a.lookWhetherFirst)
-	others.Go(func() { a.recents.expire(ctx, a.recentsChanged) })
 	others.Go(func() { a.guard.run(ctx) })
+	others.Go(func() { a.keepTime(ctx) })
+	others.Go(func() { a.followEvents(ctx) })
 	// Tray and notices end last: the tray closes the connection to the session bus
 	// over which the keyring is reached.
 	viewing, endViews := context.WithCancel(context.WithoutCancel(parent))
@@ -284,14 +294,18 @@ func (a *Agent) launch(ctx context.Context, t *tracked, at func(view.Stage)) (fl
 		a.ended(ctx, t, err)
 		return flow.Outcome{}, err
 	}
+	org := &orgOf{client: r.org, keys: a.keys}
 	steps := flow.Steps{
 		Tokens: tokensFor{a.session, wish{arrived: t.startedAt, held: true, binding: r.id.binding, click: t.launch.Click}},
-		Org:    orgOf{r.org, a.keys}, Opener: openerOf{a.opener}, Recents: a.recents, Audit: a.audit,
+		Org:    org, Opener: openerOf{a.opener}, Recents: a.recents, Audit: a.audit,
 		Tabs: &a.tabs, Now: a.now,
 		Warn: func(what string, err error) { a.log.Warn(what, "problem", problem.Of(err)) },
 	}
 	out, err := flow.Run(ctx, steps, t.launch, func(s flow.Stage) { at(view.Stage(s)) })
 	out.Encounter.Label = labelFor(r.policy.RecentsLabel, out.Encounter.Label)
+	if org.asked {
+		a.backendMet(org.outcome)
+	}
 	if r.policy.SharedWorkstation && err == nil && a.session.who() != out.Person {
 		a.recents.forget(out.Person) // it was kept after the person was signed out
 	}

@@ -60,6 +60,12 @@ func (a *Agent) Do(ctx context.Context, i control.Intent) error {
 	case control.Check:
 		a.check()
 		return nil
+	case control.RemoveRecent:
+		return a.removeRecents(ctx, i.ID, false)
+	case control.ClearRecents:
+		return a.removeRecents(ctx, "", true)
+	case control.UndoRemove:
+		return a.undoRemove(ctx)
 	case control.OpenWindow:
 		return a.openWindow(i.Activation)
 	case control.Quit:

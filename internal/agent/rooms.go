@@ -77,14 +77,19 @@ func (a *Agent) take(p policy.Snapshot) {
 		s.Language, s.Locale = words.Language(), locale
 		s.Workstation = rulesOf(p).seen()
 	})
+	if before != nil && before.policy.BackendURL != p.BackendURL {
+		a.backendReplaced()
+	}
 	a.takeSettings(p)
 	a.showPolicy()
+	a.showBackend()
 	a.launchChanged(nil) // labels and language
 	a.sessionChanged()
 	if r.refuse != nil {
 		a.log.Error("policy refuses launches", "problem", problem.Of(r.refuse), "findings", len(p.Findings))
 	}
 	if before == nil || recentsPolicyOf(before.policy) != recentsPolicyOf(p) {
+		a.forgetRemoved()
 		a.recentsChanged()
 	}
 	a.wake()

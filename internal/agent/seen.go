@@ -41,16 +41,18 @@ func (a *Agent) sessionChanged() {
 		if another = person != a.shownFor; another {
 			// One person's recents are never shown beside another's name, and
 			// reading the file can wait until the click is served.
-			a.shownFor, snap.Recents = person, []view.Recent{}
+			a.shownFor, snap.Recents, snap.Undo = person, []view.Recent{}, nil
 		}
 	})
 	if another {
+		a.forgetRemoved()
 		a.recentsChanged()
 		a.launchChanged(nil) // a fresh link is for who opened it
 		if a.session.who().Subject != "" {
 			a.notFirst()
 		}
 	}
+	a.eventsChanged()
 	a.wake()
 	a.guard.look()
 }
@@ -58,7 +60,7 @@ func (a *Agent) sessionChanged() {
 // launchChanged publishes the launch to show, and a notice when it failed.
 func (a *Agent) launchChanged(changed *tracked) {
 	var failed *problem.Problem
-	var opened bool
+	var opened, over bool
 	a.launches.look(func(last *tracked) {
 		var seen *view.Launch
 		if last != nil {
@@ -76,12 +78,16 @@ func (a *Agent) launchChanged(changed *tracked) {
 			failed = changed.problem
 		}
 		opened = changed != nil && changed.stage == view.Opened && !changed.unseen
+		over = changed != nil && changed.stage.Over()
 		a.board.change(func(s *view.Snapshot) {
 			s.Launch = seen
 			dropSlow(s, last)
 		})
 		a.watchSlow(last)
 	})
+	if over {
+		a.eventsChanged() // they have waited for the end of the launch
+	}
 	switch {
 	case failed != nil:
 		a.notice(failed)
