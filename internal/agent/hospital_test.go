@@ -206,6 +206,7 @@ type hospital struct {
 	issuer  *issuer
 	browser *browser
 	backend *orgserver.Server
+	outside string // a folder that belongs to the organisation's servers
 	sim     *nablasim.Sim
 	orgURL  string
 	clock   *turned // the workstation's
@@ -219,7 +220,11 @@ type hospital struct {
 
 	mu        sync.Mutex
 	calls     []call                                        // guarded by mu
-	intercept func(http.ResponseWriter, *http.Request) bool // guarded by mu: answers in the backend's place
+	intercept func(http.ResponseWriter, *http.Request) bool // guarded by mu: answers in the backend's place, but for events
+	events    func(http.ResponseWriter, *http.Request) bool // guarded by mu: the same for events
+	tokens    []string                                      // guarded by mu: those that came with a call for events
+	streams   []context.Context                             // guarded by mu: of calls for events
+	ends      []context.CancelFunc                          // guarded by mu
 	handles   []string                                      // guarded by mu
 	snapshots [][]byte                                      // guarded by mu
 	links     []string                                      // guarded by mu
@@ -239,7 +244,8 @@ func newHospital(t *testing.T) *hospital {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
 	h.root, h.layout = root, paths.Under(root, paths.Demo)
-	outside := t.TempDir() // what belongs to the organisation's servers
+	h.outside = t.TempDir()
+	outside := h.outside
 
 	sim := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.sim.ServeHTTP(w, r) }))
 	t.Cleanup(sim.Close)
@@ -315,6 +321,11 @@ func (h *hospital) front(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/launcher")
 	h.mu.Lock()
 	intercept := h.intercept
+	if path == orgapi.PathEvents {
+		// They come in the background, whenever it suits.
+		intercept = h.events
+		h.tokens = append(h.tokens, r.Header.Get("Authorization"))
+	}
 	if path != orgapi.PathLaunches {
 		h.calls = append(h.calls, call{path, r.Header.Get(orgapi.HeaderIdempotencyKey), r.Header.Get(orgapi.HeaderRequestID)})
 	}
@@ -322,7 +333,37 @@ func (h *hospital) front(w http.ResponseWriter, r *http.Request) {
 	if path != orgapi.PathLaunches && intercept != nil && intercept(w, r) {
 		return
 	}
+	if path == orgapi.PathEvents {
+		ctx, end := context.WithCancel(r.Context())
+		defer end()
+		h.mu.Lock()
+		h.streams = append(h.streams, ctx)
+		h.ends = append(h.ends, end)
+		h.mu.Unlock()
+		r = r.WithContext(ctx)
+	}
 	h.backend.ServeHTTP(w, r)
+}
+
+// openStreams counts the streams of events that the backend has open.
+func (h *hospital) openStreams() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.streams {
+		if s.Err() == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// endStreams ends them, as the end of an access token does.
+func (h *hospital) endStreams() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, end := range h.ends {
+		end()
+	}
 }
 
 func (h *hospital) inPlaceOfBackend(answer func(http.ResponseWriter, *http.Request) bool) {
