@@ -158,11 +158,22 @@ func connect(ctx context.Context, dial func(...dbus.ConnOption) (*dbus.Conn, err
 
 // match subscribes to signals. Where that fails the source counts as not there.
 func (d *desk) match(conn *dbus.Conn, options ...dbus.MatchOption) bool {
-	if err := conn.AddMatchSignal(options...); err != nil {
+	if err := conn.AddMatchSignalContext(conn.Context(), options...); err != nil {
 		d.log.Debug("a bus does not pass signals on", "cause", err)
 		return false
 	}
 	return true
+}
+
+// next returns the next signal, nil once the connection has ended. A connection
+// that ended before signals was given to it never closes it.
+func next(ctx context.Context, signals <-chan *dbus.Signal) *dbus.Signal {
+	select {
+	case s := <-signals: // nil when it is closed
+		return s
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 func owners(name string) []dbus.MatchOption {
@@ -200,7 +211,7 @@ func (d *desk) serveSystem(ctx context.Context, conn *dbus.Conn, signals <-chan 
 		d.find(ctx, conn)
 	}
 	ready()
-	for s := range signals {
+	for s := next(ctx, signals); s != nil; s = next(ctx, signals) {
 		if name, has, changed := ownerChanged(s); changed {
 			if d.setOwn(""); has && name == login {
 				d.find(ctx, conn)
@@ -346,7 +357,7 @@ func (d *desk) serveSession(ctx context.Context, conn *dbus.Conn, signals <-chan
 		d.readSaver(ctx, conn, s)
 	}
 	ready()
-	for s := range signals {
+	for s := next(ctx, signals); s != nil; s = next(ctx, signals) {
 		if name, has, changed := ownerChanged(s); changed {
 			d.has(name, has)
 			for _, s := range savers() {

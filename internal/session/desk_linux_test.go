@@ -323,3 +323,27 @@ func TestWithoutAnyBusItSaysSoAndStartsNone(t *testing.T) {
 	w.run()
 	w.watched(false, false)
 }
+
+func TestTheEndComesAtOnceHoweverEarlyItComes(t *testing.T) {
+	w := newWorld(t)
+	w.login("7")
+	for n := range 200 {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			New(nil).Run(ctx, func(Event) {})
+		}()
+		for range n * 200 { // each end comes a little later than the one before
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		cancel()
+		select {
+		case <-done:
+		case <-time.After(patience):
+			t.Fatal("it goes on after its end")
+		}
+	}
+}
