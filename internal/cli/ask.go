@@ -255,10 +255,11 @@ type recentJSON struct {
 
 func (p Program) recentsCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "recents", Short: "List the recent encounters", GroupID: "daily", Args: cobra.NoArgs,
+		Use: "recents", Short: "List the recent encounters, or remove them", GroupID: "daily", Args: cobra.NoArgs,
 		Long:    "Lists the recent encounters of the person who is signed in, newest first.\n\nExit status: 0 listed, 1 not signed in, 3 the agent does not run.",
-		Example: fmt.Sprintf("  %[1]s recents\n  %[1]s recents --json | jq -r '.[0].id'", p.Layout.Name),
+		Example: fmt.Sprintf("  %[1]s recents\n  %[1]s recents --json | jq -r '.[0].id'\n  %[1]s recents remove ID", p.Layout.Name),
 	}
+	c.AddCommand(p.removeRecentCommand(), p.clearRecentsCommand(), p.undoRemoveCommand())
 	js := asJSON(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := p.snapshot(cmd.Context())
@@ -303,29 +304,66 @@ func (p Program) printRecents(s view.Snapshot) {
 	}
 }
 
+func (p Program) removeRecentCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "remove ID", Short: "Take one encounter out of the recent ones", Args: cobra.ExactArgs(1),
+		Long:              "Takes one encounter out of the recent ones of the person who is signed in, at once.\nThe ids are those that “recents” shows. For half a minute “recents undo” brings it\nback.\n\nExit status: 0 removed, 2 refused, 3 the agent does not run.",
+		ValidArgsFunction: p.completeRecent,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "" {
+				return usage("Name one recent encounter by its id.")
+			}
+			return p.ask(cmd.Context(), control.Intent{Name: control.RemoveRecent, ID: args[0]}, "removed")
+		},
+	}
+}
+
+func (p Program) clearRecentsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "clear", Short: "Remove all recent encounters", Args: cobra.NoArgs,
+		Long: "Removes all recent encounters of the person who is signed in, at once. For half a\nminute “recents undo” brings them back.\n\nExit status: 0 removed, or there were none, 2 refused, 3 the agent does not run.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.ask(cmd.Context(), control.Intent{Name: control.ClearRecents}, "removed")
+		},
+	}
+}
+
+func (p Program) undoRemoveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "undo", Short: "Bring back what was removed last", Args: cobra.NoArgs,
+		Long: "Brings back what “recents remove” or “recents clear” removed last, within half a\nminute and as long as nobody signed out.\n\nExit status: 0 brought back, 2 there is nothing to bring back, 3 the agent does not\nrun.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.ask(cmd.Context(), control.Intent{Name: control.UndoRemove}, "brought back")
+		},
+	}
+}
+
+// completeRecent offers the ids of the recent encounters for the only argument.
+func (p Program) completeRecent(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
+	defer cancel()
+	// Without an agent there is nothing to offer, and a Tab starts none.
+	s, err := p.snapshot(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var ids []string
+	for _, r := range s.Recents {
+		ids = append(ids, visible(r.ID, 128)+"\t"+r.OpenedAt.Local().Format("15:04 ")+visible(r.Label, 40))
+	}
+	return ids, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
 func (p Program) openRecentCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "open-recent {ID | --last}", Short: "Open a recent encounter again", GroupID: "daily",
-		Long:    "Opens a recent encounter again, always through a fresh address. The ids are those\nthat “recents” shows.\n\nExit status: 0 under way (with --wait: opened), 1 it failed or was cancelled while\n--wait waited, 2 refused, 3 the agent does not run.",
-		Example: fmt.Sprintf("  %s open-recent --last --wait", p.Layout.Name),
-		Args:    cobra.MaximumNArgs(1),
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
-			defer cancel()
-			// Without an agent there is nothing to offer, and a Tab starts none.
-			s, err := p.snapshot(ctx)
-			if err != nil {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			var ids []string
-			for _, r := range s.Recents {
-				ids = append(ids, visible(r.ID, 128)+"\t"+r.OpenedAt.Local().Format("15:04 ")+visible(r.Label, 40))
-			}
-			return ids, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
-		},
+		Long:              "Opens a recent encounter again, always through a fresh address. The ids are those\nthat “recents” shows.\n\nExit status: 0 under way (with --wait: opened), 1 it failed or was cancelled while\n--wait waited, 2 refused, 3 the agent does not run.",
+		Example:           fmt.Sprintf("  %s open-recent --last --wait", p.Layout.Name),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: p.completeRecent,
 	}
 	last := c.Flags().Bool("last", false, "open the newest one")
 	wait := c.Flags().Bool("wait", false, "wait until it is open or has failed; Ctrl-C cancels it")
