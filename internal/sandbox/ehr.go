@@ -42,20 +42,28 @@ type minter interface {
 	Mint(ctx context.Context, launch orgapi.LaunchRequest, stale bool) (orgapi.LaunchAnswer, error)
 }
 
+// exporter tells the organisation's backend that the EHR has a note.
+type exporter interface {
+	Exported(ctx context.Context, e orgapi.ExportedEvent) error
+}
+
 // ehr is the sample EHR: a worklist whose buttons make a fresh link when they
-// are pressed. Showing the page makes none.
+// are pressed, and others that say that a note has arrived. Showing the page makes
+// no link.
 type ehr struct {
 	http.Handler
 	origin, scheme string
 	mint           minter
+	export         exporter
 	timeline       *timeline
 }
 
-func newEHR(origin, scheme string, mint minter, t *timeline) *ehr {
-	e := &ehr{origin: origin, scheme: scheme, mint: mint, timeline: t}
+func newEHR(origin, scheme string, mint minter, export exporter, t *timeline) *ehr {
+	e := &ehr{origin: origin, scheme: scheme, mint: mint, export: export, timeline: t}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", e.worklist)
 	mux.HandleFunc("POST /press/{button}", e.press)
+	mux.HandleFunc("POST /exported/{button}", e.exported)
 	mux.HandleFunc("GET /timeline", e.stream)
 	e.Handler = mux
 	return e
@@ -88,28 +96,64 @@ type pressAnswer struct {
 	Link string `json:"link"`
 }
 
-// press mints the link of one button. A page elsewhere cannot make it do so:
-// such a request is not JSON, or says in Origin where it comes from.
-func (e *ehr) press(w http.ResponseWriter, r *http.Request) {
+// pressedBy returns who pressed a button of the page. A page elsewhere cannot press
+// one: such a request is not JSON, or says in Origin where it comes from. ok is
+// false when the request has been answered with a refusal.
+func (e *ehr) pressedBy(w http.ResponseWriter, r *http.Request) (doctor clinician, ok bool) {
 	w.Header().Set("Cache-Control", "no-store")
 	if origin := r.Header.Get("Origin"); origin != "" && origin != e.origin {
 		http.Error(w, "Buttons work on the EHR's own page only.", http.StatusForbidden)
-		return
+		return clinician{}, false
 	}
 	if r.Header.Get("Content-Type") != "application/json" {
 		http.Error(w, "Press the button on the page.", http.StatusUnsupportedMediaType)
-		return
+		return clinician{}, false
 	}
 	var body pressBody
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&body); err != nil {
 		http.Error(w, "The page sent something that is no press.", http.StatusBadRequest)
+		return clinician{}, false
+	}
+	if doctor, ok = clinicianByKey(body.Clinician); !ok {
+		http.Error(w, "Nobody of that name works in this sandbox.", http.StatusBadRequest)
+	}
+	return doctor, ok
+}
+
+// exported says that the note of an encounter has arrived in the EHR, as Nabla's
+// callback to the backend would.
+func (e *ehr) exported(w http.ResponseWriter, r *http.Request) {
+	doctor, ok := e.pressedBy(w, r)
+	if !ok {
 		return
 	}
-	doctor, ok := clinicianByKey(body.Clinician)
+	for _, p := range patients() {
+		if p.Button != r.PathValue("button") {
+			continue
+		}
+		encounter := launchOf(p, doctor).ExternalEncounterID
+		if !e.timeline.wasOpened(encounter) {
+			http.Error(w, "This encounter was not opened yet.", http.StatusConflict)
+			return
+		}
+		if err := e.export.Exported(r.Context(), orgapi.ExportedEvent{
+			ExternalEncounterID: encounter, ExternalProviderID: doctor.ProviderID, At: time.Now().UTC().Format(time.RFC3339),
+		}); err != nil {
+			http.Error(w, "The backend did not take it.", http.StatusBadGateway)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	http.Error(w, "There is no such patient.", http.StatusNotFound)
+}
+
+// press mints the link of one button.
+func (e *ehr) press(w http.ResponseWriter, r *http.Request) {
+	doctor, ok := e.pressedBy(w, r)
 	if !ok {
-		http.Error(w, "Nobody of that name works in this sandbox.", http.StatusBadRequest)
 		return
 	}
 	link, err := e.pressed(r.Context(), r.PathValue("button"), doctor)

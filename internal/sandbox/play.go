@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,6 +108,8 @@ func (p *play) run(ctx context.Context) error {
 		{"pressing patient 3 twice quickly: one encounter, one tab", p.doublePress},
 		{"following the link of patient 1 once more: it reopens through a fresh address", p.sameLinkAgain},
 		{"reopening the last of the recent encounters: a fresh address again", p.reopenRecent},
+		{"the note of patient 2 is exported: the recent encounter says so", p.noteExported},
+		{"removing a recent encounter and bringing it back", p.removeRecent},
 		{"following a one-time address again: the page refuses", p.spentAddress},
 		{"a stale link: refused as too old", p.staleLink},
 		{"a forged link: refused", p.forgedLink},
@@ -228,19 +231,9 @@ func (p *play) press(ctx context.Context, button, doctor string) (string, error)
 		wait(ctx, time.Until(p.pressed[n-linksPerWindow].Add(linkWindow)))
 	}
 	p.pressed = append(p.pressed, time.Now())
-	body, err := json.Marshal(pressBody{Clinician: doctor})
+	response, err := p.post(ctx, "/press/"+button, doctor)
 	if err != nil {
 		return "", err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.world.ehrURL+"/press/"+button, bytes.NewReader(body))
-	if err != nil {
-		return "", err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Origin", p.world.ehrURL)
-	response, err := p.page.Do(request)
-	if err != nil {
-		return "", errors.New("the EHR's server does not answer")
 	}
 	defer response.Body.Close()
 	var answer pressAnswer
@@ -249,6 +242,25 @@ func (p *play) press(ctx context.Context, button, doctor string) (string, error)
 	}
 	p.links = append(p.links, answer.Link)
 	return answer.Link, nil
+}
+
+// post sends what the EHR page's script sends when a button is pressed.
+func (p *play) post(ctx context.Context, path, doctor string) (*http.Response, error) {
+	body, err := json.Marshal(pressBody{Clinician: doctor})
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.world.ehrURL+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Origin", p.world.ehrURL)
+	response, err := p.page.Do(request)
+	if err != nil {
+		return nil, errors.New("the EHR's server does not answer")
+	}
+	return response, nil
 }
 
 // handOver runs the launcher with a link, exactly as the desktop does, and
@@ -490,15 +502,7 @@ func (p *play) sameLinkAgain(ctx context.Context) error {
 
 func (p *play) reopenRecent(ctx context.Context) error {
 	p.rest(ctx)
-	result, err := p.launcher.run(ctx, "recents", "--json")
-	if err != nil {
-		return err
-	}
-	var recents []struct {
-		ID    string `json:"id"`
-		Label string `json:"label"`
-	}
-	if err := json.Unmarshal(result.out, &recents); err != nil || len(recents) != len(patients()) {
+	if recents, err := p.recents(ctx); err != nil || len(recents) != len(patients()) {
 		return differs("three recent encounters as JSON", fmt.Sprintf("%d", len(recents)))
 	}
 	before := p.pageCount()
@@ -506,6 +510,74 @@ func (p *play) reopenRecent(ctx context.Context) error {
 		return err
 	}
 	return p.opened(ctx, before+1, "1", "ada")
+}
+
+// recent is one entry of "recents --json".
+type recent struct {
+	ID     string `json:"id"`
+	Status string `json:"status"`
+}
+
+func (p *play) recents(ctx context.Context) (all []recent, err error) {
+	result, err := p.launcher.run(ctx, "recents", "--json")
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(result.out, &all); err != nil {
+		return nil, errors.New("the recent encounters are not JSON")
+	}
+	return all, nil
+}
+
+// statuses are those of the recent encounters, newest first.
+func (p *play) statuses(ctx context.Context) string {
+	all, err := p.recents(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	var out []string
+	for _, r := range all {
+		out = append(out, r.Status)
+	}
+	return strings.Join(out, " ")
+}
+
+// noteExported has the note of patient 2 arrive in the EHR: by now the order of
+// the recent encounters is 1, 3, 2.
+func (p *play) noteExported(ctx context.Context) error {
+	response, err := p.post(ctx, "/exported/2", "ada")
+	if err != nil {
+		return err
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusNoContent {
+		return differs("the EHR takes the note", fmt.Sprintf("status %d", response.StatusCode))
+	}
+	const expected = "opened opened exported"
+	return await(ctx, expected, func() (bool, string) {
+		seen := p.statuses(ctx)
+		return seen == expected, seen
+	})
+}
+
+func (p *play) removeRecent(ctx context.Context) error {
+	before, err := p.recents(ctx)
+	if err != nil || len(before) == 0 {
+		return errors.New("there is no recent encounter: see above")
+	}
+	if err := p.launcher.must(ctx, "recents", "remove", before[0].ID); err != nil {
+		return err
+	}
+	if now, err := p.recents(ctx); err != nil || len(now) != len(before)-1 {
+		return differs("one recent encounter less", fmt.Sprintf("%d of %d", len(now), len(before)))
+	}
+	if err := p.launcher.must(ctx, "recents", "undo"); err != nil {
+		return err
+	}
+	if now, err := p.recents(ctx); err != nil || !slices.Equal(now, before) {
+		return differs("the same recent encounters as before", fmt.Sprintf("%d of %d", len(now), len(before)))
+	}
+	return nil
 }
 
 func (p *play) spentAddress(ctx context.Context) error {

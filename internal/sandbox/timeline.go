@@ -239,6 +239,16 @@ func (t *timeline) fetched(url string) {
 	}
 }
 
+// wasOpened reports whether a browser has fetched a page of the encounter.
+func (t *timeline) wasOpened(encounter string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.ContainsFunc(t.rows, func(r *row) bool {
+		_, page := r.Steps[stepPage]
+		return page && r.encounter == encounter
+	})
+}
+
 // launchReport is the launch of "status --json".
 type launchReport struct {
 	ID        string           `json:"id"`

@@ -112,7 +112,7 @@ func build(ctx context.Context, o Options, p places, scheme string, print func(s
 	w.ehr = newEHR(w.ehrURL, scheme, &backendMinter{
 		url: w.backendURL, secret: secret, clock: clock,
 		http: &http.Client{Timeout: 15 * time.Second},
-	}, w.timeline)
+	}, backend, w.timeline)
 	w.serve(listeners[0], w.ehr)
 	ok = true
 	return w, nil

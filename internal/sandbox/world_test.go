@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"net/http"
@@ -219,6 +220,66 @@ func TestAnotherCliniciansPressIsRefusedAndDoesNotSpendTheHandle(t *testing.T) {
 	if status, _, code := w.launch(orgapi.PathEncounters, w.token("ada"), request); status != http.StatusOK {
 		t.Errorf("Dr. Moreau after that: %d %s", status, code)
 	}
+}
+
+// noteExported presses “Note exported” and returns the status.
+func (w *testWorld) noteExported(button, doctor string, change func(*http.Request)) int {
+	w.Helper()
+	status, _ := w.pressButton("", doctor, func(r *http.Request) {
+		r.URL.Path = "/exported/" + button
+		if change != nil {
+			change(r)
+		}
+	})
+	return status
+}
+
+func TestANoteExportedReachesTheClinicianWhoOpenedTheEncounter(t *testing.T) {
+	w := startWorld(t)
+	token := w.token("ada")
+	if status := w.noteExported("1", "ada", nil); status != http.StatusConflict {
+		t.Errorf("before it was opened: %d", status)
+	}
+	_, link := w.pressButton("1", "ada", nil)
+	_, address, _ := w.launch(orgapi.PathEncounters, token, orgapi.CreateRequest{Handle: handleOf(t, link)})
+	if _, err := http.Get(address); err != nil {
+		t.Fatal(err)
+	}
+	for name, status := range map[string]int{
+		"another clinician's": w.noteExported("1", "ben", nil), "not opened": w.noteExported("2", "ada", nil),
+	} {
+		if status != http.StatusConflict {
+			t.Errorf("%s: %d", name, status)
+		}
+	}
+	if status := w.noteExported("9", "ada", nil); status != http.StatusNotFound {
+		t.Errorf("nobody's: %d", status)
+	}
+	if status := w.noteExported("1", "ada", func(r *http.Request) { r.Header.Set("Origin", "http://evil.example") }); status != http.StatusForbidden {
+		t.Errorf("from elsewhere: %d", status)
+	}
+	if status := w.noteExported("1", "ada", nil); status != http.StatusNoContent {
+		t.Fatalf("exported: %d", status)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.backendURL+orgapi.PathEvents, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	for in := bufio.NewScanner(response.Body); in.Scan(); {
+		if data, ok := strings.CutPrefix(in.Text(), "data: "); ok {
+			if !strings.Contains(data, `"SBX-ENC-ADA-1"`) || !strings.Contains(data, `"SBX-PROV-ADA"`) {
+				t.Errorf("told %s", data)
+			}
+			return
+		}
+	}
+	t.Error("nothing was told")
 }
 
 func TestAPageElsewhereCannotPressAButton(t *testing.T) {

@@ -26,6 +26,23 @@ for (const button of document.querySelectorAll("button[data-button]")) {
   button.addEventListener("click", () => press(button.dataset.button));
 }
 
+async function exported(button) {
+  try {
+    const answer = await fetch("/exported/" + button, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ clinician: document.getElementById("clinician").value }),
+    });
+    said.textContent = answer.ok ? "The launcher is told that the note was exported." : await answer.text();
+  } catch {
+    said.textContent = "The sandbox does not answer. Is it still running?";
+  }
+}
+
+for (const button of document.querySelectorAll("button[data-exported]")) {
+  button.addEventListener("click", () => exported(button.dataset.exported));
+}
+
 function cell(text, name) {
   const td = document.createElement("td");
   td.textContent = text;
@@ -40,6 +57,9 @@ const events = new EventSource("/timeline");
 events.onmessage = (event) => {
   const list = JSON.parse(event.data);
   if (list.length === 0) return;
+  for (const button of document.querySelectorAll("button[data-exported]")) {
+    if (list.some((row) => row.what === "patient " + button.dataset.exported && "page" in row.steps)) button.disabled = false;
+  }
   rows.replaceChildren(...list.map((row) => {
     const tr = document.createElement("tr");
     tr.append(cell(row.n), cell(row.what));
