@@ -29,6 +29,11 @@ type listener struct {
 // listen opens a stream that must be accepted.
 func (w *world) listen(t *testing.T, url, token, lastEventID string) *listener {
 	t.Helper()
+	return w.listenBy(t, http.DefaultClient, url, token, lastEventID)
+}
+
+func (w *world) listenBy(t *testing.T, client *http.Client, url, token, lastEventID string) *listener {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+orgapi.PathEvents, nil)
@@ -40,7 +45,7 @@ func (w *world) listen(t *testing.T, url, token, lastEventID string) *listener {
 	if lastEventID != "" {
 		r.Header.Set(orgapi.HeaderLastEventID, lastEventID)
 	}
-	response, err := http.DefaultClient.Do(r)
+	response, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,23 +301,36 @@ func TestAStreamDoesNotHoldUpTheEndOfTheServer(t *testing.T) {
 }
 
 func TestAStreamOutlivesTheLimitsOfACall(t *testing.T) {
-	w := newWorld(t)
-	server := httptest.NewUnstartedServer(w.server)
-	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
-	server.Start()
-	t.Cleanup(server.Close)
-	l := w.listen(t, server.URL+"/launcher", w.token(t, nil), "")
-	// A connection that says nothing is closed by the same limit, later.
-	mute, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+	for _, version := range []int{1, 2} {
+		t.Run(fmt.Sprint("HTTP/", version), func(t *testing.T) {
+			w := newWorld(t)
+			proto := make(chan int, 1)
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				proto <- r.ProtoMajor
+				w.server.ServeHTTP(rw, r)
+			}))
+			server.Config.ReadTimeout, server.Config.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
+			server.EnableHTTP2 = version == 2
+			server.StartTLS()
+			t.Cleanup(server.Close)
+			l := w.listenBy(t, server.Client(), server.URL+"/launcher", w.token(t, nil), "")
+			if got := <-proto; got != version {
+				t.Fatalf("spoke HTTP/%d", got)
+			}
+			for n := range 3 {
+				// A connection that says nothing is closed by the same limit, later.
+				mute, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, mute)
+				id := fmt.Sprint("E-", n)
+				w.exported(t, "D-17", id)
+				l.tells(id)
+			}
+			l.cancel()
+		})
 	}
-	if _, err := io.Copy(io.Discard, mute); err != nil {
-		t.Fatal(err)
-	}
-	w.exported(t, "D-17", "E-1")
-	l.tells("E-1")
-	l.cancel()
 }
 
 func TestClosingTheBackendEndsItsStreams(t *testing.T) {
