@@ -21,6 +21,7 @@ export function bridge() {
       if (event === 'agent' && script.gone) setTimeout(() => heard('agent_unreachable'), 0);
       return () => {};
     },
+    EventsEmit: () => {},
     WindowSetBackgroundColour: () => {},
     ClipboardSetText: (text) => {
       asked.push(`copy ${text}`);

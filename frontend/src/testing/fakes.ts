@@ -53,7 +53,7 @@ export function wire(changes: Partial<view.Snapshot> = {}): view.Snapshot {
     organization_name: 'Riverside Hospital',
     help_desk_url: 'https://help.riverside.example',
     language: 'en',
-    locale: 'en-US',
+    locale: 'en-GB',
     hidden: [],
     first_run: false,
     sign_in: signedIn,
