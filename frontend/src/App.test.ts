@@ -32,8 +32,8 @@ describe('overview', () => {
     expect(page.getByText('Riverside Hospital')).toBeTruthy();
     expect(document.body.textContent).toContain('amara.lee@riverside.example');
     const rows = Array.from(document.querySelectorAll('li[data-id]')).map((row) => row.textContent?.replace(/\s+/g, ' ').trim());
-    expect(rows[0]).toMatch(/M\. K\. 2:18\sPM Opened Reopen/);
-    expect(rows[1]).toMatch(/J\. D\. yesterday 9:05\sAM Note exported Reopen/);
+    expect(rows[0]).toMatch(/M\. K\. 14:18 Opened Reopen/);
+    expect(rows[1]).toMatch(/J\. D\. yesterday 09:05 Note exported Reopen/);
   });
 
   test('reopens exactly the encounter of the row', async () => {
