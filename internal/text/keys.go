@@ -280,9 +280,10 @@ var entries = [...]entry{
 
 // facts are what the rooms add to the sentence of a problem (problem.Problem.Fact)
 // and a clinician can be shown, as the rooms write them; what stands in braces is a
-// name of policy's and is the same in every language. They follow the problems in
-// every catalogue but the English one. Facts for integrators, about the form of a
-// link, are on the English command line only.
+// name of policy's and is the same in every language, but for {why}, which is English
+// and left out of the others. They follow the problems in every catalogue but the
+// English one. Facts for integrators, about the form of a link, are on the English
+// command line only.
 var facts = [...]string{
 	"It ended at once.",
 	"Its program is not installed.",
@@ -326,4 +327,16 @@ var facts = [...]string{
 	"The answer belongs to another sign-in.",
 	"The sign-in service reported an error.",
 	"The sign-in service answered “{code}”.",
+	"No sign-in page is waiting in the browser.",
+	"Your organisation has not named a help desk page.",
+	"No program is registered for links from the EHR.",
+	"Links from the EHR open with another program.",
+	"Who receives links from the EHR could not be found out.",
+	"There is no such setting.",
+	"Only your organisation sets this.",
+	"Your organisation's policy has set this already.",
+	"Your settings file is a link that leads nowhere: remove it, then choose again.",
+	"Your settings file cannot be used: {why}. Mend or remove it, then choose again.",
+	"Your settings file would become larger than 256 KiB.",
+	"Your settings file cannot be written.",
 }
