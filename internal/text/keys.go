@@ -339,4 +339,5 @@ var facts = [...]string{
 	"Your settings file cannot be used: {why}. Mend or remove it, then choose again.",
 	"Your settings file would become larger than 256 KiB.",
 	"Your settings file cannot be written.",
+	"There is nothing to bring back any more.",
 }
