@@ -27,22 +27,29 @@ afterEach(() => {
 
 test('the window is told once that the first snapshot is painted, a frame after it is on the page', async () => {
   wails(Promise.resolve(wire()));
-  connect(new Shown());
+  const shown = new Shown();
+  const answered = vi.fn(() => expect(shown.snapshot).not.toBeNull());
+  connect(shown, answered);
+  expect(answered).not.toHaveBeenCalled();
   await vi.advanceTimersByTimeAsync(0);
+  expect(answered).toHaveBeenCalledOnce();
   expect(emitted).toEqual([]);
   vi.advanceTimersToNextFrame();
   expect(emitted).toEqual([]);
   vi.advanceTimersToNextFrame();
   expect(emitted).toEqual(['painted']);
   events.get('snapshot')?.(wire({ revision: 2 }));
+  expect(answered).toHaveBeenCalledOnce();
   for (let i = 0; i < 5; i++) vi.advanceTimersToNextFrame();
   expect(emitted).toEqual(['painted']);
 });
 
-test('without a snapshot nothing is told', async () => {
+test('without a snapshot the page begins and nothing is told', async () => {
   wails(Promise.reject(new Error('no agent')));
-  connect(new Shown());
+  const answered = vi.fn();
+  connect(new Shown(), answered);
   await vi.advanceTimersByTimeAsync(1_000);
+  expect(answered).toHaveBeenCalledOnce();
   events.get('agent')?.('agent_unreachable');
   await vi.advanceTimersByTimeAsync(1_000);
   expect(emitted).toEqual([]);

@@ -8,13 +8,20 @@ import { readAbout, readProblem, readSnapshot } from './read';
 
 // The other end of the events is app.go.
 
-/** Writes into shown whatever the agent publishes, from now on, and returns the way back. */
-export function connect(shown: Shown): Intents {
+/**
+ * Writes into shown whatever the agent publishes, from now on, and returns the way
+ * back. Later it calls answered, when the first snapshot is there or will not come
+ * soon.
+ */
+export function connect(shown: Shown, answered: () => void): Intents {
   const show = (wire: view.Snapshot) => {
-    if (shown.snapshot === null) afterPainting(() => EventsEmit('painted'));
+    const first = shown.snapshot === null;
     shown.seenAt = new Date();
     shown.snapshot = readSnapshot(wire);
     shown.agent = 'reachable';
+    if (!first) return;
+    answered();
+    afterPainting(() => EventsEmit('painted'));
   };
   EventsOn('snapshot', show);
   EventsOn('agent', (state: unknown) => {
@@ -31,6 +38,7 @@ export function connect(shown: Shown): Intents {
     },
     () => {
       // The events tell when the agent is there.
+      answered();
     },
   );
 

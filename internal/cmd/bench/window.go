@@ -185,7 +185,7 @@ func (b *bench) windowMemory(ctx context.Context) error {
 	for range 2 {
 		// There is nothing to cancel, so this ends with a refusal, which is no fault.
 		var refused *exec.ExitError
-		if _, _, err := b.launcher(ctx, "cancel"); err != nil && !errors.As(err, &refused) {
+		if err := b.session.command(ctx, b.built.program("encounter-launcher"), "cancel").Run(); err != nil && !errors.As(err, &refused) {
 			return err
 		}
 		if err := read(clicked); err != nil {
