@@ -123,10 +123,13 @@ func (a *Agent) checkLink() error {
 // nobody is, whether it is there.
 func (a *Agent) checkBackend(ctx context.Context, r *rooms) error {
 	session, known := a.session.forCheck(r.id.binding)
-	if !known {
-		return r.org.Reach(ctx)
+	var err error
+	if known {
+		_, err = r.org.Me(ctx, session)
+	} else {
+		err = r.org.Reach(ctx)
 	}
-	_, err := r.org.Me(ctx, session)
+	a.backendMet(err)
 	return err
 }
 

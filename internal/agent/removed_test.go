@@ -198,8 +198,11 @@ func TestARecentGoesAtTheMomentItsHoursEnd(t *testing.T) {
 	hand.untilMoment(w, 5*time.Minute)
 	hand.pass(w, 5*time.Minute)
 	w.await("one", func(s view.Snapshot) bool { return len(s.Recents) == 1 })
+	hand.untilMoment(w, freshFor-5*time.Minute)
+	hand.pass(w, freshFor-5*time.Minute)
+	w.await("no fresh link", func(s view.Snapshot) bool { return s.Launch.FreshUntil == nil })
 	hand.untilMoment(w, lookAgain) // no rest is longer
-	hand.pass(w, 55*time.Minute)
+	hand.pass(w, 50*time.Minute)
 	w.await("none", func(s view.Snapshot) bool { return len(s.Recents) == 0 })
 }
 
@@ -208,16 +211,12 @@ func TestAFreshLinkIsNotOfferedAfterItsMoment(t *testing.T) {
 	h.setPolicy(nil)
 	w := h.logOn()
 	w.opens(h.mint("ada", 1))
-	until := h.clock.now().Add(90 * time.Second)
-	w.agent.board.change(func(s *view.Snapshot) {
-		l := *s.Launch
-		l.FreshUntil = &until
-		s.Launch = &l
-	})
-	hand.untilMoment(w, 90*time.Second)
-	revision := w.agent.Snapshot().Revision
-	hand.pass(w, 90*time.Second)
-	w.await("the next snapshot", func(s view.Snapshot) bool { return s.Revision > revision && s.Launch.FreshUntil == nil })
+	w.clock.turn(time.Minute)
+	w.opens(h.mint("ada", 2))
+	w.await("a fresh link", func(s view.Snapshot) bool { return s.Launch.FreshUntil != nil })
+	hand.untilMoment(w, freshFor)
+	hand.pass(w, freshFor)
+	w.await("none", func(s view.Snapshot) bool { return s.Launch.FreshUntil == nil })
 }
 
 func TestChangingTheRecentsAsksTheKeyringNothing(t *testing.T) {
