@@ -3,6 +3,7 @@ import { copyFileSync, cpSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { endAll, running } from './processes.mjs';
 import { until } from './steps.mjs';
+import { clinician } from './clinician.mjs';
 import { spine } from './spine.mjs';
 import { agents, browser, dir, out, state, steps, windowProgram } from './world.mjs';
 
@@ -11,6 +12,7 @@ console.log('End to end, on a desktop of its own:');
 let trouble;
 try {
   await spine();
+  await clinician();
 } catch (error) {
   trouble = error;
 } finally {

@@ -9,6 +9,8 @@ export class BackendDoor {
   /** One-time URLs that were answered, whether opened or not. */
   addresses = [];
   tokens = new Set();
+  /** Puts another label into the answers that follow; null leaves the backend's. */
+  label = null;
   #gate = null;
   #server = null;
 
@@ -69,10 +71,16 @@ export class BackendDoor {
       }
       const parts = [];
       for await (const part of answer) parts.push(part);
-      const body = Buffer.concat(parts);
+      let body = Buffer.concat(parts);
       call.status = answer.statusCode;
       try {
-        const { encounter_url: address, code } = JSON.parse(body);
+        const said = JSON.parse(body);
+        const { encounter_url: address, code } = said;
+        if (this.label !== null && said.encounter) {
+          said.encounter.label = this.label;
+          body = Buffer.from(JSON.stringify(said));
+          answer.headers['content-length'] = String(body.length);
+        }
         call.code = code ?? '';
         if (address) this.addresses.push(address);
       } catch { /* not JSON */ }

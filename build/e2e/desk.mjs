@@ -1,5 +1,7 @@
 // The desktop of the run: display, window manager, keyring, and the stand-ins for
 // tray host and notification service.
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { run, start } from './processes.mjs';
 import { until, Wrong } from './steps.mjs';
@@ -22,6 +24,16 @@ export async function startKeyring(log) {
   await until('the keyring', async () => (await run('gdbus', owned)).out.includes('true'));
   const stored = await run('secret-tool', ['store', '--label=e2e', 'e2e', 'probe'], { input: 'probe' });
   if (stored.code !== 0) throw new Wrong(`the keyring takes nothing: ${stored.err}`);
+}
+
+/** Starts a bus on which nobody is but whom the test puts there, and returns its address. */
+export async function startSystemBus(dir, log) {
+  const [config, socket] = [join(dir, 'system-bus.conf'), join(dir, 'system-bus')];
+  writeFileSync(config, `<busconfig><type>system</type><listen>unix:path=${socket}</listen><policy context="default">
+    <allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>`, { mode: 0o600 });
+  start('dbus-daemon', [`--config-file=${config}`, '--nofork', '--nopidfile'], { log });
+  await until('the system bus', () => existsSync(socket));
+  return `unix:path=${socket}`;
 }
 
 /** The tray host, the notification service and the reader of windows. */
@@ -59,8 +71,12 @@ export class Desktop {
   notices = () => this.#ask({ do: 'notices' });
   /** Presses a button of a notice. */
   act = (id, key) => this.#ask({ do: 'act', id, key });
-  /** What the windows of a process show: role, name, text. */
+  /** What the windows of a process show: role, name, text, and where the keyboard is. */
   read = (pid) => this.#ask({ do: 'read', id: pid });
+  /** The person's session: locked and unlocked, and for how many seconds nobody has touched anything. */
+  lock = () => this.#ask({ do: 'lock' });
+  unlock = () => this.#ask({ do: 'unlock' });
+  idle = (seconds) => this.#ask({ do: 'idle', id: seconds });
 }
 
 /** A picture of a window, or of the whole screen. */

@@ -35,6 +35,14 @@ const provider = new Provider(issuer, {
   features: {
     devInteractions: { enabled: false },
     revocation: { enabled: true },
+    rpInitiatedLogout: {
+      enabled: true,
+      // Whoever comes with the ID token of the session is not asked again.
+      logoutSource: async (ctx, form) => {
+        ctx.body = `<!doctype html><title>Signing out</title>${form.replace('</form>', '<input type="hidden" name="logout" value="yes"></form>')}<script>document.forms[0].submit()</script>`;
+      },
+      postLogoutSuccessSource: async (ctx) => { ctx.body = '<!doctype html><title>Signed out</title><p>You are signed out.</p>'; },
+    },
     resourceIndicators: {
       enabled: true,
       getResourceServerInfo: async (_ctx, resource) => {
@@ -48,6 +56,7 @@ const provider = new Provider(issuer, {
 });
 
 provider.on('grant.success', (ctx) => say({ event: 'issued', grant: ctx.oidc.params.grant_type, body: ctx.body }));
+provider.on('end_session.success', () => say({ event: 'ended' }));
 provider.on('grant.revoked', () => say({ event: 'revoked' }));
 for (const name of ['server_error', 'grant.error', 'authorization.error', 'revocation.error']) {
   provider.on(name, (_ctx, error) => say({ event: 'trouble', name, text: `${error.message}: ${error.error_description ?? ''} ${error.error_detail ?? ''}` }));

@@ -236,6 +236,7 @@ export async function spine() {
     const { code, err } = await launcher('sign-out');
     expect(code === 0, () => `sign-out ended with ${code}: ${err}`);
     await until('the revocation', () => issued.revoked > 0);
+    await until('the end of the session in the browser', () => issued.ended === 1);
     const found = secretsIn(Buffer.from(await keyringDump()), secrets);
     expect(found.length === 0, () => `the keyring still holds ${found.join(', ')}`);
     expect(!(await status()).signed_in, 'still signed in');

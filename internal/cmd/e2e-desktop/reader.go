@@ -41,6 +41,46 @@ type seen struct {
 	Focused bool `json:"focused,omitempty"`
 }
 
+// roleOf names a role as AT-SPI does (atspi-constants.h, AtspiRole): WebKit gives the
+// number and no name. Those that a page of ours has are named.
+func roleOf(number uint32) string {
+	switch number {
+	case 27:
+		return "image"
+	case 29:
+		return "label"
+	case 31:
+		return "list"
+	case 32:
+		return "list item"
+	case 39:
+		return "panel"
+	case 43:
+		return "push button"
+	case 54:
+		return "status bar"
+	case 62:
+		return "toggle button"
+	case 73:
+		return "paragraph"
+	case 79:
+		return "entry"
+	case 83:
+		return "heading"
+	case 85:
+		return "section"
+	case 95:
+		return "document web"
+	case 110:
+		return "landmark"
+	case 115:
+		return "timer"
+	case 116:
+		return "static"
+	}
+	return fmt.Sprint("role ", number)
+}
+
 // turnOnReading tells programs of this session that somebody reads along.
 func turnOnReading(conn *dbus.Conn) error {
 	err := conn.Object("org.a11y.Bus", "/org/a11y/bus").SetProperty("org.a11y.Status.IsEnabled", dbus.MakeVariant(true))
@@ -113,6 +153,10 @@ func walk(ctx context.Context, bus *dbus.Conn, r reference, out *[]seen) {
 	var s seen
 	if object.CallWithContext(ctx, accessible+".GetRoleName", 0).Store(&s.Role) != nil {
 		return
+	}
+	var role uint32
+	if s.Role == "" && object.CallWithContext(ctx, accessible+".GetRole", 0).Store(&role) == nil {
+		s.Role = roleOf(role)
 	}
 	var name dbus.Variant
 	if object.CallWithContext(ctx, getProperty, 0, accessible, "Name").Store(&name) == nil {
