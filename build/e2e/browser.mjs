@@ -53,6 +53,12 @@ export class Browser {
     return tab;
   }
 
+  /** Waits for a tab at an origin that has something on it, among others that have not. */
+  tabWith = (origin, selector) => until(`a tab at ${origin} with ${selector}`, async () => {
+    for (const tab of this.tabsAt(origin)) if (await tab.locator(selector).count() > 0) return tab;
+    return null;
+  });
+
   /** Closes every tab but the EHR's. */
   async tidy() {
     for (const page of this.context.pages()) if (page !== this.ehr) await page.close();

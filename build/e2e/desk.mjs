@@ -71,8 +71,10 @@ export class Desktop {
   notices = () => this.#ask({ do: 'notices' });
   /** Presses a button of a notice. */
   act = (id, key) => this.#ask({ do: 'act', id, key });
-  /** What the windows of a process show: role, name, text, and where the keyboard is. */
+  /** What the windows of a process show: role, name, text. */
   read = (pid) => this.#ask({ do: 'read', id: pid });
+  /** Where the keyboard is in the windows of a process. */
+  focused = (pid) => this.#ask({ do: 'focused', id: pid });
   /** The person's session: locked and unlocked, and for how many seconds nobody has touched anything. */
   lock = () => this.#ask({ do: 'lock' });
   unlock = () => this.#ask({ do: 'unlock' });

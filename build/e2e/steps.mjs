@@ -45,7 +45,7 @@ export class Steps {
     this.onFailure = onFailure;
   }
 
-  async step(name, run) {
+  async step(name, run, { within = 3 * patience } = {}) {
     if (this.failed >= enough) {
       this.failed++;
       console.log(`  - ${name} (not tried)`);
@@ -55,7 +55,7 @@ export class Steps {
     const seconds = () => `${((Date.now() - began) / 1000).toFixed(1)} s`;
     let timer;
     const late = new Promise((_, refuse) => {
-      timer = setTimeout(() => refuse(new Wrong('the step took too long')), 3 * patience);
+      timer = setTimeout(() => refuse(new Wrong('the step took too long')), within);
     });
     try {
       await Promise.race([run(), late]);

@@ -39,10 +39,8 @@ export class Window {
     expect(code === 0, () => `xdotool: ${err}`);
   }
 
-  /** What has the keyboard's focus, the innermost; a page has it until something on it does. */
-  async focused() {
-    return (await this.read()).filter((s) => s.focused).at(-1) ?? { role: '', name: '' };
-  }
+  /** What has the keyboard's focus; a page has it until something on it does. */
+  focused = () => desktop.focused(this.pid);
 
   /** Presses Tab until something with this name has the focus. */
   async tabTo(name, { from = 'Tab' } = {}) {

@@ -192,7 +192,7 @@ func (d *desktop) act(id uint32, key string) error {
 
 // command is one line of standard input.
 type command struct {
-	Do  string `json:"do"` // menu, click, notices, act, read; see session for the others
+	Do  string `json:"do"` // menu, click, notices, act, read, focused; see session for the others
 	ID  int64  `json:"id"`
 	Key string `json:"key"`
 }
@@ -211,6 +211,8 @@ func (d *desktop) answer(c command) (any, error) {
 		return true, d.act(uint32(c.ID), c.Key)
 	case "read":
 		return d.read(uint32(c.ID))
+	case "focused":
+		return d.focused(uint32(c.ID))
 	case "lock", "unlock", "idle", "switch", "sleep", "logoff":
 		return d.session(c)
 	default:

@@ -92,31 +92,68 @@ func turnOnReading(conn *dbus.Conn) error {
 
 // read returns what the windows of a process show.
 func (d *desktop) read(pid uint32) ([]seen, error) {
+	out := []seen{}
+	err := d.look(pid, func(ctx context.Context, bus *dbus.Conn, program reference) { walk(ctx, bus, program, &out) })
+	return out, err
+}
+
+// focused returns where the keyboard is in the windows of a process: the innermost
+// object that says so, or nothing.
+func (d *desktop) focused(pid uint32) (seen, error) {
+	var found seen
+	err := d.look(pid, func(ctx context.Context, bus *dbus.Conn, program reference) {
+		if at, ok := focusBelow(ctx, bus, program, new(int)); ok {
+			found, _ = describe(ctx, bus, at)
+		}
+	})
+	return found, err
+}
+
+// look calls see with the accessible root of a process.
+func (d *desktop) look(pid uint32, see func(ctx context.Context, bus *dbus.Conn, program reference)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), readTime)
 	defer cancel()
 	var address string
 	if err := d.conn.Object("org.a11y.Bus", "/org/a11y/bus").CallWithContext(ctx, "org.a11y.Bus.GetAddress", 0).Store(&address); err != nil {
-		return nil, fmt.Errorf("asking for the accessibility bus: %w", err)
+		return fmt.Errorf("asking for the accessibility bus: %w", err)
 	}
 	bus, err := dbus.Connect(address, dbus.WithContext(ctx))
 	if err != nil {
-		return nil, fmt.Errorf("connecting to the accessibility bus: %w", err)
+		return fmt.Errorf("connecting to the accessibility bus: %w", err)
 	}
 	defer bus.Close()
 	programs, err := children(ctx, bus, reference{"org.a11y.atspi.Registry", "/org/a11y/atspi/accessible/root"})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, p := range programs {
 		var owner uint32
-		if bus.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.GetConnectionUnixProcessID", 0, p.Bus).Store(&owner) != nil || owner != pid {
-			continue
+		if bus.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.GetConnectionUnixProcessID", 0, p.Bus).Store(&owner) == nil && owner == pid {
+			see(ctx, bus, p)
+			return nil
 		}
-		out := []seen{}
-		walk(ctx, bus, p, &out)
-		return out, nil
 	}
-	return nil, errors.New("this process shows nothing that can be read")
+	return errors.New("this process shows nothing that can be read")
+}
+
+func isFocused(ctx context.Context, bus *dbus.Conn, r reference) bool {
+	var states []uint32
+	return bus.Object(r.Bus, r.Path).CallWithContext(ctx, accessible+".GetState", 0).Store(&states) == nil && len(states) > 0 && states[0]&stateFocused != 0
+}
+
+func focusBelow(ctx context.Context, bus *dbus.Conn, r reference, looked *int) (reference, bool) {
+	if *looked++; *looked > mostSeen || ctx.Err() != nil {
+		return reference{}, false
+	}
+	below, err := children(ctx, bus, r)
+	if err == nil {
+		for _, c := range below {
+			if found, ok := focusBelow(ctx, bus, c, looked); ok {
+				return found, true
+			}
+		}
+	}
+	return r, isFocused(ctx, bus, r)
 }
 
 func children(ctx context.Context, bus *dbus.Conn, of reference) ([]reference, error) {
@@ -149,28 +186,9 @@ func walk(ctx context.Context, bus *dbus.Conn, r reference, out *[]seen) {
 	if len(*out) >= mostSeen || ctx.Err() != nil {
 		return
 	}
-	object := bus.Object(r.Bus, r.Path)
-	var s seen
-	if object.CallWithContext(ctx, accessible+".GetRoleName", 0).Store(&s.Role) != nil {
+	s, ok := describe(ctx, bus, r)
+	if !ok {
 		return
-	}
-	var role uint32
-	if s.Role == "" && object.CallWithContext(ctx, accessible+".GetRole", 0).Store(&role) == nil {
-		s.Role = roleOf(role)
-	}
-	var name dbus.Variant
-	if object.CallWithContext(ctx, getProperty, 0, accessible, "Name").Store(&name) == nil {
-		s.Name, _ = name.Value().(string)
-	}
-	var states []uint32
-	if object.CallWithContext(ctx, accessible+".GetState", 0).Store(&states) == nil && len(states) > 0 {
-		s.Focused = states[0]&stateFocused != 0
-	}
-	var interfaces []string
-	if object.CallWithContext(ctx, accessible+".GetInterfaces", 0).Store(&interfaces) == nil && slices.Contains(interfaces, text) &&
-		object.CallWithContext(ctx, text+".GetText", 0, int32(0), int32(-1)).Store(&s.Text) == nil {
-		// The mark stands where a child is shown.
-		s.Text = strings.Trim(s.Text, "\ufffc ")
 	}
 	*out = append(*out, s)
 	below, err := children(ctx, bus, r)
@@ -180,4 +198,29 @@ func walk(ctx context.Context, bus *dbus.Conn, r reference, out *[]seen) {
 	for _, c := range below {
 		walk(ctx, bus, c, out)
 	}
+}
+
+// describe reads one object; it is not ok when it has vanished.
+func describe(ctx context.Context, bus *dbus.Conn, r reference) (seen, bool) {
+	object := bus.Object(r.Bus, r.Path)
+	var s seen
+	if object.CallWithContext(ctx, accessible+".GetRoleName", 0).Store(&s.Role) != nil {
+		return s, false
+	}
+	var role uint32
+	if s.Role == "" && object.CallWithContext(ctx, accessible+".GetRole", 0).Store(&role) == nil {
+		s.Role = roleOf(role)
+	}
+	var name dbus.Variant
+	if object.CallWithContext(ctx, getProperty, 0, accessible, "Name").Store(&name) == nil {
+		s.Name, _ = name.Value().(string)
+	}
+	s.Focused = isFocused(ctx, bus, r)
+	var interfaces []string
+	if object.CallWithContext(ctx, accessible+".GetInterfaces", 0).Store(&interfaces) == nil && slices.Contains(interfaces, text) &&
+		object.CallWithContext(ctx, text+".GetText", 0, int32(0), int32(-1)).Store(&s.Text) == nil {
+		// The mark stands where a child is shown.
+		s.Text = strings.Trim(s.Text, "\ufffc ")
+	}
+	return s, true
 }
