@@ -2,6 +2,7 @@ package archtest
 
 import (
 	"bytes"
+	"encoding/json"
 	"image/png"
 	"net/url"
 	"os"
@@ -51,7 +52,8 @@ func documents(t *testing.T) map[string]string {
 var (
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	fence   = regexp.MustCompile("(?s)```.*?```")
-	picture = regexp.MustCompile(`!\[([^\]]*)\]\(([^)\s]+)\)`)
+	picture = regexp.MustCompile(`!\[(?P<alt>[^\]]*)\]\((?P<file>[^)\s]+)\)`)
+	small   = regexp.MustCompile(`<img src="(?P<file>[^"]+)" width="\d+" alt="(?P<alt>[^"]*)">`)
 	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
 	unheard = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
@@ -64,6 +66,17 @@ func anchors(text string) []string {
 		names = append(names, strings.ReplaceAll(unheard.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-"))
 	}
 	return names
+}
+
+// pictures are the files that a document shows, each with what it says of it in words.
+func pictures(text string) map[string]string {
+	files := map[string]string{}
+	for _, form := range []*regexp.Regexp{picture, small} {
+		for _, m := range form.FindAllStringSubmatch(text, -1) {
+			files[m[form.SubexpIndex("file")]] = m[form.SubexpIndex("alt")]
+		}
+	}
+	return files
 }
 
 func TestEveryLinkInTheDocumentsLeadsSomewhere(t *testing.T) {
@@ -100,30 +113,34 @@ func TestEveryLinkInTheDocumentsLeadsSomewhere(t *testing.T) {
 func TestEveryPictureIsSmallUsedAndSaidInWords(t *testing.T) {
 	used := map[string]bool{}
 	for name, text := range documents(t) {
-		for _, m := range picture.FindAllStringSubmatch(text, -1) {
-			path := filepath.Join(root(t), filepath.Dir(name), filepath.FromSlash(m[2]))
+		shown := pictures(text)
+		if n := strings.Count(text, "<img") + strings.Count(text, "!["); n != len(shown) {
+			t.Errorf("%s: %d of %d pictures can be read", name, len(shown), n)
+		}
+		for file, alt := range shown {
+			path := filepath.Join(root(t), filepath.Dir(name), filepath.FromSlash(file))
 			used[path] = true
-			if len(m[1]) < 30 {
-				t.Errorf("%s: %s is not said in words", name, m[2])
+			if len(alt) < 30 {
+				t.Errorf("%s: %s is not said in words", name, file)
 			}
 			data, err := os.ReadFile(path)
 			if err != nil {
-				t.Errorf("%s: %s is missing", name, m[2])
+				t.Errorf("%s: %s is missing", name, file)
 				continue
 			}
 			if _, err := png.Decode(bytes.NewReader(data)); err != nil {
-				t.Errorf("%s: %s is no PNG", name, m[2])
+				t.Errorf("%s: %s is no PNG", name, file)
 			}
 			if len(data) > mostPicture {
-				t.Errorf("%s: %s has %d bytes", name, m[2], len(data))
+				t.Errorf("%s: %s has %d bytes", name, file, len(data))
 			}
 		}
 	}
-	pictures, err := filepath.Glob(filepath.Join(root(t), "docs", "images", "*"))
-	if err != nil || len(pictures) == 0 {
+	files, err := filepath.Glob(filepath.Join(root(t), "docs", "images", "*"))
+	if err != nil || len(files) == 0 {
 		t.Errorf("no pictures: %v", err)
 	}
-	for _, p := range pictures {
+	for _, p := range files {
 		if !used[p] {
 			t.Errorf("no document shows %s", filepath.Base(p))
 		}
@@ -204,24 +221,126 @@ func TestThePageForITHasEveryKeyOfPolicyAsTheTableHasIt(t *testing.T) {
 	}
 }
 
-func TestThePageForCliniciansSaysWhatTheProgramSays(t *testing.T) {
+// rowsOf returns the rows of the table of a document whose first line begins so, each
+// as its line.
+func rowsOf(t *testing.T, name, begins string) []string {
+	t.Helper()
+	_, rest, ok := strings.Cut(documents(t)[name], "\n"+begins)
+	if !ok {
+		t.Fatalf("%s has no table %s", name, begins)
+	}
+	var rows []string
+	for _, line := range strings.Split(rest, "\n")[2:] {
+		if !strings.HasPrefix(line, "|") {
+			break
+		}
+		rows = append(rows, line)
+	}
+	return rows
+}
+
+func TestTheUserGuideSaysOfProblemsWhatTheProgramSays(t *testing.T) {
 	said := map[string]bool{}
 	for _, r := range problem.Rows() {
 		said["| "+r.Sentence+" | "+r.NextStep+" |"] = true
 	}
-	_, table, _ := strings.Cut(documents(t)["docs/clinician.md"], "| message |")
-	rows := 0
-	for _, line := range strings.Split(table, "\n")[2:] {
-		if !strings.HasPrefix(line, "|") {
-			break
-		}
-		rows++
+	rows := rowsOf(t, "docs/user-guide.md", "| message |")
+	for _, line := range rows {
 		if !said[line] {
 			t.Errorf("the program does not say:\n%s", line)
 		}
 	}
-	if rows < 5 {
-		t.Errorf("only %d rows were found", rows)
+	if len(rows) < 5 {
+		t.Errorf("only %d rows were found", len(rows))
+	}
+}
+
+// labels are the words of the table of the user guide, each in every language.
+func labels(t *testing.T) map[[len(guideLanguages)]string]bool {
+	t.Helper()
+	all := map[[len(guideLanguages)]string]bool{}
+	for _, line := range rowsOf(t, "docs/user-guide.md", "| English |") {
+		cells := strings.Split(strings.Trim(line, "| "), " | ")
+		if len(cells) != len(guideLanguages) {
+			t.Errorf("%d languages in:\n%s", len(cells), line)
+			continue
+		}
+		var words [len(guideLanguages)][]string
+		for n, cell := range cells {
+			words[n] = strings.Split(cell, " · ")
+			if len(words[n]) != len(words[0]) {
+				t.Errorf("%d words in %s, %d in English:\n%s", len(words[n]), guideLanguages[n], len(words[0]), line)
+				return nil
+			}
+		}
+		for n := range words[0] {
+			var label [len(guideLanguages)]string
+			for l := range label {
+				label[l] = words[l][n]
+			}
+			all[label] = true
+		}
+	}
+	return all
+}
+
+// guideLanguages are the columns of the table of words in the user guide.
+var guideLanguages = [...]string{"en", "fr", "es", "de"}
+
+func TestTheUserGuideHasTheWordsOfTheScreenInEveryLanguage(t *testing.T) {
+	var catalogues [len(guideLanguages)]map[string]string
+	files, err := filepath.Glob(filepath.Join(root(t), "internal", "text", "words", "*.json"))
+	if err != nil || len(files) != len(guideLanguages) {
+		t.Errorf("the guide has %d languages, the catalogue %d (%v)", len(guideLanguages), len(files), err)
+	}
+	for n, language := range guideLanguages {
+		data, err := os.ReadFile(filepath.Join(root(t), "internal", "text", "words", language+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(data, &catalogues[n]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spoken := map[[len(guideLanguages)]string]bool{}
+	for key := range catalogues[0] {
+		var label [len(guideLanguages)]string
+		for n := range label {
+			label[n] = catalogues[n][key]
+		}
+		spoken[label] = true
+	}
+	all := labels(t)
+	for label := range all {
+		if !spoken[label] {
+			t.Errorf("no word of the catalogue reads %q", label)
+		}
+	}
+	if len(all) < 20 {
+		t.Errorf("only %d words were found", len(all))
+	}
+}
+
+func TestTheUserGuideNamesTheWordsOfItsTableAndNoOthers(t *testing.T) {
+	translated := map[string]bool{}
+	for label := range labels(t) {
+		translated[label[0]] = true
+	}
+	text := documents(t)["docs/user-guide.md"]
+	text = strings.Join(strings.Fields(regexp.MustCompile(`\*\*[^*]+\*\*`).ReplaceAllString(text, "")), " ")
+	named := map[string]bool{}
+	for _, m := range regexp.MustCompile(`\*([^*]+)\*`).FindAllStringSubmatch(text, -1) {
+		named[m[1]] = true
+	}
+	for word := range named {
+		if !translated[word] {
+			t.Errorf("the guide names *%s*, which its table does not have", word)
+		}
+	}
+	for word := range translated {
+		if !named[word] {
+			t.Errorf("the table has %q, which the guide does not name", word)
+		}
 	}
 }
 
