@@ -214,10 +214,34 @@ func TestThePageForITHasEveryKeyOfPolicyAsTheTableHasIt(t *testing.T) {
 		}
 		rows++
 	}
+	for _, k := range policy.Keys() {
+		if line := "- `" + k.Name + "`: `" + strings.Join(k.Allowed, "`, `") + "`"; len(k.Allowed) > 0 && !strings.Contains(page, "\n"+line+"\n") {
+			t.Errorf("docs/it.md lacks this line:\n%s", line)
+		}
+	}
 	_, table, _ := strings.Cut(page, "## Policy keys")
 	table, _, _ = strings.Cut(table, "\n## ")
 	if n := strings.Count(table, "\n| `"); n != rows {
 		t.Errorf("docs/it.md has %d keys, the table %d", n, rows)
+	}
+}
+
+func TestThePageForITHasEveryCommand(t *testing.T) {
+	source, err := os.ReadFile(filepath.Join(root(t), "internal", "cli", "cli.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := documents(t)["docs/it.md"]
+	_, list, _ := strings.Cut(string(source), "var verbs = [...]string{")
+	list, _, _ = strings.Cut(list, "\n}")
+	verbs := regexp.MustCompile(`"([a-z][a-z-]+)"`).FindAllStringSubmatch(list, -1)
+	for _, m := range verbs {
+		if !cli.IsVerb(m[1]) || !regexp.MustCompile("(?m)^\\|.*`encounter-launcher "+m[1]+"[ `]").MatchString(page) {
+			t.Errorf("docs/it.md has no row for encounter-launcher %s", m[1])
+		}
+	}
+	if len(verbs) < 15 {
+		t.Errorf("only %d commands were found", len(verbs))
 	}
 }
 
