@@ -6,6 +6,8 @@ import './ui/style.css';
 import { zoomWithKeys } from './ui/zoom';
 import { Spoken } from './words/spoken.svelte';
 
+if (!navigator.userAgent.includes('Linux')) document.documentElement.dataset['fonts'] = 'named';
+
 const shown = new Shown();
 const spoken = new Spoken();
 zoomWithKeys(document);

@@ -127,7 +127,7 @@ test('case and accents do not matter, and what was typed is text and no pattern'
   expect(rows()).toEqual(['(.*)']);
 });
 
-test('the number found is seen and heard, and nothing found says so and leads back', () => {
+test('the number found is seen and heard, and nothing found says so and leads back', async () => {
   const { heard } = list(read(200));
   type('p. 199');
   expect(heard.at(-1)).toBe('Found: 1 of 200');
@@ -137,18 +137,29 @@ test('the number found is seen and heard, and nothing found says so and leads ba
   expect(page.getByText('No encounter in the list matches.')).toBeTruthy();
   page.getByRole('button', { name: 'Show all' }).click();
   flushSync();
-  expect(rows()).toHaveLength(200);
   expect(document.activeElement).toBe(field());
+  await waitFor(() => expect(rows()).toHaveLength(200));
 });
 
-test('two hundred are filtered by hiding, never by building anew', () => {
+test('two hundred are filtered by hiding, never by building anew', async () => {
   list(read(200));
   const before = Array.from(document.querySelectorAll('li'));
   type('exported');
-  expect(rows()).toHaveLength(67);
+  await waitFor(() => expect(rows()).toHaveLength(67));
   type('');
-  expect(rows()).toHaveLength(200);
+  await waitFor(() => expect(rows()).toHaveLength(200));
   expect(Array.from(document.querySelectorAll('li')).every((li, i) => li === before[i])).toBe(true);
+});
+
+test('of many the first that match are there at once, and the others with the next frames', async () => {
+  list(read(200));
+  await waitFor(() => expect(rows()).toHaveLength(200));
+  type('exported');
+  const first = rows();
+  expect(first.length).toBeGreaterThan(10);
+  expect(first.length).toBeLessThan(67);
+  await waitFor(() => expect(rows()).toHaveLength(67));
+  expect(rows().slice(0, first.length)).toEqual(first);
 });
 
 test('typing anywhere goes to the search, and Escape clears it', () => {

@@ -22,8 +22,13 @@
     await frame();
     field = document.querySelector('input[type=search]');
   }
+  // The page shows the first rows at once and the others in the frames that follow.
+  const settled = async (enough) => {
+    for (let frames = 0; frames < 60 && !enough(); frames++) await frame();
+    return enough();
+  };
+  if (!(await settled(() => rows() >= 200))) return done({ fault: 'the page does not show the 200 recents' });
   const all = rows();
-  if (all < 200) return done({ fault: 'the page does not show the 200 recents' });
   const key = async (text) => {
     await frame();
     const began = performance.now();
@@ -44,7 +49,7 @@
     const letters = Array.from(word);
     for (let n = 1; n <= letters.length; n++) await key(letters.slice(0, n).join(''));
     for (let n = letters.length - 1; n >= 0; n--) await key(letters.slice(0, n).join(''));
-    if (rows() !== all) return done({ fault: 'the list does not come back' });
+    if (!(await settled(() => rows() === all))) return done({ fault: 'the list does not come back' });
   }
   done({ fault: wrong, laid_out: laidOut, framed });
 })();
