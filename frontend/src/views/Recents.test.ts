@@ -1,12 +1,31 @@
 import { render, screen as page, waitFor } from '@testing-library/svelte';
 import { flushSync, tick } from 'svelte';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { readSnapshot } from '../bridge/read';
 import type { Recent, Snapshot } from '../state/types';
 import { FakeBridge, now, wire, wireRecents } from '../testing/fakes';
 import { wordsFor } from '../words/words';
 import { moved, settledAfter } from './moved';
 import Recents from './Recents.svelte';
+
+// What the webview says of the end of the list, which has no place in these tests.
+let told: () => void = () => {};
+vi.stubGlobal(
+  'IntersectionObserver',
+  class {
+    constructor(tell: (seen: { isIntersecting: boolean }[]) => void) {
+      told = () => tell([{ isIntersecting: true }]);
+    }
+    observe() {}
+    disconnect() {
+      told = () => {};
+    }
+  },
+);
+const scrollToTheEnd = () => {
+  told();
+  flushSync();
+};
 
 const entry = (id: string): Recent => ({ id, label: id.toUpperCase(), openedAt: now, status: 'opened' });
 const letters = (ids: string[]) => ids.map(entry);
@@ -127,7 +146,7 @@ test('case and accents do not matter, and what was typed is text and no pattern'
   expect(rows()).toEqual(['(.*)']);
 });
 
-test('the number found is seen and heard, and nothing found says so and leads back', async () => {
+test('the number found is seen and heard, and nothing found says so and leads back', () => {
   const { heard } = list(read(200));
   type('p. 199');
   expect(heard.at(-1)).toBe('Found: 1 of 200');
@@ -138,28 +157,42 @@ test('the number found is seen and heard, and nothing found says so and leads ba
   page.getByRole('button', { name: 'Show all' }).click();
   flushSync();
   expect(document.activeElement).toBe(field());
-  await waitFor(() => expect(rows()).toHaveLength(200));
+  expect(rows().length).toBeGreaterThan(20);
 });
 
-test('two hundred are filtered by hiding, never by building anew', async () => {
+test('two hundred are filtered by hiding, never by building anew', () => {
   list(read(200));
   const before = Array.from(document.querySelectorAll('li'));
+  expect(before).toHaveLength(200);
   type('exported');
-  await waitFor(() => expect(rows()).toHaveLength(67));
+  expect(rows().slice(0, 3)).toEqual(['P. 0', 'P. 3', 'P. 6']);
   type('');
-  await waitFor(() => expect(rows()).toHaveLength(200));
+  expect(rows().slice(0, 3)).toEqual(['P. 0', 'P. 1', 'P. 2']);
   expect(Array.from(document.querySelectorAll('li')).every((li, i) => li === before[i])).toBe(true);
 });
 
-test('of many the first that match are there at once, and the others with the next frames', async () => {
+test('of many, those to come are drawn when the end of the list comes into sight', () => {
   list(read(200));
-  await waitFor(() => expect(rows()).toHaveLength(200));
-  type('exported');
   const first = rows();
-  expect(first.length).toBeGreaterThan(10);
-  expect(first.length).toBeLessThan(67);
-  await waitFor(() => expect(rows()).toHaveLength(67));
-  expect(rows().slice(0, first.length)).toEqual(first);
+  expect(first.length).toBeGreaterThan(20);
+  expect(first.length).toBeLessThan(60);
+  for (let i = 0; i < 20; i++) scrollToTheEnd();
+  expect(rows()).toHaveLength(200);
+  type('exported');
+  expect(rows().length).toBeLessThan(60);
+  for (let i = 0; i < 20; i++) scrollToTheEnd();
+  expect(rows()).toHaveLength(67);
+});
+
+test('of many, those to come are drawn before the keyboard is at the last', () => {
+  list(read(200));
+  for (let i = 0; i < 200; i++) {
+    const row = document.querySelectorAll<HTMLElement>('li:not([hidden])')[i];
+    row?.querySelector('button')?.focus();
+    flushSync();
+    expect(document.activeElement?.closest('li')).toBe(row);
+  }
+  expect(rows()).toHaveLength(200);
 });
 
 test('typing anywhere goes to the search, and Escape clears it', () => {
