@@ -146,6 +146,8 @@ type recentsOf struct {
 	store  *tokenstore.Store
 	now    func() time.Time
 	log    *slog.Logger
+	// who is signed in.
+	who func() flow.Person
 
 	mu     sync.Mutex
 	policy policy.Snapshot        // guarded by mu
@@ -165,8 +167,8 @@ const recentsSecret = "recents"
 // for another session of the person.
 const recentsTime = keyringDeadline + 2*time.Second
 
-func newRecentsOf(l paths.Layout, store *tokenstore.Store, now func() time.Time, log *slog.Logger) *recentsOf {
-	return &recentsOf{layout: l, store: store, now: now, log: log, lists: make(map[string]personsList)}
+func newRecentsOf(l paths.Layout, store *tokenstore.Store, now func() time.Time, log *slog.Logger, who func() flow.Person) *recentsOf {
+	return &recentsOf{layout: l, store: store, now: now, log: log, who: who, lists: make(map[string]personsList)}
 }
 
 func (r *recentsOf) limit(p policy.Snapshot) {
@@ -223,48 +225,68 @@ func (r *recentsOf) list(ctx context.Context, p flow.Person) (*recents.List, err
 	return opened, nil
 }
 
-// Add implements flow.Recents. It holds the next launch up no longer than the
-// keyring may take.
-func (r *recentsOf) Add(ctx context.Context, p flow.Person, e flow.Encounter, openedAt time.Time) (string, error) {
+// use does something with the person's list within the time that a look at the
+// recents may take. On a computer that several people share, what was kept of
+// somebody who has left meanwhile is forgotten again: whoever wiped it was first.
+func (r *recentsOf) use(ctx context.Context, p flow.Person, do func(context.Context, *recents.List) error) error {
 	ctx, cancel := context.WithTimeout(ctx, recentsTime)
 	defer cancel()
 	list, err := r.list(ctx, p)
 	if err != nil {
-		return "", err
+		return err
 	}
-	defer r.tell(list)
-	added, err := list.Add(ctx, recents.Entry{
-		ExternalEncounterID: e.ExternalEncounterID, ExternalProviderID: e.ExternalProviderID,
-		Label: labelFor(r.labelPolicy(), e.Label), OpenedAt: openedAt, Status: recents.Opened,
-	})
-	return added.ID, err
+	defer r.leave(p)
+	err = do(ctx, list)
+	if aside := list.SetAside(); aside != nil {
+		r.log.Warn("the recents start anew", "problem", problem.Of(aside))
+	}
+	return err
 }
 
-// tell logs, once, that a list could not be read and started anew.
-func (r *recentsOf) tell(list *recents.List) {
-	if err := list.SetAside(); err != nil {
-		r.log.Warn("the recents start anew", "problem", problem.Of(err))
+func (r *recentsOf) leave(p flow.Person) {
+	r.mu.Lock()
+	shared := r.policy.SharedWorkstation
+	r.mu.Unlock()
+	if shared && !p.Same(r.who()) {
+		r.forget(p)
 	}
+}
+
+// forget drops what memory has of one person's recents.
+func (r *recentsOf) forget(p flow.Person) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.lists, p.Issuer+" "+p.Subject)
+}
+
+// Add implements flow.Recents. It holds the next launch up no longer than the
+// keyring may take.
+func (r *recentsOf) Add(ctx context.Context, p flow.Person, e flow.Encounter, openedAt time.Time) (id string, err error) {
+	err = r.use(ctx, p, func(ctx context.Context, l *recents.List) error {
+		added, err := l.Add(ctx, recents.Entry{
+			ExternalEncounterID: e.ExternalEncounterID, ExternalProviderID: e.ExternalProviderID,
+			Label: labelFor(r.labelPolicy(), e.Label), OpenedAt: openedAt, Status: recents.Opened,
+		})
+		id = added.ID
+		return err
+	})
+	return id, err
 }
 
 func (r *recentsOf) find(ctx context.Context, p flow.Person, id string, last bool) (flow.Encounter, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, recentsTime)
-	defer cancel()
-	list, err := r.list(ctx, p)
-	if err != nil {
-		return flow.Encounter{}, false, err
-	}
-	defer r.tell(list)
 	var e recents.Entry
 	var found bool
-	if last {
-		var all []recents.Entry
-		if all, err = list.All(ctx); err == nil && len(all) > 0 {
+	err := r.use(ctx, p, func(ctx context.Context, l *recents.List) (err error) {
+		if !last {
+			e, found, err = l.Get(ctx, id)
+			return err
+		}
+		all, err := l.All(ctx)
+		if err == nil && len(all) > 0 {
 			e, found = all[0], true
 		}
-	} else {
-		e, found, err = list.Get(ctx, id)
-	}
+		return err
+	})
 	label := labelFor(r.labelPolicy(), e.Label)
 	return flow.Encounter{ExternalEncounterID: e.ExternalEncounterID, ExternalProviderID: e.ExternalProviderID, Label: label}, found, err
 }
@@ -276,15 +298,11 @@ func (r *recentsOf) visible(p flow.Person) []view.Recent {
 	if p.Subject == "" {
 		return seen
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), recentsTime)
-	defer cancel()
-	list, err := r.list(ctx, p)
-	if err != nil {
-		r.log.Warn("reading the recents", "problem", problem.Of(err))
-		return seen
-	}
-	defer r.tell(list)
-	all, err := list.All(ctx)
+	var all []recents.Entry
+	err := r.use(context.Background(), p, func(ctx context.Context, l *recents.List) (err error) {
+		all, err = l.All(ctx)
+		return err
+	})
 	if err != nil {
 		r.log.Warn("reading the recents", "problem", problem.Of(err))
 	}

@@ -159,7 +159,7 @@ func newAgent(opts Options) (*Agent, error) {
 	a.opener = opener.New(log)
 	a.keys = newLinkKeys(a.store)
 	a.guard = newGuard(a)
-	a.recents = newRecentsOf(opts.Layout, a.store, a.now, log)
+	a.recents = newRecentsOf(opts.Layout, a.store, a.now, log, a.session.who)
 	a.audit = newAuditOf(opts.Layout, a.now, log, a.showPolicy)
 	return a, nil
 }
@@ -305,9 +305,6 @@ func (a *Agent) launch(ctx context.Context, t *tracked, at func(view.Stage)) (fl
 	out.Encounter.Label = labelFor(r.policy.RecentsLabel, out.Encounter.Label)
 	if org.asked {
 		a.backendMet(org.outcome)
-	}
-	if r.policy.SharedWorkstation && err == nil && a.session.who() != out.Person {
-		a.recents.forget(out.Person) // it was kept after the person was signed out
 	}
 	if err == nil {
 		a.showRecents()

@@ -100,19 +100,6 @@ func (a *Agent) showUndo() {
 	})
 }
 
-// use does something with the person's list within the time that a look at the
-// recents may take.
-func (r *recentsOf) use(ctx context.Context, p flow.Person, do func(context.Context, *recents.List) error) error {
-	ctx, cancel := context.WithTimeout(ctx, recentsTime)
-	defer cancel()
-	list, err := r.list(ctx, p)
-	if err != nil {
-		return err
-	}
-	defer r.tell(list)
-	return do(ctx, list)
-}
-
 func (r *recentsOf) remove(ctx context.Context, p flow.Person, id string, all bool) (removed []recents.Entry, err error) {
 	err = r.use(ctx, p, func(ctx context.Context, l *recents.List) error {
 		if all {

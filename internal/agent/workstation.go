@@ -442,13 +442,9 @@ func (a *Agent) wipeFiles() {
 	if err := recents.WipeAll(a.opts.Layout.RecentsDir()); err != nil {
 		a.log.Warn("wiping the recents", "problem", problem.New(problem.Internal, err))
 	}
-}
-
-// forget drops what memory has of one person's recents.
-func (r *recentsOf) forget(p flow.Person) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.lists, p.Issuer+" "+p.Subject)
+	p := problem.New(problem.Internal, err)
+	a.log.Warn("wiping the recents", "problem", p)
+	return p
 }
 
 // endIssuersSession opens the page that ends the issuer's session in the person's
