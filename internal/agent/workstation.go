@@ -358,7 +358,7 @@ func (g *guard) warn(ends time.Time) {
 // noticeOf tells something that is no problem.
 func (a *Agent) noticeOf(kind string, at *time.Time) {
 	a.board.change(func(s *view.Snapshot) {
-		s.Notice = &view.Notice{ID: s.Revision + 1, Kind: kind, At: at, Actions: []string{view.ActionSignIn, view.ActionOpenWindow}}
+		a.tell(s, view.Notice{Kind: kind, At: at, Actions: []string{view.ActionSignIn, view.ActionOpenWindow}})
 	})
 }
 
