@@ -31,8 +31,12 @@ func (a *Agent) check() {
 			s.Checkup.Checks = append(s.Checkup.Checks, view.Check{Name: name, State: view.CheckWaiting})
 		}
 	})
-	if begun {
-		a.checks <- struct{}{} // empty: the one before was taken to have run
+	if !begun {
+		return
+	}
+	select {
+	case a.checks <- struct{}{}:
+	default: // the one that was asked for before was forgotten, and this one is made instead
 	}
 }
 
@@ -50,14 +54,23 @@ func (a *Agent) keepChecking(ctx context.Context) {
 
 // checkAll makes one check after another and publishes each step. It changes nothing
 // but what the rooms that it asks remember of their answers.
+//
+// Where the person leaves whose look it is, it is forgotten, and nothing that it still
+// finds is shown.
 func (a *Agent) checkAll(ctx context.Context) {
+	look := a.board.read().Checkup
+	if look == nil || !look.Running {
+		return
+	}
 	r, refused := a.ready()
 	for i, name := range checkNames {
 		if (name == view.CheckSignIn || name == view.CheckBackend) && refused != nil {
-			a.showCheck(i, view.Check{Name: name, State: view.CheckSkipped})
+			a.showCheck(look, i, view.Check{Name: name, State: view.CheckSkipped})
 			continue
 		}
-		a.showCheck(i, view.Check{Name: name, State: view.CheckRunning})
+		if !a.showCheck(look, i, view.Check{Name: name, State: view.CheckRunning}) {
+			return
+		}
 		begun := time.Now()
 		err := a.checkOne(ctx, name, r, refused)
 		if ctx.Err() != nil {
@@ -69,19 +82,25 @@ func (a *Agent) checkAll(ctx context.Context) {
 			done.State, done.Problem = view.CheckProblem, &said
 			a.log.Log(ctx, p.Row().Level, "a check found a problem", "check", name, "problem", p)
 		}
-		a.showCheck(i, done)
+		a.showCheck(look, i, done)
 	}
 }
 
-// showCheck publishes one check. The look is over with the last one.
-func (a *Agent) showCheck(i int, c view.Check) {
+// showCheck publishes one check of a look, unless that is forgotten. The look is over
+// with the last one.
+func (a *Agent) showCheck(look *view.Checkup, i int, c view.Check) (shown bool) {
 	a.board.change(func(s *view.Snapshot) {
+		// Two looks do not begin at one moment: the first has to be forgotten before.
+		if s.Checkup == nil || !s.Checkup.StartedAt.Equal(look.StartedAt) {
+			return
+		}
 		next := *s.Checkup
 		next.Checks = slices.Clone(next.Checks)
 		next.Checks[i] = c
 		next.Running = i+1 < len(next.Checks) || c.State == view.CheckRunning
-		s.Checkup = &next
+		s.Checkup, shown = &next, true
 	})
+	return shown
 }
 
 func (a *Agent) checkOne(ctx context.Context, name string, r *rooms, refused error) error {

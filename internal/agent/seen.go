@@ -39,7 +39,10 @@ func (a *Agent) sessionChanged() {
 		}
 		snap.SignIn, snap.Keyring.Code = seen, keyring
 		if another = person != a.shownFor; another {
-			// One person's recents are never shown beside another's name, and
+			if a.shownFor.Subject != "" {
+				snap.Checkup = nil // it says what came of asking the backend for that person
+			}
+			// One person's recents and patients are never shown beside another's name, and
 			// reading the file can wait until the click is served.
 			a.shownFor, snap.Recents, snap.Undo = person, []view.Recent{}, nil
 		}
