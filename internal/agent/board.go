@@ -5,6 +5,7 @@ import (
 	"maps"
 	"sync"
 
+	"encounterlauncher/internal/flow"
 	"encounterlauncher/internal/view"
 )
 
@@ -62,6 +63,26 @@ func (b *board) watch(ctx context.Context) <-chan view.Snapshot {
 		close(w)
 	})
 	return w
+}
+
+// forAnother is a launch as anybody but the person that it was for sees it: without
+// the patient.
+func forAnother(l *view.Launch) *view.Launch {
+	if l == nil {
+		return nil
+	}
+	bare := *l
+	bare.Label, bare.RecentID, bare.FreshUntil = "", "", nil
+	return &bare
+}
+
+// person is whom a launch was for: who got its token, else who clicked; the caller
+// holds the lock of launches.
+func (t *tracked) person() flow.Person {
+	if t.outcome.Person.Subject != "" {
+		return t.outcome.Person
+	}
+	return t.launch.Arrived
 }
 
 // seen is the visible form of a tracked launch; it shares nothing with it.

@@ -45,6 +45,7 @@ func (a *Agent) sessionChanged() {
 			// One person's recents and patients are never shown beside another's name, and
 			// reading the file can wait until the click is served.
 			a.shownFor, snap.Recents, snap.Undo = person, []view.Recent{}, nil
+			snap.Launch = forAnother(snap.Launch)
 		}
 	})
 	if another {
@@ -72,8 +73,11 @@ func (a *Agent) launchChanged(changed *tracked) {
 				return &p
 			})
 			seen.Label = labelFor(a.recents.labelPolicy(), seen.Label) // it may have got stricter
-			// The person is read under the lock, so that the newest is published last.
-			if until := last.freshUntil(a.session.who(), a.now()); !until.IsZero() {
+			who := a.session.who()                                     // under the lock, so that the newest is published last
+			if !last.person().Same(who) {
+				seen = forAnother(seen)
+			}
+			if until := last.freshUntil(who, a.now()); !until.IsZero() {
 				seen.FreshUntil = &until
 			}
 		}
