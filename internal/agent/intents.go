@@ -8,7 +8,6 @@ import (
 	"encounterlauncher/internal/flow"
 	"encounterlauncher/internal/notify"
 	"encounterlauncher/internal/problem"
-	"encounterlauncher/internal/recents"
 	"encounterlauncher/internal/view"
 )
 
@@ -114,27 +113,34 @@ func (a *Agent) signedIn(who flow.Person) {
 	a.audit.note(audit.Record{Outcome: audit.SignedIn, Person: personName(who)})
 }
 
+// signOut does what a person, or with all a script for a badge that has left, asks
+// for. What can be seen of the person is gone before keyring and network are asked:
+// on a shared computer somebody else may be signed in before they have answered.
 func (a *Agent) signOut(ctx context.Context, all bool) error {
+	if err := a.work.begin(); err != nil {
+		return err
+	}
+	defer a.work.end()
 	ctx = context.WithoutCancel(ctx) // half a sign-out is none
 	shared := a.rules().shared
 	a.cancelLaunches()
-	left, err := a.session.signOutOf(ctx)
-	if shared {
-		a.leaveNothing(ctx)
-		if all {
-			a.closeWindow() // a badge has left: what was typed into the window goes too
-		}
+	left := a.session.depart(a.session.end)
+	var wiped error
+	if shared || all {
+		a.cancelLaunches() // what came in between
+		wiped = a.leaveNothing(ctx)
 	}
+	if all {
+		a.closeWindow() // what was typed into it goes too
+	}
+	a.endIssuersSession(left)
+	err := a.finishSignOut(ctx, left)
 	if err == nil && !shared {
 		err = mend(ctx, a.store)
 	}
-	if all {
-		a.recents.wipe(ctx)
-		if wipeErr := recents.WipeAll(a.opts.Layout.RecentsDir()); wipeErr != nil && err == nil {
-			err = problem.New(problem.Internal, wipeErr)
-		}
+	if err == nil && all {
+		err = wiped
 	}
-	a.endIssuersSession(left)
 	record := audit.Record{Outcome: audit.SignedOut, Person: personName(left.person)}
 	if err != nil {
 		p := problem.Of(err)
@@ -142,6 +148,12 @@ func (a *Agent) signOut(ctx context.Context, all bool) error {
 	}
 	a.audit.note(record)
 	return err
+}
+
+func (a *Agent) finishSignOut(ctx context.Context, left departed) error {
+	ctx, cancel := context.WithTimeout(ctx, lockTime)
+	defer cancel()
+	return a.session.finish(ctx, left, false)
 }
 
 func (a *Agent) openRecent(ctx context.Context, i control.Intent) error {

@@ -32,6 +32,7 @@ type issuer struct {
 	signer jose.Signer
 	key    *ecdsa.PrivateKey
 	life   time.Duration
+	now    func() time.Time
 	stingy bool // guarded by mu: gives no refresh token
 
 	mu       sync.Mutex
@@ -50,6 +51,7 @@ type issuer struct {
 	leaves   bool                  // guarded by mu: has an end of session
 	left     []url.Values          // guarded by mu: what came to it
 	refused  string                // guarded by mu: an error to send people back with, such as access_denied
+	atRevoke func()                // guarded by mu: called without it before a revocation is answered; may be nil
 }
 
 func newIssuer(t *testing.T) *issuer {
@@ -63,7 +65,7 @@ func newIssuer(t *testing.T) *issuer {
 		t.Fatal(err)
 	}
 	is := &issuer{
-		t: t, key: key, signer: signer, life: 5 * time.Minute, person: "ada",
+		t: t, key: key, signer: signer, life: 5 * time.Minute, now: time.Now, person: "ada",
 		codes: map[string]url.Values{}, refresh: map[string]string{}, used: map[string]string{},
 	}
 	is.Server = httptest.NewServer(is)
@@ -74,6 +76,11 @@ func newIssuer(t *testing.T) *issuer {
 func (is *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	is.mu.Lock()
 	defer is.mu.Unlock()
+	if hold := is.atRevoke; hold != nil && r.URL.Path == "/revoke" {
+		is.mu.Unlock()
+		hold()
+		is.mu.Lock()
+	}
 	if is.down {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
@@ -156,7 +163,7 @@ func (is *issuer) grant(w http.ResponseWriter, subject, nonce string) {
 	is.serial++
 	refresh := "refresh-" + rand.Text()
 	is.refresh[refresh] = subject
-	now := time.Now()
+	now := is.now()
 	claims := map[string]any{
 		"iss": is.URL, "sub": subject, "iat": now.Unix(), "exp": now.Add(is.life).Unix(), "auth_time": now.Unix(),
 		"email": subject + "@hospital.example", "external_provider_id": "D-" + subject,

@@ -109,9 +109,9 @@ type attempt struct {
 	done    chan struct{}
 	cancel  context.CancelFunc
 	binding string
-	epoch   uint64
-	waiting int  // guarded by session.mu
-	closing bool // guarded by session.mu: cancelled, and not yet gone
+	epoch   uint64 // guarded by session.mu
+	waiting int    // guarded by session.mu
+	closing bool   // guarded by session.mu: cancelled, and not yet gone
 	// shown is the page while it waits in the browser; nil before and after.
 	shown    *shown // guarded by session.mu
 	answered bool   // guarded by session.mu: the page does not wait any more
@@ -167,7 +167,19 @@ func (s *session) forget() {
 func (s *session) end() {
 	s.epoch++
 	s.forget()
+	s.failure = nil
 	s.closeAttempt()
+}
+
+// outgrow is end for a sign-in that has become too old: a page that waits for
+// somebody to sign in again is what comes next, and stays. The caller holds mu.
+func (s *session) outgrow() {
+	s.epoch++
+	s.forget()
+	s.failure = nil
+	if s.attempt != nil && !s.attempt.closing {
+		s.attempt.epoch = s.epoch
+	}
 }
 
 // closeAttempt closes the sign-in page, if there is one; the caller holds mu.
@@ -681,11 +693,12 @@ func (s *session) begin(id *identity, a *attempt, g signin.Grant) (flow.Session,
 		s.epoch++ // a refresh for whoever was signed in before counts no more
 		a.epoch = s.epoch
 	}
+	epoch := a.epoch
 	s.mu.Unlock()
 	if over {
 		return flow.Session{}, s.givenUp(ctx, id, g, errGivenUp())
 	}
-	session, err := s.adopt(a.epoch, person, g, g.AuthTime, inMemory)
+	session, err := s.adopt(epoch, person, g, g.AuthTime, inMemory)
 	s.changed()
 	return session, err
 }
@@ -759,20 +772,13 @@ func (s *session) keep(ctx context.Context, id *identity, a *attempt, g signin.G
 // Whether the issuer could be told does not matter to the person. Once begun it
 // goes on to its end, and the agent's end waits for it.
 func (s *session) signOut(ctx context.Context) error {
-	_, err := s.signOutOf(ctx)
-	return err
-}
-
-// signOutOf is signOut, and says who that was.
-func (s *session) signOutOf(ctx context.Context) (departed, error) {
 	if err := s.work.begin(); err != nil {
-		return departed{}, err
+		return err
 	}
 	defer s.work.end()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTime)
 	defer cancel()
-	left := s.depart()
-	return left, s.finish(ctx, left, false)
+	return s.finish(ctx, s.depart(s.end), false)
 }
 
 // departed is what is left to do of a sign-out once the person is forgotten.
@@ -784,12 +790,13 @@ type departed struct {
 }
 
 // depart forgets the person at once: memory first, whatever keyring and network do.
-// Nothing that is stored is used any more until finish has deleted it.
-func (s *session) depart() departed {
+// Nothing that is stored is used any more until finish has deleted it. forget is end,
+// or outgrow.
+func (s *session) depart(forget func()) departed {
 	s.mu.Lock()
 	d := departed{s.id, s.person, s.memory, s.idToken}
 	s.owed = true
-	s.end()
+	forget()
 	s.mu.Unlock()
 	s.changed()
 	return d

@@ -623,7 +623,7 @@ func TestWhatIsStoredIsNotUsedOnceASignOutByPolicyHasBegun(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := w.session()
-	s.depart() // before the keyring was asked for the sign-in, and finish never comes
+	s.depart(s.end) // before the keyring was asked for the sign-in, and finish never comes
 	if _, err := s.Access(t.Context()); !problem.IsCode(err, problem.SigninNeeded) {
 		t.Fatalf("got %v", err)
 	}
@@ -652,7 +652,7 @@ func TestASignOutLeavesTheSignInThatCameAfterIt(t *testing.T) {
 	if _, err := s.SignIn(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	left := s.depart()
+	left := s.depart(s.end)
 	if _, err := s.SignIn(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -169,7 +169,7 @@ func (g *guard) consider(r rules) time.Duration {
 	g.findBlind(r)
 	if r.shared && !g.wiped {
 		g.wiped = true
-		a.wipeFiles()
+		_ = a.wipeFiles() // it has said so in the log
 	}
 	if !r.shared {
 		g.wiped = false
@@ -368,7 +368,11 @@ func (a *Agent) noticeOf(kind string, at *time.Time) {
 func (g *guard) signOut(r rules, why string) {
 	a := g.agent
 	waiting := a.launches.cancelAll() // before anything else: no launch opens after this
-	left := a.session.depart()
+	forget := a.session.end
+	if why == audit.SignedOutAge {
+		forget = a.session.outgrow // who was told that the sign-in ends may be signing in again
+	}
+	left := a.session.depart(forget)
 	waiting = append(waiting, a.launches.cancelAll()...) // what came in between
 	for _, t := range waiting {
 		t.mute(a.launches)
@@ -397,7 +401,7 @@ func (g *guard) signOut(r rules, why string) {
 		ctx, cancel := context.WithTimeout(context.Background(), lockTime)
 		defer cancel()
 		if r.shared {
-			a.wipeFiles()
+			_ = a.wipeFiles() // it has said so in the log
 			// At once and not after the unlocking: the browser's cookies must be gone
 			// before the next person is at the screen. The page opens behind the lock and
 			// is the issuer's; it is not opened on a person's own computer, where the
@@ -426,21 +430,24 @@ func (t *tracked) mute(q *launches) {
 	t.unseen = true
 }
 
-// leaveNothing wipes what is left of whoever was signed in, in memory and on disk:
-// for a computer that several people share.
-func (a *Agent) leaveNothing(ctx context.Context) {
+// leaveNothing wipes what is left of whoever was signed in, in memory and on disk,
+// what can be seen of them first.
+func (a *Agent) leaveNothing(ctx context.Context) error {
 	a.launches.leaveNothing(true)
+	a.board.change(func(s *view.Snapshot) { s.Notice, s.Undo, s.Recents = nil, nil, []view.Recent{} })
 	a.launchChanged(nil)
+	ctx, cancel := context.WithTimeout(ctx, recentsTime)
+	defer cancel()
 	a.recents.wipe(ctx)
-	a.wipeFiles()
-	a.board.change(func(s *view.Snapshot) { s.Undo, s.Recents = nil, []view.Recent{} })
+	return a.wipeFiles()
 }
 
-// wipeFiles removes recents from the disk, where only a time before this computer
-// was shared can have left them.
-func (a *Agent) wipeFiles() {
-	if err := recents.WipeAll(a.opts.Layout.RecentsDir()); err != nil {
-		a.log.Warn("wiping the recents", "problem", problem.New(problem.Internal, err))
+// wipeFiles removes the recents of everybody from the disk. On a shared computer only
+// a time before it was shared can have left any.
+func (a *Agent) wipeFiles() error {
+	err := recents.WipeAll(a.opts.Layout.RecentsDir())
+	if err == nil {
+		return nil
 	}
 	p := problem.New(problem.Internal, err)
 	a.log.Warn("wiping the recents", "problem", p)
