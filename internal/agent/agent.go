@@ -168,6 +168,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	ctx, quit := context.WithCancel(parent)
 	defer quit()
 	a.quit = quit
+	own, unknown := startedFrom()
 
 	var others sync.WaitGroup
 	policies := policy.Watch(ctx, a.opts.Layout, a.log, a.settings.look)
@@ -214,7 +215,9 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	}
 	upgraded := make(chan struct{})
 	others.Go(func() {
-		if watchUpgrade(ctx, a.log, a.idle, a.stopIfIdle) {
+		if unknown != nil {
+			a.log.Warn("upgrades will not be noticed", "problem", problem.New(problem.Internal, unknown))
+		} else if watchUpgrade(ctx, a.log, own, a.idle, a.stopIfIdle) {
 			close(upgraded)
 		}
 	})

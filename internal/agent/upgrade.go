@@ -9,8 +9,6 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
-
-	"encounterlauncher/internal/problem"
 )
 
 // ErrUpgraded is what Run returns when the program's own file was replaced: the
@@ -24,23 +22,38 @@ const (
 	upgradeProbe = 10 * time.Second
 )
 
-// watchUpgrade returns true once the program's own file was replaced, the new
-// one has stopped changing and runs, idle says that nothing is in flight, and
-// stop has seen to it that nothing begins. It returns false when ctx ends.
-func watchUpgrade(ctx context.Context, log *slog.Logger, idle, stop func() bool) bool {
-	path, err := os.Executable()
-	if err != nil {
-		log.Warn("upgrades will not be noticed", "problem", problem.New(problem.Internal, err))
-		<-ctx.Done()
-		return false
+// ownFile is the file that this program was started from.
+type ownFile struct {
+	path string
+	info fs.FileInfo // nil when it could not be looked at
+}
+
+// startedFrom looks at the program's own file: two system calls. It is asked before
+// anybody can reach the agent, since a file that is replaced before the first look
+// would else be taken for its own.
+func startedFrom() (own ownFile, err error) {
+	if own.path, err = os.Executable(); err == nil {
+		own.info, _ = os.Stat(own.path)
 	}
-	w := upgradeWatch{
-		stat:  func() (fs.FileInfo, error) { return os.Stat(path) },
-		works: func() error { return worksNow(ctx, path) },
+	return own, err
+}
+
+func (own ownFile) watch(ctx context.Context, log *slog.Logger, idle, stop func() bool) *upgradeWatch {
+	return &upgradeWatch{
+		own:   own.info,
+		stat:  func() (fs.FileInfo, error) { return os.Stat(own.path) },
+		works: func() error { return worksNow(ctx, own.path) },
 		idle:  idle,
 		stop:  stop,
 		log:   log,
 	}
+}
+
+// watchUpgrade returns true once the program's own file was replaced, the new
+// one has stopped changing and runs, idle says that nothing is in flight, and
+// stop has seen to it that nothing begins. It returns false when ctx ends.
+func watchUpgrade(ctx context.Context, log *slog.Logger, own ownFile, idle, stop func() bool) bool {
+	w := own.watch(ctx, log, idle, stop)
 	tick := time.NewTicker(upgradeLook)
 	defer tick.Stop()
 	for {

@@ -76,3 +76,24 @@ func TestAnUpgradeWaitsForAWholeFileThatWorksAndAnIdleAgent(t *testing.T) {
 	}
 	expect(true, "a whole file that works, and nothing in flight")
 }
+
+func TestAFileThatIsReplacedBeforeTheFirstLookIsNoticed(t *testing.T) {
+	own, err := startedFrom()
+	if err != nil || own.info == nil {
+		t.Fatalf("%+v, %v", own, err)
+	}
+	own.path = filepath.Join(t.TempDir(), "replaced")
+	if err := os.WriteFile(own.path, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	busy := 0
+	w := own.watch(t.Context(), slog.New(slog.DiscardHandler), func() bool { busy++; return false }, nil)
+	for range 2 {
+		if w.look() {
+			t.Fatal("a busy agent starts anew")
+		}
+	}
+	if busy != 1 {
+		t.Error("it was taken for the file that this program was started from")
+	}
+}
