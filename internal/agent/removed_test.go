@@ -37,15 +37,32 @@ func (h *hours) untilMoment(w *workstation, want time.Duration) {
 	})
 }
 
-// pass turns the clock on and lets the timer run out, as it would by then.
-func (h *hours) pass(w *workstation, d time.Duration) {
+// pass turns the clock on and lets the timer run out until ok is true: one that was
+// just being set by the old clock would run out later.
+func (h *hours) pass(w *workstation, d time.Duration, what string, ok func(view.Snapshot) bool) view.Snapshot {
+	w.t.Helper()
 	w.clock.turn(d)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	select {
-	case h.last <- time.Time{}:
-	default:
-	}
+	over, ended := make(chan struct{}), make(chan struct{})
+	defer func() { close(over); <-ended }()
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			h.mu.Lock()
+			select {
+			case h.last <- time.Time{}:
+			default:
+			}
+			h.mu.Unlock()
+			select {
+			case <-over:
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return w.await(what, ok)
 }
 
 func timed(t *testing.T) (*hospital, *hours) {
@@ -133,8 +150,7 @@ func TestWhatWasRemovedCannotBeBroughtBackAfterHalfAMinute(t *testing.T) {
 	s := w.withRecents(1)
 	w.do(control.Intent{Name: control.RemoveRecent, ID: s.Recents[0].ID})
 	hand.untilMoment(w, undoTime)
-	hand.pass(w, undoTime)
-	w.await("the undo to go", func(s view.Snapshot) bool { return s.Undo == nil })
+	hand.pass(w, undoTime, "the undo to go", func(s view.Snapshot) bool { return s.Undo == nil })
 	w.agent.undo.mu.Lock()
 	if len(w.agent.undo.entries) != 0 {
 		t.Error("it is still in memory")
@@ -196,14 +212,11 @@ func TestARecentGoesAtTheMomentItsHoursEnd(t *testing.T) {
 	w.opens(h.mint("ada", 2))
 	w.await("two", func(s view.Snapshot) bool { return len(s.Recents) == 2 })
 	hand.untilMoment(w, 5*time.Minute)
-	hand.pass(w, 5*time.Minute)
-	w.await("one", func(s view.Snapshot) bool { return len(s.Recents) == 1 })
+	hand.pass(w, 5*time.Minute, "one", func(s view.Snapshot) bool { return len(s.Recents) == 1 })
 	hand.untilMoment(w, freshFor-5*time.Minute)
-	hand.pass(w, freshFor-5*time.Minute)
-	w.await("no fresh link", func(s view.Snapshot) bool { return s.Launch.FreshUntil == nil })
+	hand.pass(w, freshFor-5*time.Minute, "no fresh link", func(s view.Snapshot) bool { return s.Launch.FreshUntil == nil })
 	hand.untilMoment(w, lookAgain) // no rest is longer
-	hand.pass(w, 50*time.Minute)
-	w.await("none", func(s view.Snapshot) bool { return len(s.Recents) == 0 })
+	hand.pass(w, 50*time.Minute, "none", func(s view.Snapshot) bool { return len(s.Recents) == 0 })
 }
 
 func TestAFreshLinkIsNotOfferedAfterItsMoment(t *testing.T) {
@@ -215,8 +228,7 @@ func TestAFreshLinkIsNotOfferedAfterItsMoment(t *testing.T) {
 	w.opens(h.mint("ada", 2))
 	w.await("a fresh link", func(s view.Snapshot) bool { return s.Launch.FreshUntil != nil })
 	hand.untilMoment(w, freshFor)
-	hand.pass(w, freshFor)
-	w.await("none", func(s view.Snapshot) bool { return s.Launch.FreshUntil == nil })
+	hand.pass(w, freshFor, "none", func(s view.Snapshot) bool { return s.Launch.FreshUntil == nil })
 }
 
 func TestChangingTheRecentsAsksTheKeyringNothing(t *testing.T) {
