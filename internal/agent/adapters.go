@@ -325,12 +325,15 @@ func (r *recentsOf) wipe(ctx context.Context) {
 	}
 }
 
+// longLabel is how many characters of a patient's name are kept and seen at most.
+const longLabel = 128
+
 // labelFor shortens a patient's name to what policy allows to be kept and seen.
 // It is idempotent, so that what was kept under a milder policy is cut as well.
 func labelFor(policy, name string) string {
 	switch policy {
 	case "name":
-		return recents.CleanLabel(name)
+		return view.Inert(name, longLabel)
 	case "none":
 		return ""
 	}

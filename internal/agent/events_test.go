@@ -4,7 +4,9 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -13,7 +15,6 @@ import (
 	"encounterlauncher/internal/control"
 	"encounterlauncher/internal/orgapi"
 	"encounterlauncher/internal/problem"
-	"encounterlauncher/internal/recents"
 	"encounterlauncher/internal/view"
 )
 
@@ -343,7 +344,7 @@ func TestLabelsFollowPolicyAndAreInert(t *testing.T) {
 		}
 	}
 	got := labelFor("name", hostile)
-	if got != recents.CleanLabel(hostile) || len([]rune(got)) > 128 || strings.ContainsAny(got, "\u202e\u2066\n\x1b\u200b") || labelFor("name", got) != got {
+	if len([]rune(got)) > 128 || strings.ContainsAny(got, "\u202e\u2066\n\x1b\u200b") || labelFor("name", got) != got {
 		t.Errorf("name: %q", got)
 	}
 	// The launch itself is labelled by policy as well, when it is reopened too.
@@ -362,5 +363,64 @@ func TestLabelsFollowPolicyAndAreInert(t *testing.T) {
 			t.Errorf("%s: reopened %+v", policy, l)
 		}
 		w.logOff()
+	}
+}
+
+// relabelled is the backend's own answer, with another label.
+func (h *hospital) relabelled(label string) {
+	h.inPlaceOfBackend(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/launcher"+orgapi.PathEncounters {
+			return false
+		}
+		answer := httptest.NewRecorder()
+		h.backend.ServeHTTP(answer, r)
+		var body map[string]any
+		if err := json.Unmarshal(answer.Body.Bytes(), &body); err != nil {
+			h.t.Error(err)
+			return false
+		}
+		body["encounter"].(map[string]any)["label"] = label
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(body)
+		return true
+	})
+}
+
+func TestAHostileLabelFromTheBackendIsShortInertTextOrNothingWhereverItIsSeen(t *testing.T) {
+	h := newHospital(t)
+	h.setPolicy(map[string]any{"RecentsLabel": "name"})
+	w := h.logOn()
+	for i, c := range []struct{ sent, seen string }{
+		{`<img src=x onerror=alert(1)> Lovelace & <b>`, `<img src=x onerror=alert(1)> Lovelace & <b>`},
+		{"\u202egnp.\u2066Lovelace\u2069\u200f\u061c", "gnp.Lovelace"},
+		{"Lovelace\r\n\x1b[31m\u2028\u2029 Ada\u00a0\u3000B.", "Lovelace [31m Ada B."},
+		{"Love\u200b\u200c\u200d\u2060\ufefflace\ue000\U000e0041\u0378", "Lovelace"},
+		{"Lovelace 👩\u200d⚕\ufe0f", "Lovelace 👩⚕"},
+		{"L" + strings.Repeat("\u0301", 100) + "ovelace", "L\u0301\u0301\u0301ovelace"},
+		{"Lovelace " + strings.Repeat("0123456789", 20), "Lovelace " + strings.Repeat("0123456789", 12)[:118] + "…"},
+		{"\u200b\u2060\ufeff\u00ad", ""},
+		{strings.Repeat("\u202eA\n", 10<<10), ""},
+	} {
+		h.relabelled(c.sent)
+		h.clock.turn(linkWindow)
+		l := w.opens(h.mint("ada", i))
+		s := w.await("the recents", func(s view.Snapshot) bool { return len(s.Recents) == i+1 })
+		if l.Label != c.seen || s.Recents[0].Label != c.seen {
+			t.Errorf("%.60q: the launch is %q, the recent %q", c.sent, l.Label, s.Recents[0].Label)
+		}
+		// What tray and terminal do to it once more changes nothing.
+		if got := view.Inert(l.Label, longLabel); got != l.Label {
+			t.Errorf("%.60q: mended to %q", c.sent, got)
+		}
+	}
+	// No notice says whom a launch was for.
+	h.relabelled("Lovelace")
+	h.clock.turn(linkWindow)
+	w.opens(h.mint("ada", 20))
+	h.inPlaceOfBackend(refuseWith(problem.OrgBusy))
+	w.do(control.Intent{Name: control.OpenRecent, Last: true})
+	s := w.await("the notice", func(s view.Snapshot) bool { return s.Notice != nil && s.Launch.Label == "Lovelace" })
+	if text, err := json.Marshal(s.Notice); err != nil || strings.Contains(string(text), "Lovelace") {
+		t.Errorf("told: %s, %v", text, err)
 	}
 }

@@ -62,7 +62,7 @@ var Rooms = []Room{
 	{"scheme", "who owns the link scheme: read, register, repair", []string{"paths", "problem"}, nil, "registering knows nothing of launching"},
 	{"autostart", "whether the agent starts when the person logs on: read, set", []string{"paths", "problem"}, nil, "starting at logon knows nothing of links; who may ask for it is the agent's to decide"},
 	{"session", "lock, switch, disconnect, idle: reported, never judged", nil, nil, "what watches a session must not know what a lock means; it has no error that a person sees, so not even a problem"},
-	{"view", "snapshot structs for tray, window, command line", []string{"problem"}, nil, "what is seen holds no truth"},
+	{"view", "snapshot structs for tray, window, command line; text from outside made inert", []string{"problem"}, nil, "what is seen holds no truth"},
 	{"text", "sentences by code and language", []string{"problem"}, []string{"golang.org/x/text"}, "one catalogue for Go and the window"},
 	{"tray", "menu from a snapshot", []string{"view", "text", "problem"}, []string{"fyne.io/systray"}, "a view sends intents back and knows nobody who acts; problem codes key its icon and its words"},
 	{"notify", "system notifications from a snapshot", []string{"view", "text", "problem"}, []string{"git.sr.ht/~jackmordaunt/go-toast/v2", "github.com/go-ole/go-ole"}, "a view sends intents back and knows nobody who acts; problem codes key its words; toasts on Windows through COM, which Wails links already, and go-ole to take one away"},

@@ -170,7 +170,7 @@ func (p Program) printStatus(s view.Snapshot, absent bool) {
 		row("agent", "not running: the next link starts it")
 		policy = p.localPolicy()
 	} else {
-		row("agent", "running, version %s", visible(s.Version, 40))
+		row("agent", "running, version %s", view.Inert(s.Version, 40))
 		row("person", "%s", personLine(s.SignIn))
 	}
 	if policy.OK {
@@ -181,7 +181,7 @@ func (p Program) printStatus(s view.Snapshot, absent bool) {
 		if i == 0 {
 			name = "policy"
 		}
-		row(name, "%s", visible(sentence, 400))
+		row(name, "%s", view.Inert(sentence, 400))
 	}
 	if absent {
 		return
@@ -208,9 +208,9 @@ func (p Program) printStatus(s view.Snapshot, absent bool) {
 func personLine(in view.SignIn) string {
 	switch {
 	case in.Person != nil && in.MemoryOnly:
-		return visible(nameOf(in.Person), 80) + ", signed in until the agent ends"
+		return view.Inert(nameOf(in.Person), 80) + ", signed in until the agent ends"
 	case in.Person != nil:
-		return visible(nameOf(in.Person), 80)
+		return view.Inert(nameOf(in.Person), 80)
 	case in.State == view.SigningInNow:
 		return "signing in: the page is open in the browser"
 	default:
@@ -222,7 +222,7 @@ func stageWord(s view.Stage) string {
 	if s == view.SigningIn {
 		return "signing in"
 	}
-	return visible(string(s), 20)
+	return view.Inert(string(s), 20)
 }
 
 // since says how long ago something was, and from an hour on when it was.
@@ -298,7 +298,7 @@ func (p Program) printRecents(s view.Snapshot) {
 		w := tabwriter.NewWriter(p.Stdout, 0, 4, 2, ' ', 0)
 		fmt.Fprintln(w, "ID\tOPENED\tLABEL\tSTATUS")
 		for _, r := range s.Recents {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", visible(r.ID, 40), r.OpenedAt.Local().Format(dateAndTime), visible(r.Label, 60), visible(r.Status, 20))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", view.Inert(r.ID, 40), r.OpenedAt.Local().Format(dateAndTime), view.Inert(r.Label, 60), view.Inert(r.Status, 20))
 		}
 		_ = w.Flush()
 	}
@@ -352,7 +352,7 @@ func (p Program) completeRecent(cmd *cobra.Command, args []string, _ string) ([]
 	}
 	var ids []string
 	for _, r := range s.Recents {
-		ids = append(ids, visible(r.ID, 128)+"\t"+r.OpenedAt.Local().Format("15:04 ")+visible(r.Label, 40))
+		ids = append(ids, view.Inert(r.ID, 128)+"\t"+r.OpenedAt.Local().Format("15:04 ")+view.Inert(r.Label, 40))
 	}
 	return ids, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
@@ -470,7 +470,7 @@ func (p Program) signIn(ctx context.Context, noWait bool) error {
 		return err
 	}
 	if before.SignIn.Person != nil {
-		p.say("signed in as %s", visible(nameOf(before.SignIn.Person), 80))
+		p.say("signed in as %s", view.Inert(nameOf(before.SignIn.Person), 80))
 		return nil
 	}
 	// A Ctrl-C before the answer must not leave open whether there is a page.
@@ -495,7 +495,7 @@ func (p Program) signIn(ctx context.Context, noWait bool) error {
 		switch in := s.SignIn; {
 		case in.Person != nil:
 			seen = true
-			p.say("signed in as %s", visible(nameOf(in.Person), 80))
+			p.say("signed in as %s", view.Inert(nameOf(in.Person), 80))
 			return errStop
 		case in.State == view.SigningInNow:
 			begun = true

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -157,7 +156,7 @@ func PrintRefusal(w io.Writer, sentence, nextStep, reference string, code proble
 
 // oneLine is a problem as a line of a terminal.
 func oneLine(p view.Problem) string {
-	return fmt.Sprintf("%s %s (%s, reference %s)", visible(p.Sentence, 400), visible(p.NextStep, 400), visible(string(p.Code), 40), visible(p.Reference, 16))
+	return fmt.Sprintf("%s %s (%s, reference %s)", view.Inert(p.Sentence, 400), view.Inert(p.NextStep, 400), view.Inert(string(p.Code), 40), view.Inert(p.Reference, 16))
 }
 
 func (p Program) root() *cobra.Command {
@@ -275,23 +274,3 @@ func (p Program) printJSON(v any) error {
 
 // say writes one line for people: no capital initial, no full stop.
 func (p Program) say(format string, args ...any) { fmt.Fprintf(p.Stdout, format+"\n", args...) }
-
-// visible makes text from elsewhere safe for a terminal: control and format
-// characters (escape sequences, line ends, changes of direction, zero width) are
-// dropped, and it is cut to a number of characters.
-func visible(s string, most int) string {
-	var b strings.Builder
-	n := 0
-	for _, r := range s {
-		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
-			continue
-		}
-		if n == most {
-			b.WriteRune('…')
-			break
-		}
-		b.WriteRune(r)
-		n++
-	}
-	return b.String()
-}

@@ -19,6 +19,7 @@ import (
 	"encounterlauncher/internal/policy"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/scheme"
+	"encounterlauncher/internal/view"
 )
 
 // checkJSON is the answer of check-link --json (design §4).
@@ -190,7 +191,7 @@ func (p Program) printPolicy(s policy.Snapshot, all bool) {
 		p.say("%d keys have their built-in default: add --all to see them", hidden)
 	}
 	for _, f := range s.Findings {
-		p.say("! %s", visible(f.Sentence, 400))
+		p.say("! %s", view.Inert(f.Sentence, 400))
 	}
 	if refuse := problem.Of(s.LaunchProblem()); refuse != nil {
 		p.say("launches are refused until this is mended (%s)", refuse.Code)
@@ -204,7 +205,7 @@ func valueOf(v policy.Value) string {
 	if v.Effective == "null" {
 		return "-"
 	}
-	return visible(v.Effective, 72)
+	return view.Inert(v.Effective, 72)
 }
 
 func (p Program) auditCommand() *cobra.Command {

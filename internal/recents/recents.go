@@ -169,7 +169,7 @@ func (l *List) Add(ctx context.Context, e Entry) (Entry, error) {
 		e.OpenedAt = now
 	}
 	e.OpenedAt = e.OpenedAt.Round(0).UTC()
-	e.Label = CleanLabel(e.Label)
+	e.Label = cleanLabel(e.Label)
 	e.ID = l.id(e.ExternalEncounterID, e.ExternalProviderID)
 	if !validEntry(e) {
 		return Entry{}, problem.New(problem.RequestInvalid, errors.New("adding to recents: the entry is out of bounds"))
@@ -390,7 +390,7 @@ func (l *List) within(entries []Entry) []Entry {
 
 func validEntry(e Entry) bool {
 	return validIdentifier(e.ExternalEncounterID) && validIdentifier(e.ExternalProviderID) &&
-		e.Label == CleanLabel(e.Label) && validStatus(e.Status) &&
+		e.Label == cleanLabel(e.Label) && validStatus(e.Status) &&
 		len(e.ID) == 20 && strings.Trim(e.ID, "0123456789abcdef") == "" && !e.OpenedAt.IsZero()
 }
 
@@ -403,10 +403,10 @@ func validStatus(status string) bool {
 	return status != "" && len(status) <= maxStatusBytes && strings.Trim(status, "abcdefghijklmnopqrstuvwxyz_") == ""
 }
 
-// CleanLabel makes display text: one line of at most 128 characters, in which
+// cleanLabel makes display text: one line of at most 128 characters, in which
 // nothing hides or turns the reading direction. The joiners stay, since names in
 // several scripts need them. It is idempotent.
-func CleanLabel(label string) string {
+func cleanLabel(label string) string {
 	const zeroWidthNonJoiner, zeroWidthJoiner = '\u200c', '\u200d'
 	var out strings.Builder
 	n := 0

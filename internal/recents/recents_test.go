@@ -475,7 +475,7 @@ func TestALabelIsOneLineThatHidesNothing(t *testing.T) {
 		strings.Repeat("a ", 100):  strings.TrimSpace(strings.Repeat("a ", 64)),
 		"\ue000private\U000e0041x": "privatex",
 	} {
-		if got := CleanLabel(in); got != want {
+		if got := cleanLabel(in); got != want {
 			t.Errorf("%q becomes %q, want %q", in, got, want)
 		}
 	}
@@ -581,7 +581,7 @@ func FuzzWhatIsReadStaysWithinBounds(f *testing.F) {
 			t.Fatalf("%d entries", len(entries))
 		}
 		for _, e := range entries {
-			if utf8.RuneCountInString(e.Label) > maxLabelRunes || CleanLabel(e.Label) != e.Label || len(e.Status) > maxStatusBytes ||
+			if utf8.RuneCountInString(e.Label) > maxLabelRunes || cleanLabel(e.Label) != e.Label || len(e.Status) > maxStatusBytes ||
 				utf8.RuneCountInString(e.ExternalEncounterID) > 256 || utf8.RuneCountInString(e.ExternalProviderID) > 256 {
 				t.Fatalf("out of bounds: %+v", e)
 			}

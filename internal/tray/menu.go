@@ -2,9 +2,7 @@ package tray
 
 import (
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"encounterlauncher/internal/text"
 	"encounterlauncher/internal/view"
@@ -148,9 +146,9 @@ func (m *model) signIn(s view.Snapshot, words text.Catalogue, running bool) {
 		}
 	case view.SignedIn:
 		if s.SignIn.Person != nil {
-			name := inert(s.SignIn.Person.Email, longName)
+			name := view.Inert(s.SignIn.Person.Email, longName)
 			if name == "" {
-				name = inert(s.SignIn.Person.Subject, longName)
+				name = view.Inert(s.SignIn.Person.Subject, longName)
 			}
 			person = words.Word("tray.signed_in_as", "person", name)
 		}
@@ -167,7 +165,7 @@ func (m *model) signIn(s view.Snapshot, words text.Catalogue, running bool) {
 
 func (m *model) launch(s view.Snapshot, words text.Catalogue, now time.Time) {
 	attend := func(p *view.Problem) {
-		m.lines[launchLine].title = words.Word("tray.attention", "sentence", inert(p.Sentence, longSentence))
+		m.lines[launchLine].title = words.Word("tray.attention", "sentence", view.Inert(p.Sentence, longSentence))
 	}
 	l := s.Launch
 	switch {
@@ -198,7 +196,7 @@ func (m *model) recents(s view.Snapshot, words text.Catalogue, now time.Time) {
 	}
 	m.lines[recentsLine].title = words.Word("tray.recents")
 	for n, r := range s.Recents[:min(len(s.Recents), slots)] {
-		when, label := words.When(r.OpenedAt, now), inert(r.Label, longName)
+		when, label := words.When(r.OpenedAt, now), view.Inert(r.Label, longName)
 		var title string
 		switch done := r.Status == exported; {
 		case label == "" && done:
@@ -221,7 +219,7 @@ func (m *model) help(s view.Snapshot, words text.Catalogue) {
 		intent = openHelpDesk
 		m.lines[helpDeskLine] = line{words.Word("tray.help_desk"), openHelpDesk, ""}
 	}
-	if name := inert(s.OrganizationName, longName); name != "" {
+	if name := view.Inert(s.OrganizationName, longName); name != "" {
 		m.lines[managedLine] = line{words.Word("tray.managed_by", "organization", name), intent, ""}
 	}
 }
@@ -231,30 +229,3 @@ const (
 	longName     = 60
 	longSentence = 120
 )
-
-// inert makes a text from outside harmless in one line: no control, direction or
-// invisible characters, no line breaks, not longer than most characters.
-func inert(s string, most int) string {
-	var out strings.Builder
-	count, space := 0, false
-	for _, r := range s {
-		if unicode.IsSpace(r) {
-			space = count > 0
-			continue
-		}
-		if unicode.In(r, unicode.C, unicode.Zl, unicode.Zp) || r == unicode.ReplacementChar {
-			continue
-		}
-		if space {
-			out.WriteByte(' ')
-			count++
-			space = false
-		}
-		if count >= most {
-			return strings.TrimSuffix(out.String(), " ") + "…"
-		}
-		out.WriteRune(r)
-		count++
-	}
-	return out.String()
-}

@@ -164,26 +164,6 @@ func TestTimesAreWrittenAsInTheLocaleAndInTheZoneOfTheClock(t *testing.T) {
 	}
 }
 
-func TestAHostileTextIsShortInertAndOnOneLine(t *testing.T) {
-	for in, want := range map[string]string{
-		"plain":                         "plain",
-		"  a \n\t b  ":                  "a b",
-		"a\x00b\x1b[31m":                "ab[31m",
-		"\u202eevil\u2066\u200b":        "evil",
-		"a\u2028b\u2029c":               "a b c",
-		"<b>&amp;</b>":                  "<b>&amp;</b>",
-		"\xff\xfe":                      "",
-		strings.Repeat("é", 61):         strings.Repeat("é", 60) + "…",
-		strings.Repeat("é", 60):         strings.Repeat("é", 60),
-		strings.Repeat("x", 59) + " yz": strings.Repeat("x", 59) + "…",
-	} {
-		got := inert(in, longName)
-		if got != want || !utf8.ValidString(got) {
-			t.Errorf("%q: got %q, want %q", in, got, want)
-		}
-	}
-}
-
 // hostile are texts that try to be more than one short line of text.
 var hostile = map[string]string{
 	"HTML":           `<b>bold</b><img src="https://evil.example/x"><script>alert(1)</script>`,

@@ -1,6 +1,7 @@
 // Package view is what can be seen of the agent: one Snapshot, the same for
 // tray, window, notices and command line. They show it and send back intents;
-// they hold no truth of their own.
+// they hold no truth of their own. What comes from outside is made Inert here, so that
+// all of them drop the same.
 //
 // A snapshot never holds a token, a link, a URL or an identifier of a patient.
 // Its JSON travels over the control channel and into the window; fields are
