@@ -1,9 +1,6 @@
 package paths
 
 import (
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/adrg/xdg"
@@ -43,34 +40,5 @@ func TestABuildWithoutLinkTimeVariablesIsARelease(t *testing.T) {
 	t.Setenv("flavour", Demo)
 	if l := Current(); l.IsDemo() || l.Scheme() != "encounter-launcher" || l.MachinePolicyFile() != machinePolicyFile {
 		t.Errorf("got %+v", l)
-	}
-}
-
-func TestTheMachineRootPrefixesEveryMachineFolderAndItsOwnerStandsForRoot(t *testing.T) {
-	home(t)
-	machineRoot = t.TempDir()
-	t.Cleanup(func() { machineRoot = "" })
-	l := Of("")
-	for _, f := range []string{l.MachinePolicyFile(), l.InstallerDefaultsFile()} {
-		if !strings.HasPrefix(f, machineRoot+string(filepath.Separator)) {
-			t.Errorf("%q is outside the machine root", f)
-		}
-	}
-	file := filepath.Join(machineRoot, "policy.json")
-	if err := os.WriteFile(file, []byte("{}"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	trusted := func(mode os.FileMode) bool {
-		if err := os.Chmod(file, mode); err != nil {
-			t.Fatal(err)
-		}
-		info, err := os.Stat(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l.TrustedMachineFile(info)
-	}
-	if !trusted(0o644) || trusted(0o664) || trusted(0o666) {
-		t.Error("a machine file is trusted exactly when only its owner can write to it")
 	}
 }

@@ -32,9 +32,6 @@ func TestAChoiceIsKeptAndTakenBackAndEverythingElseStays(t *testing.T) {
 	if s := Load(l); s.Language != "fr" || valueOf(t, s, "Language").Source != SourcePerson {
 		t.Errorf("in force: %q", s.Language)
 	}
-	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info.Mode(), err)
-	}
 	write(t, file, "{\"Tomorrow\": {\"b\" : 1.50,\n \"a\":[ ]}, \"Language\":\"fr\", \"Notices\": \"all\"}", 0o600)
 	choose("Autostart", "false")
 	choose("Language", "es")

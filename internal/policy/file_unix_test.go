@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"encounterlauncher/internal/paths"
 	"encounterlauncher/internal/problem"
@@ -182,5 +183,34 @@ func TestASettingsFileThatIsALinkStaysOne(t *testing.T) {
 	remove(t, filepath.Join(filepath.Dir(l.SettingsFile()), "aside.json"))
 	if err := Choose(l, "Language", "de"); !problem.IsCode(err, problem.RequestInvalid) {
 		t.Errorf("a link that leads nowhere: %v", err)
+	}
+}
+
+func TestTheExamplePolicyLoadsCleanly(t *testing.T) {
+	data, err := os.ReadFile("../../build/policy/example-policy.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := paths.Under(t.TempDir(), "")
+	write(t, l.MachinePolicyFile(), string(data), 0o644)
+	s := Load(l)
+	if len(s.Findings) != 0 || s.LaunchProblem() != nil {
+		t.Errorf("%v, %+v", s.LaunchProblem(), s.Findings)
+	}
+	if v := valueOf(t, s, "BackendURL"); v.Source != SourceMachine || v.Path != l.MachinePolicyFile() || !v.Locked {
+		t.Errorf("%+v", v)
+	}
+	if s.MaxSignInAge != 12*time.Hour || len(s.LinkKeys) == 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestAChoiceIsThePersonsAlone(t *testing.T) {
+	l := paths.Under(t.TempDir(), "")
+	if err := Choose(l, "Language", "fr"); err != nil {
+		t.Fatal(problem.Of(err).LogValue())
+	}
+	if info, err := os.Stat(l.SettingsFile()); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }

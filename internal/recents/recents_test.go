@@ -291,14 +291,6 @@ func TestNothingIsReadableInTheFolder(t *testing.T) {
 			t.Errorf("%q is readable", clear)
 		}
 	}
-	info, err := os.Stat(filepath.Join(w.dir, names[0]))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
-	folder, err := os.Stat(w.dir)
-	if err != nil || folder.Mode().Perm() != 0o700 {
-		t.Errorf("folder %v, %v", folder.Mode(), err)
-	}
 }
 
 func TestAFileThatCannotBeReadIsSetAsideAndTheListStartsAnew(t *testing.T) {
@@ -377,19 +369,6 @@ func TestAFileThatCannotBeOpenedIsAnErrorAndStays(t *testing.T) {
 	}
 	if l.SetAside() != nil || !slices.Contains(w.files(), l.store.name+".age") {
 		t.Errorf("it was set aside: %v", w.files())
-	}
-}
-
-func TestAFolderOpenToOthersIsRefused(t *testing.T) {
-	w := newWorld(t)
-	if err := os.Mkdir(w.dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.open("issuer dr-a").Add(context.Background(), encounter(1)); problem.CodeOf(err) != problem.Internal {
-		t.Errorf("got %v", err)
-	}
-	if names := w.files(); len(names) != 0 {
-		t.Errorf("wrote %v", names)
 	}
 }
 
