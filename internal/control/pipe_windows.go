@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/Microsoft/go-winio"
 	"golang.org/x/sys/windows"
@@ -42,26 +41,26 @@ func pipeSDDL(sid string) string {
 // bind takes the lock of this logon session and then the name. go-winio creates
 // the first instance with FILE_CREATE, so a name that somebody else holds is an
 // error and never shared.
-func bind(l paths.Layout) (listener net.Listener, release, afterListen func(), err error) {
+func bind(l paths.Layout) (listener net.Listener, release func(), err error) {
 	me, err := ownIdentity()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	dir, err := l.EnsureRuntimeDir()
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("finding the runtime folder: %w", bare(err))
+		return nil, nil, fmt.Errorf("finding the runtime folder: %w", bare(err))
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, "agent-"+strconv.FormatUint(uint64(me.session), 10)+".lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("opening the agent's lock: %w", bare(err))
+		return nil, nil, fmt.Errorf("opening the agent's lock: %w", bare(err))
 	}
 	err = windows.LockFileEx(windows.Handle(lock.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, new(windows.Overlapped))
 	if err != nil {
 		_ = lock.Close()
 		if errors.Is(err, windows.ERROR_LOCK_VIOLATION) || errors.Is(err, windows.ERROR_IO_PENDING) {
-			return nil, nil, nil, ErrOwned
+			return nil, nil, ErrOwned
 		}
-		return nil, nil, nil, fmt.Errorf("taking the agent's lock: %w", bare(err))
+		return nil, nil, fmt.Errorf("taking the agent's lock: %w", bare(err))
 	}
 	name := pipeName(l.Name, me)
 	listener, err = winio.ListenPipe(name, &winio.PipeConfig{
@@ -71,16 +70,24 @@ func bind(l paths.Layout) (listener net.Listener, release, afterListen func(), e
 	})
 	if err != nil {
 		_ = lock.Close()
-		return nil, nil, nil, fmt.Errorf("binding the pipe: %w", bare(err))
+		return nil, nil, fmt.Errorf("binding the pipe: %w", bare(err))
 	}
-	// Under Wine the first client after listening times out: this is the first.
-	afterListen = func() {
-		limit := time.Second
-		if c, err := winio.DialPipe(name, &limit); err == nil {
-			_ = c.Close()
-		}
+	takeFirst(name)
+	return listener, func() { _ = lock.Close() }, nil
+}
+
+// takeFirst takes and drops the pipe's first instance, which go-winio never serves.
+// Windows gives it to no client and says at once that the pipe is busy; Wine gives
+// it to the first one, whom nobody would ever answer.
+func takeFirst(name string) {
+	text, err := windows.UTF16PtrFromString(name)
+	if err != nil {
+		return
 	}
-	return listener, func() { _ = lock.Close() }, afterListen, nil
+	// SECURITY_SQOS_PRESENT alone is the level of anonymity.
+	if h, err := windows.CreateFile(text, windows.GENERIC_READ|windows.GENERIC_WRITE, 0, nil, windows.OPEN_EXISTING, windows.SECURITY_SQOS_PRESENT, 0); err == nil {
+		_ = windows.CloseHandle(h)
+	}
 }
 
 // dial connects and checks the server, in this order: the pipe remembers the

@@ -47,8 +47,6 @@ type peerKey struct{}
 type Server struct {
 	listener net.Listener
 	release  func()
-	// afterListen is called once when Serve has begun to accept.
-	afterListen func()
 
 	closing     chan struct{}
 	closingOnce sync.Once
@@ -66,7 +64,7 @@ type Server struct {
 // name. It returns ErrOwned when another process is the agent, and a problem of
 // code agent_unreachable for everything else. It waits for nobody.
 func Listen(l paths.Layout) (*Server, error) {
-	listener, release, afterListen, err := bind(l)
+	listener, release, err := bind(l)
 	if errors.Is(err, ErrOwned) {
 		return nil, ErrOwned
 	}
@@ -74,7 +72,7 @@ func Listen(l paths.Layout) (*Server, error) {
 		return nil, problem.New(problem.AgentUnreachable, err)
 	}
 	return &Server{
-		listener: listener, release: release, afterListen: afterListen,
+		listener: listener, release: release,
 		closing: make(chan struct{}), released: make(chan struct{}),
 		heartbeat: heartbeat, writeLimit: writeLimit, readLimit: readLimit,
 	}, nil
@@ -111,7 +109,6 @@ func (s *Server) Serve(ctx context.Context, h Handler) error {
 
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(checkedListener{s.listener}) }()
-	go s.afterListen()
 
 	var failure error
 	select {

@@ -25,35 +25,35 @@ const (
 // bind takes the lock and then the name. The lock decides alone: a socket is
 // removed only by who holds it, so two agents that start at once never take each
 // other's socket away, and a crashed agent's is replaced.
-func bind(l paths.Layout) (listener net.Listener, release, afterListen func(), err error) {
+func bind(l paths.Layout) (listener net.Listener, release func(), err error) {
 	dir, err := l.EnsureRuntimeDir()
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("finding the runtime folder: %w", bare(err))
+		return nil, nil, fmt.Errorf("finding the runtime folder: %w", bare(err))
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("opening the agent's lock: %w", bare(err))
+		return nil, nil, fmt.Errorf("opening the agent's lock: %w", bare(err))
 	}
 	// The lock file stays for ever: to remove it would let two processes hold locks
 	// on two files of one name.
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = lock.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, nil, nil, ErrOwned
+			return nil, nil, ErrOwned
 		}
-		return nil, nil, nil, fmt.Errorf("taking the agent's lock: %w", err)
+		return nil, nil, fmt.Errorf("taking the agent's lock: %w", err)
 	}
 	socket := filepath.Join(dir, socketName)
 	listener, err = listenUnix(dir, socket)
 	if err != nil {
 		_ = lock.Close()
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	release = func() {
 		_ = os.Remove(socket)
 		_ = lock.Close()
 	}
-	return listener, release, func() {}, nil
+	return listener, release, nil
 }
 
 func listenUnix(dir, socket string) (net.Listener, error) {
