@@ -9,6 +9,9 @@ import (
 	"syscall"
 )
 
+// endedAtOnce is the fact of a window that never showed its page.
+func endedAtOnce() string { return "It ended at once; it needs a display." }
+
 // startAgent starts the agent detached: a session of its own, no terminal, no
 // inherited files, no click. The channel delivers its end, should that come while
 // this process lives: nil when another agent was first.

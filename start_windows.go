@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// endedAtOnce is the fact of a window that never showed its page.
+func endedAtOnce() string { return "It ended at once; it needs Microsoft Edge WebView2." }
+
 // startAgent starts the agent detached: no console, a process group of its own,
 // no inherited handles. The channel delivers its end, should that come while this
 // process lives: nil when another agent was first.

@@ -83,7 +83,7 @@ func startAndWait(ctx context.Context, cmd *exec.Cmd, click control.Activation, 
 	case <-late.C:
 	case err := <-ended:
 		if err != nil {
-			return nil, problem.With(problem.WindowUnavailable, "It ended at once; it needs a display.", withoutPath(err))
+			return nil, problem.With(problem.WindowUnavailable, endedAtOnce(), withoutPath(err))
 		}
 		ended <- nil // closed before its page was there
 	}

@@ -398,6 +398,8 @@ func j() error { return problem.Restore("", "", "J.") }
 func k(p *problem.Problem) error { return problem.Restore("", "", p.Fact) }
 func l() error { return problem.With(problem.Internal, unheard(), nil) }
 func m() error { return &problem.Problem{Code: problem.Internal, Fact: "M."} }
+func n() error { return problem.With(problem.Internal, o(), nil) }
+func o() string { return "O." }
 `, parser.SkipObjectResolution)
 	if err != nil {
 		t.Fatal(err)
@@ -407,7 +409,7 @@ func m() error { return &problem.Problem{Code: problem.Internal, Fact: "M."} }
 		got = append(got, f.text)
 	}
 	slices.Sort(got)
-	if want := []string{"", "A.", "C {}.", "D.", "F.", "G.", "H.", "J.", "M."}; !slices.Equal(slices.Compact(got), want) {
+	if want := []string{"", "A.", "C {}.", "D.", "F.", "G.", "H.", "J.", "M.", "O."}; !slices.Equal(slices.Compact(got), want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -461,6 +463,9 @@ func factsOf(files []*ast.File) []aFact {
 		}
 		if sel, ok := e.(*ast.SelectorExpr); ok && sel.Sel.Name == "Fact" {
 			return // passed on from a problem that has been found where it was made
+		}
+		if call, ok := e.(*ast.CallExpr); ok && results(calledName(call), 0) {
+			return
 		}
 		id, ok := e.(*ast.Ident)
 		found := false
