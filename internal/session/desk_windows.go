@@ -29,21 +29,31 @@ const (
 	sessionUnlock        = 0x8
 )
 
+const (
+	// firstPause and mostPause are the pauses before the session is tried again; each
+	// is twice the one before. Shortly after a start of Windows its services may not
+	// be there yet (WTSRegisterSessionNotification, "Remarks").
+	firstPause = time.Second
+	mostPause  = time.Minute
+)
+
 // windowClass is the class of the window that is told; nobody ever sees it.
 const windowClass = "EncounterLauncherSession"
 
 // system are the entry points of Windows that x/sys has no function for.
 type system struct {
-	registerClass, createWindow, defWindow, getMessage, dispatch, post, quit, lastInput, tick, register, unregister *windows.LazyProc
+	registerClass, unregisterClass, createWindow, destroyWindow, defWindow, getMessage, peek, dispatch, post, quit, lastInput, tick, register, unregister, query *windows.LazyProc
 }
 
 func newSystem() system {
 	user, kernel, wts := windows.NewLazySystemDLL("user32.dll"), windows.NewLazySystemDLL("kernel32.dll"), windows.NewLazySystemDLL("wtsapi32.dll")
 	return system{
-		registerClass: user.NewProc("RegisterClassExW"), createWindow: user.NewProc("CreateWindowExW"), defWindow: user.NewProc("DefWindowProcW"),
-		getMessage: user.NewProc("GetMessageW"), dispatch: user.NewProc("DispatchMessageW"), post: user.NewProc("PostMessageW"), quit: user.NewProc("PostQuitMessage"),
+		registerClass: user.NewProc("RegisterClassExW"), unregisterClass: user.NewProc("UnregisterClassW"),
+		createWindow: user.NewProc("CreateWindowExW"), destroyWindow: user.NewProc("DestroyWindow"), defWindow: user.NewProc("DefWindowProcW"),
+		getMessage: user.NewProc("GetMessageW"), peek: user.NewProc("PeekMessageW"), dispatch: user.NewProc("DispatchMessageW"), post: user.NewProc("PostMessageW"), quit: user.NewProc("PostQuitMessage"),
 		lastInput: user.NewProc("GetLastInputInfo"), tick: kernel.NewProc("GetTickCount"),
 		register: wts.NewProc("WTSRegisterSessionNotification"), unregister: wts.NewProc("WTSUnRegisterSessionNotification"),
+		query: wts.NewProc("WTSQuerySessionInformationW"),
 	}
 }
 
@@ -63,13 +73,37 @@ func newDesk(log *slog.Logger) *desk {
 func (d *desk) watch(ctx context.Context) {
 	runtime.LockOSThread() // a window belongs to its thread
 	defer runtime.UnlockOSThread()
-	window, err := d.open(ctx)
-	d.tell(ctx, change{what: sources, on: err == nil})
+	name, err := windows.UTF16PtrFromString(windowClass)
 	if err != nil {
-		d.log.Warn("the session cannot be watched", "cause", err)
-		<-ctx.Done()
 		return
 	}
+	// One for the life of the desk: Go never gives the memory of a callback back.
+	procedure := windows.NewCallback(func(window uintptr, message uint32, wide, long uintptr) uintptr {
+		return d.received(ctx, window, message, wide, long)
+	})
+	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, mostPause) {
+		window, shut, err := d.open(name, procedure)
+		d.tell(ctx, change{what: sources, on: err == nil})
+		if err == nil {
+			for _, c := range d.now() {
+				d.tell(ctx, c)
+			}
+			d.listen(ctx, window)
+			shut()
+			return
+		}
+		d.log.Warn("the session cannot be watched", "cause", err)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// listen passes messages on until ctx ends.
+func (d *desk) listen(ctx context.Context, window uintptr) {
 	defer context.AfterFunc(ctx, func() { _, _, _ = d.sys.post.Call(window, wmClose, 0, 0) })()
 	var message struct {
 		window         uintptr
@@ -95,12 +129,9 @@ func (d *desk) tell(ctx context.Context, c change) {
 	}
 }
 
-// open makes the window and has it told.
-func (d *desk) open(ctx context.Context) (uintptr, error) {
-	name, err := windows.UTF16PtrFromString(windowClass)
-	if err != nil {
-		return 0, err
-	}
+// open makes the window and has it told. shut removes what is left of it once it
+// is closed; where open fails nothing is left.
+func (d *desk) open(name *uint16, procedure uintptr) (window uintptr, shut func(), err error) {
 	class := struct {
 		size, style                        uint32
 		proc                               uintptr
@@ -108,22 +139,65 @@ func (d *desk) open(ctx context.Context) (uintptr, error) {
 		instance, icon, cursor, background uintptr
 		menu, name                         *uint16
 		smallIcon                          uintptr
-	}{proc: windows.NewCallback(func(window uintptr, message uint32, wide, long uintptr) uintptr {
-		return d.received(ctx, window, message, wide, long)
-	}), name: name}
+	}{proc: procedure, name: name}
 	class.size = uint32(unsafe.Sizeof(class))
 	if atom, _, err := d.sys.registerClass.Call(uintptr(unsafe.Pointer(&class))); atom == 0 {
-		return 0, fmt.Errorf("registering a class of windows: %w", err)
+		return 0, nil, fmt.Errorf("registering a class of windows: %w", err)
 	}
-	window, _, err := d.sys.createWindow.Call(0, uintptr(unsafe.Pointer(name)), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	shut = func() { _, _, _ = d.sys.unregisterClass.Call(uintptr(unsafe.Pointer(name)), 0) }
+	window, _, err = d.sys.createWindow.Call(0, uintptr(unsafe.Pointer(name)), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 	if window == 0 {
-		return 0, fmt.Errorf("making a window: %w", err)
+		shut()
+		return 0, nil, fmt.Errorf("making a window: %w", err)
 	}
 	const thisSession = 0
 	if ok, _, err := d.sys.register.Call(window, thisSession); ok == 0 {
-		return 0, fmt.Errorf("asking to be told of the session: %w", err)
+		d.drop(window)
+		shut()
+		return 0, nil, fmt.Errorf("asking to be told of the session: %w", err)
 	}
-	return window, nil
+	return window, shut, nil
+}
+
+// drop destroys a window of which nobody will ever read the messages: whoever
+// sends one to all windows would wait for it. The word to end that comes of it is
+// taken off, or it would end the next window.
+func (d *desk) drop(window uintptr) {
+	_, _, _ = d.sys.destroyWindow.Call(window)
+	var message [6]uint64
+	const onlyQuit, remove = 0x0012, 1
+	_, _, _ = d.sys.peek.Call(uintptr(unsafe.Pointer(&message)), 0, onlyQuit, onlyQuit, remove)
+}
+
+// now is how the session stands, as far as Windows tells (WTSINFOEXW of
+// wtsapi32.h); nothing where it does not.
+func (d *desk) now() []change {
+	const currentSession, infoEx, level1 = ^uint32(0), 25, 1
+	var info *struct {
+		level, _, session uint32
+		state, flags      int32
+	}
+	var size uint32
+	if ok, _, _ := d.sys.query.Call(0, uintptr(currentSession), infoEx, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size))); ok == 0 || info == nil {
+		return nil
+	}
+	defer windows.WTSFreeMemory(uintptr(unsafe.Pointer(info)))
+	if uintptr(size) < unsafe.Sizeof(*info) || info.level != level1 {
+		return nil
+	}
+	return standing(info.state, info.flags)
+}
+
+// standing is what WTS_CONNECTSTATE_CLASS and SessionFlags tell of a session.
+func standing(state, flags int32) (all []change) {
+	const disconnected, isLocked = 4, 0
+	if flags == isLocked {
+		all = append(all, change{what: lock, source: "session", on: true})
+	}
+	if state == disconnected {
+		all = append(all, change{what: away, on: true})
+	}
+	return all
 }
 
 // received is the window's procedure.
