@@ -53,6 +53,45 @@ async function tour(window, spoken, suffix) {
   }
 }
 
+/**
+ * Takes a picture of the pages that only come when something happens: the first run,
+ * the sign-in, a launch under way and one that failed. The next start is a first one.
+ */
+async function portraits(spoken, suffix, { dark = false, zoomed = false, language } = {}) {
+  expect((await launcher('sign-out', '--all')).code === 0, 'sign-out --all did not work');
+  expect((await launcher('quit')).code === 0, 'quit did not work');
+  await until('the agent to end', () => agents().length === 0);
+  rmSync(join(state, 'signed-in-before'), { force: true });
+  expect((await launcher('settings', ...(language ? ['set', 'Language', language] : ['reset', 'Language']))).code === 0, 'the language could not be set');
+  const window = await Window.open({ dark });
+  await window.shows(spoken['welcome.heading'], spoken['diagnostics.all_well']);
+  if (zoomed) await window.keys(...Array(4).fill('ctrl+plus'));
+  await window.picture(`welcome-${suffix}`);
+  await browser.tidy();
+  await window.press(spoken['home.sign_in']);
+  await window.shows(spoken['signin.heading']);
+  await window.picture(`sign-in-${suffix}`);
+  await signIn();
+  await window.shows(spoken['home.signed_in']);
+  await browser.tidy();
+  const release = door.hold();
+  try {
+    await press(1);
+    await window.shows(spoken['launching.heading'], spoken['stage.creating']);
+    await window.picture(`launching-${suffix}`);
+    await window.press(spoken['launching.cancel']);
+    await launchIs('cancelled', 'cancelled');
+    arrived();
+  } finally {
+    release();
+  }
+  await press('stale');
+  await window.shows(spoken['trouble.heading'], spoken['problem.handle_expired.sentence']);
+  arrived();
+  await window.picture(`problem-${suffix}`);
+  await window.close();
+}
+
 /** From a first start to a workstation that the next person finds empty. */
 export async function clinician() {
   await steps.step('first run: a second start without a tray opens the window, which checks the set-up and offers sign-in', async () => {
@@ -225,6 +264,14 @@ export async function clinician() {
     changePolicy({ RecentsLabel: undefined });
   });
 
+  await steps.step('every other page has its picture: dark, at 200 %, in French', async () => {
+    await portraits(words, 'dark', { dark: true });
+    await portraits(words, '200', { zoomed: true });
+    await portraits(french, 'fr', { language: 'fr' });
+    expect((await launcher('settings', 'reset', 'Language')).code === 0, 'the language could not be reset');
+    await until('the tray to speak English', async () => (await trayLines()).includes(words['tray.open_window']));
+  }, { within: 6 * patience });
+
   await steps.step('a shared workstation: locking signs out, closes the window, cancels what runs and leaves nothing', async () => {
     const endedBefore = issued.ended;
     expect((await launcher('sign-out', '--all')).code === 0, 'sign-out --all did not work');
@@ -278,7 +325,7 @@ export async function clinician() {
     await encounterOpens(encounterOf(3));
     await browser.tidy();
     const ended = issued.ended;
-    // What was opened here counts as use, so the minute is a real one.
+    // Idle time is asked for when a limit can next be crossed: after half a minute here.
     await desktop.idle(3600);
     await until('the sign-out', async () => !(await status()).signed_in, { within: 4 * patience, every: 500 });
     await until('the identity provider’s session to end', () => issued.ended === ended + 1);
