@@ -187,13 +187,14 @@ export async function clinician() {
     const list = await recents();
     expect(list.filter((r) => r.status === 'exported').length === 1, () => `the recents are ${list.map((r) => r.status).join(', ')}`);
 
+    await window.picture('home-exported');
+
     const remove = (await window.read()).map((s) => s.name).filter((name) => name.startsWith(words['recents.remove_named'].split('{')[0]));
     expect(remove.length === 3, () => `${remove.length} encounters can be removed`);
     await window.press(remove[0]);
     await until('one less', async () => (await recents()).length === 2);
     await window.press(words['undo.undo']);
     await until('it to be back', async () => (await recents()).length === 3);
-    await window.picture('home-exported');
     await window.close();
   });
 
