@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -365,7 +366,10 @@ type auditOf struct {
 	to       string     // guarded by mu: the destination in force
 	file     *audit.Log // guarded by mu; nil for none
 	sinkless bool       // guarded by mu: the system's log is wanted and not there
-	found    string     // guarded by mu: see finding
+
+	// found is what finding says, apart from mu: that is held while a file is opened,
+	// and what is shown does not wait for a disk.
+	found atomic.Value // string
 }
 
 // What finding says. They stand among the findings of policy, which are English.
@@ -382,9 +386,8 @@ func newAuditOf(l paths.Layout, now func() time.Time, log *slog.Logger, changed 
 // finding is what is wrong with the audit, as a finding of policy; empty when
 // nothing is.
 func (a *auditOf) finding() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.found
+	found, _ := a.found.Load().(string)
+	return found
 }
 
 // destination follows the policy AuditDestination.
@@ -465,16 +468,15 @@ func (a *auditOf) judge(err error) {
 		a.log.Error("writing the audit", "problem", problem.Of(err))
 	}
 	a.mu.Lock()
-	before := a.found
+	found := ""
 	switch {
 	case err != nil && !errors.Is(err, audit.ErrSink):
-		a.found = auditUnwritten
+		found = auditUnwritten
 	case err != nil || a.sinkless:
-		a.found = auditUnanchored
-	default:
-		a.found = ""
+		found = auditUnanchored
 	}
-	changed := a.found != before
+	changed := found != a.finding()
+	a.found.Store(found)
 	a.mu.Unlock()
 	if changed {
 		a.changed()

@@ -63,6 +63,12 @@ type Options struct {
 }
 
 // Agent is the resident program between Run and its end.
+//
+// Who holds one of its locks takes another only in this order: settings.choosing,
+// undo.doing and showing, which are held while files are read; launches.mu; board.mu;
+// then one of session.mu, mu, undo.mu, guard.mu, recents.mu and slow.mu; work.mu last.
+// None but the first three, and auditOf.mu and linkKeys.mu, within which none other is
+// taken, is held while a file, the keyring or the network is waited for.
 type Agent struct {
 	opts     Options
 	log      *slog.Logger

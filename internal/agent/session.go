@@ -385,8 +385,9 @@ func samePerson(g signin.Grant, p flow.Person) error {
 }
 
 // refreshStored refreshes with the newest stored token under the per-user lock,
-// and returns what is left to do once those who wait have their token. Two agents of one person would else present a rotated token twice and be taken
-// for a thief (RFC 9700 §4.14.2).
+// and returns what is left to do once those who wait have their token. Two agents of
+// one person would else present a rotated token twice and be taken for a thief (RFC
+// 9700 §4.14.2).
 func (s *session) refreshStored(ctx context.Context, id *identity, epoch uint64) (session flow.Session, later func(), err error) {
 	go id.client.Prepare(ctx) // while the keyring is read
 	unlock, err := s.store.Lock(ctx)

@@ -362,9 +362,9 @@ func (a *Agent) noticeOf(kind string, at *time.Time) {
 	})
 }
 
-// signOut signs the person out at once; why is the outcome of the audit's line. All that can be seen or used of them here
-// is gone when it returns; what takes the network or the keyring goes on behind.
-// Nothing says who it was to whoever comes next.
+// signOut signs the person out at once; why is the outcome of the audit's line. All
+// that can be seen or used of them here is gone when it returns; what takes the network
+// or the keyring goes on behind. Nothing says who it was to whoever comes next.
 func (g *guard) signOut(r rules, why string) {
 	a := g.agent
 	waiting := a.launches.cancelAll() // before anything else: no launch opens after this

@@ -111,10 +111,10 @@ func (w *Watcher) Marks(marks ...time.Duration) {
 	}
 }
 
-// Run reports until ctx ends. It is called once. report is called from one goroutine, and what
-// happens meanwhile waits for it. A session that is locked or away when Run
-// begins is reported as if that happened now; the first Watched comes as soon as
-// it is known who would tell. A source that goes away is looked for again.
+// Run reports until ctx ends. It is called once. report is called from one
+// goroutine, and what happens meanwhile waits for it. A session that is locked or
+// away when Run begins is reported as if that happened now; the first Watched comes
+// as soon as it is known who would tell. A source that goes away is looked for again.
 //
 // How long there was no input is asked for only when a mark may have been
 // crossed, and every two seconds while one is.

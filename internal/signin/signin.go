@@ -143,8 +143,9 @@ type Page struct {
 	Hosts []string
 }
 
-// Client signs in, refreshes, revokes and says where the provider's session ends. It is safe for concurrent use; it keeps
-// the provider's description for an hour and no token at all.
+// Client signs in, refreshes, revokes and says where the provider's session ends. It
+// is safe for concurrent use; it keeps the provider's description for an hour and no
+// token at all.
 type Client struct {
 	config   Config
 	http     *http.Client
