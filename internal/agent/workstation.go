@@ -101,11 +101,15 @@ func (g *guard) look() {
 	}
 }
 
-// use notes that a person has asked for something.
+// use notes that a person has asked for something. Where that is all that tells of
+// somebody being here, it takes back a warning.
 func (g *guard) use() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.used = g.agent.now().Round(0) // without the reading that stands still in sleep
+	if g.unaware {
+		g.look()
+	}
 }
 
 func (g *guard) lastUse() time.Time {

@@ -350,7 +350,12 @@ func TestWhereNobodyTellsOfALockPeopleAreShownThatAndSignedOutAfterAWhile(t *tes
 	w.turn(unseenLock - 2*time.Minute)
 	w.opens(h.mint("ada", 1)) // in use
 	w.turn(unseenLock - 30*time.Second)
-	w.await("the warning", func(s view.Snapshot) bool { return s.Notice != nil && s.Notice.Kind == view.NoticeSignInEnds })
+	warned := func(s view.Snapshot) bool { return s.Notice != nil && s.Notice.Kind == view.NoticeSignInEnds }
+	w.await("the warning", warned)
+	w.do(control.Intent{Name: control.Check}) // in use again
+	w.await("the warning to go", func(s view.Snapshot) bool { return s.Notice == nil })
+	w.turn(unseenLock - 30*time.Second)
+	w.await("the warning", warned)
 	w.turn(30 * time.Second)
 	w.isOut()
 	h.audited("signed_out_idle", adaMail)
