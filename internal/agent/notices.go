@@ -21,6 +21,15 @@ func (a *Agent) tell(s *view.Snapshot, n view.Notice) {
 	s.Notice = &n
 }
 
+// untell takes a notice of this kind away, where it is the newest.
+func (a *Agent) untell(kind string) {
+	a.board.change(func(s *view.Snapshot) {
+		if s.Notice != nil && s.Notice.Kind == kind {
+			s.Notice = nil
+		}
+	})
+}
+
 // problemNotice is the notice of a problem.
 func (a *Agent) problemNotice(s *view.Snapshot, p *problem.Problem) view.Notice {
 	n := view.Notice{Kind: view.NoticeProblem, Problem: a.describe(p)}

@@ -189,6 +189,7 @@ func (g *guard) consider(r rules) time.Duration {
 		if g.last = who; who.Subject != "" {
 			g.use()
 			g.untold = false
+			a.untell(view.NoticeSignedOut)
 		}
 		g.idleEnds = time.Time{}
 		g.mark(0)
@@ -349,11 +350,7 @@ func (g *guard) warn(ends time.Time) {
 	}
 	g.warned = ends
 	if ends.IsZero() {
-		g.agent.board.change(func(s *view.Snapshot) {
-			if s.Notice != nil && s.Notice.Kind == view.NoticeSignInEnds {
-				s.Notice = nil
-			}
-		})
+		g.agent.untell(view.NoticeSignInEnds)
 		return
 	}
 	g.agent.noticeOf(view.NoticeSignInEnds, &ends)

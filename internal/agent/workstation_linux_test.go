@@ -173,6 +173,7 @@ func TestWhatTakesTheScreenFromThePersonSignsOutAndLeavesNothing(t *testing.T) {
 			if s := w.agent.Snapshot(); len(s.Recents) != 0 || s.Launch != nil || s.SignIn.Person.Subject != "ben" {
 				t.Errorf("the next person sees %+v", s)
 			}
+			w.await("what the one before was told to go", func(s view.Snapshot) bool { return s.Notice == nil })
 			if err := w.client.Do(t.Context(), control.Intent{Name: control.Retry}); !problem.IsCode(err, problem.RequestInvalid) {
 				t.Errorf("the next person can try again: %v", err)
 			}
