@@ -73,13 +73,17 @@ func (s *session) current(binding string) (flow.Session, bool) {
 }
 
 // renewOnce is Renew for what runs by itself: with a locked keyring it does
-// nothing, since only a click may make the system ask for its password.
+// nothing, since only a click may make the system ask for its password, and without
+// anything to renew the sign-in with neither, since that would end it.
 func (s *session) renewOnce(ctx context.Context, refused flow.Session, binding string) error {
 	s.mu.Lock()
-	locked := s.keyring == problem.KeyringLocked
+	locked, only := s.keyring == problem.KeyringLocked, s.inMemory && s.memory.Empty()
 	s.mu.Unlock()
-	if locked {
+	switch {
+	case locked:
 		return problem.New(problem.KeyringLocked, nil)
+	case only:
+		return problem.New(problem.Unauthorized, nil)
 	}
 	_, err := s.refresh(ctx, refused.Token, binding)
 	return err

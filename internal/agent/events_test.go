@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -423,4 +424,20 @@ func TestAHostileLabelFromTheBackendIsShortInertTextOrNothingWhereverItIsSeen(t 
 	if text, err := json.Marshal(s.Notice); err != nil || strings.Contains(string(text), "Lovelace") {
 		t.Errorf("told: %s, %v", text, err)
 	}
+}
+
+func TestEventsThatAreRefusedSignNobodyOutWhoseSignInCannotBeRenewed(t *testing.T) {
+	h, _ := listening(t)
+	h.issuer.set(func(is *issuer) { is.stingy = true })
+	h.inPlaceOfEvents(refuseWith(problem.Unauthorized))
+	w := h.logOn()
+	w.signedIn()
+	h.until("the events to be asked for", func() bool { return len(h.asked(orgapi.PathEvents)) > 0 })
+	w.await("the refusal", func(s view.Snapshot) bool { return s.Backend.State == view.BackendReachable })
+	h.until("the token to be given up for events", func() bool {
+		text, _ := os.ReadFile(h.layout.LogFile())
+		return strings.Contains(string(text), "events cannot be read now")
+	})
+	w.opens(h.mint("ada", 1))
+	w.counts(1, 1)
 }
