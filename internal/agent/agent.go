@@ -48,7 +48,7 @@ type Options struct {
 	// and delivers its end. It is called when the person asks for the window and
 	// none is open.
 	// It ends the process when ctx does: the window goes with the agent, unless
-	// the agent only starts anew.
+	// the agent only starts anew and no sign-out by policy would have to close it.
 	Window func(ctx context.Context, click control.Activation) (ended <-chan error, err error)
 	// Keyring is the OS keyring when nil.
 	Keyring tokenstore.Keyring
@@ -237,8 +237,9 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	}
 	a.launches.stop()
 	quit()
-	if !errors.Is(err, ErrUpgraded) {
+	if !a.leavesWindow(err) {
 		a.endWindow()
+		defer a.windowGone()
 	}
 	server.Close() // from here on nothing comes from outside
 	a.cancelLaunches()

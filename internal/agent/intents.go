@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"encounterlauncher/internal/audit"
 	"encounterlauncher/internal/control"
@@ -176,6 +178,7 @@ func (a *Agent) openRecent(ctx context.Context, i control.Intent) error {
 type windowRun struct {
 	life context.Context
 	end  context.CancelFunc
+	gone chan struct{} // closed when the process has ended
 }
 
 // openWindow starts the window and returns when it is up or cannot be, or brings
@@ -187,7 +190,7 @@ func (a *Agent) openWindow(activation control.Activation) error {
 		a.board.change(func(s *view.Snapshot) { s.RaiseWindow++ })
 		return nil
 	}
-	w := new(windowRun)
+	w := &windowRun{gone: make(chan struct{})}
 	w.life, w.end = context.WithCancel(a.windowLife)
 	a.window = w
 	a.mu.Unlock()
@@ -215,11 +218,34 @@ func (a *Agent) closeWindow() {
 	}
 }
 
+// leavesWindow reports whether the window stays when the agent ends with err. The next
+// agent does not know of it, so it goes where a sign-out by policy has to close it.
+func (a *Agent) leavesWindow(err error) bool {
+	r := a.rules()
+	return errors.Is(err, ErrUpgraded) && !r.shared && !r.onLock && r.idle == 0
+}
+
+// windowGone waits, for a moment at most, until a window that was told to end has
+// ended.
+func (a *Agent) windowGone() {
+	a.mu.Lock()
+	w := a.window
+	a.mu.Unlock()
+	if w == nil {
+		return
+	}
+	select {
+	case <-w.gone:
+	case <-time.After(time.Second):
+	}
+}
+
 // windowEnded notes that a window is not open any more, and tells the person where
 // that is neither the person's doing nor ours.
 func (a *Agent) windowEnded(w *windowRun, err error) error {
 	closed := w.life.Err() != nil
 	w.end()
+	close(w.gone)
 	a.mu.Lock()
 	if a.window == w {
 		a.window = nil

@@ -257,3 +257,27 @@ func TestALockAsTheBrowserIsAboutToOpenOpensNothing(t *testing.T) {
 	w.leftNothing()
 	w.counts(1, 0)
 }
+
+func TestAWindowStaysOpenThroughAnUpgradeOnlyWhereNoPolicyHasToCloseIt(t *testing.T) {
+	h := newHospital(t)
+	d := h.station()
+	h.setPolicy(map[string]any{"MaxSignInAgeMinutes": 30})
+	w := h.logOn()
+	if !w.agent.leavesWindow(ErrUpgraded) || w.agent.leavesWindow(nil) {
+		t.Error("where nobody shares the computer")
+	}
+	for key, value := range map[string]any{"SharedWorkstation": true, "SignOutOnLock": true, "IdleSignOutMinutes": 10} {
+		h.setPolicy(map[string]any{"SharedWorkstation": nil, "SignOutOnLock": nil, "IdleSignOutMinutes": nil})
+		h.setPolicy(map[string]any{key: value})
+		w.await(key, func(s view.Snapshot) bool { return s.Workstation != view.Workstation{} })
+		if w.agent.leavesWindow(ErrUpgraded) {
+			t.Error("the next agent could not close it, and has to by", key)
+		}
+	}
+	w.do(control.Intent{Name: control.OpenWindow})
+	window := <-d.windows
+	w.logOff()
+	if window.Err() == nil {
+		t.Error("the window has outlived the agent")
+	}
+}
