@@ -179,20 +179,7 @@ func (g *guard) consider(r rules) time.Duration {
 		g.wiped = false
 	}
 	if who != g.last {
-		if r.shared && g.last.Subject != "" {
-			// However the sign-in of the one before ended: a launch that runs now may be
-			// the next person's.
-			a.launches.leaveNothing(false)
-			a.launchChanged(nil)
-			a.recents.forget(g.last)
-		}
-		if g.last = who; who.Subject != "" {
-			g.use()
-			g.untold = false
-			a.untell(view.NoticeSignedOut)
-		}
-		g.idleEnds = time.Time{}
-		g.mark(0)
+		g.turned(r, who)
 	}
 	if who.Subject == "" {
 		g.mark(0)
@@ -224,6 +211,25 @@ func (g *guard) consider(r rules) time.Duration {
 		g.mark(limit)
 	}
 	return g.plan(now, ends, g.idleEnds)
+}
+
+// turned is told that somebody else is signed in, or nobody any more.
+func (g *guard) turned(r rules, who flow.Person) {
+	a := g.agent
+	if r.shared && g.last.Subject != "" {
+		// However the sign-in of the one before ended: a launch that runs now may be
+		// the next person's.
+		a.launches.leaveNothing(false)
+		a.launchChanged(nil)
+		a.recents.forget(g.last)
+	}
+	if g.last = who; who.Subject != "" {
+		g.use()
+		g.untold = false
+		a.untell(view.NoticeSignedOut)
+	}
+	g.idleEnds = time.Time{}
+	g.mark(0)
 }
 
 // plan tells people of an end that is near, and returns how long until something
