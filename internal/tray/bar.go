@@ -18,6 +18,8 @@ type bar struct {
 	// gone is closed when the notification area cannot be reached any more; nil
 	// where that does not happen.
 	gone <-chan struct{}
+	// shut closes the menu where an open one is not drawn anew when it changes.
+	shut func()
 	stop func()
 }
 
@@ -25,11 +27,11 @@ type bar struct {
 // notification area for this program, and is nothing that can be mended here.
 func startBar(ctx context.Context, id string) (*bar, error) {
 	b := &bar{clicks: make(chan int), opened: systray.TrayOpenedCh}
-	gone, stop, err := start(ctx, id, func() { b.build(ctx) })
+	gone, shut, stop, err := start(ctx, id, func() { b.build(ctx) })
 	if err != nil {
 		return nil, err
 	}
-	b.gone, b.stop = gone, stop
+	b.gone, b.shut, b.stop = gone, shut, stop
 	return b, nil
 }
 
@@ -72,6 +74,9 @@ func forward(ctx context.Context, n int, from <-chan struct{}, to chan<- int) {
 
 // show draws what changed and touches nothing else.
 func (b *bar) show(c change) {
+	if c.moved {
+		b.shut()
+	}
 	if c.face {
 		setPicture(format(c.model.face))
 	}

@@ -33,6 +33,9 @@ type change struct {
 	tip   bool
 	line  [lines]bool
 	was   [lines]bool // whether the line was to be seen before
+	// moved says that a line has come or gone, or stands for another encounter: a menu
+	// that was opened before tells no longer what a click does.
+	moved bool
 }
 
 // update shows a model from now on and returns what that changes.
@@ -45,9 +48,11 @@ func (b *board) update(m model, now time.Time) change {
 		if m.lines[n].title != "" {
 			row++
 		}
+		c.moved = c.moved || b.drawn && c.was[n] != (m.lines[n].title != "")
 		if settles(n) {
 			if p := (place{m.lines[n].id, row}); p != b.places[n] {
 				b.places[n], b.since[n] = p, now
+				c.moved = c.moved || b.drawn
 			}
 		}
 	}

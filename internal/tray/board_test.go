@@ -80,6 +80,32 @@ func TestALineThatOpensALaunchAgainSettlesToo(t *testing.T) {
 	}
 }
 
+func TestAMenuThatIsOpenIsShutExactlyWhenALineComesGoesOrStandsForAnotherEncounter(t *testing.T) {
+	words := text.For("en")
+	s := recents("r1", "r2")
+	s.SignIn = signedInAs("a")
+	var b board
+	if b.update(menu(s, words, noon), noon).moved {
+		t.Error("the first picture of all shut a menu")
+	}
+	if b.update(menu(s, words, noon), noon).moved {
+		t.Error("nothing changed, and the menu was shut")
+	}
+	s.Recents[1].Status = exported
+	if c := b.update(menu(s, words, noon), noon); c.moved || !c.line[firstSlot+1] {
+		t.Errorf("another text: %+v", c)
+	}
+	swapped := s
+	swapped.Recents = []view.Recent{s.Recents[1], s.Recents[0]}
+	out := view.Snapshot{SignIn: view.SignIn{State: view.SignedOut}}
+	for name, next := range map[string]view.Snapshot{"another order": swapped, "signed out": out} {
+		c := b
+		if !c.update(menu(next, words, noon), noon).moved {
+			t.Errorf("%s: the menu stays open and shows what was", name)
+		}
+	}
+}
+
 func TestASlotThatKeptItsEncounterAndItsPlaceStaysClickable(t *testing.T) {
 	words := text.For("en")
 	var b board

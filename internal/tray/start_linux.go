@@ -15,21 +15,21 @@ const busLimit = 5 * time.Second
 
 // start puts the icon on the session bus (StatusNotifierItem). A desktop that has
 // no notification area yet finds it there when it gets one.
-func start(ctx context.Context, id string, build func()) (gone <-chan struct{}, stop func(), err error) {
+func start(ctx context.Context, id string, build func()) (gone <-chan struct{}, shut, stop func(), err error) {
 	if err := knock(ctx); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	// The library uses this same shared connection, and would start a bus of its own
 	// or crash at its end if there were none: so it is made, and ended, here.
 	conn, err := dbus.SessionBus()
 	if err != nil {
-		return nil, nil, errors.New("the session bus cannot be reached")
+		return nil, nil, nil, errors.New("the session bus cannot be reached")
 	}
 	systray.SetTitle(id)
 	begin, _ := systray.RunWithExternalLoop(nil, nil)
 	build()
 	begin()
-	return conn.Context().Done(), func() {
+	return conn.Context().Done(), func() {}, func() {
 		systray.Quit()
 		_ = conn.Close()
 	}, nil

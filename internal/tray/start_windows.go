@@ -8,13 +8,15 @@ import (
 	"image/png"
 	"runtime"
 	"strings"
+	"unsafe"
 
 	"fyne.io/systray"
+	"golang.org/x/sys/windows"
 )
 
 // start puts the icon into the notification area. Windows delivers messages to the
 // thread that made the window, so the library has one for itself.
-func start(ctx context.Context, _ string, build func()) (gone <-chan struct{}, stop func(), err error) {
+func start(ctx context.Context, _ string, build func()) (gone <-chan struct{}, shut, stop func(), err error) {
 	ready := make(chan struct{})
 	go func() {
 		runtime.LockOSThread()
@@ -22,9 +24,31 @@ func start(ctx context.Context, _ string, build func()) (gone <-chan struct{}, s
 	}()
 	select {
 	case <-ready:
-		return nil, systray.Quit, nil
+		return nil, shutMenu, systray.Quit, nil
 	case <-ctx.Done():
-		return nil, nil, ctx.Err()
+		return nil, nil, nil, ctx.Err()
+	}
+}
+
+// shutMenu closes the menu of this process: Windows draws a line of an open menu
+// anew only when the pointer comes upon it, so until then the line would show one
+// encounter and stand for another, or show what is not to be seen any more.
+func shutMenu() {
+	user := windows.NewLazySystemDLL("user32.dll")
+	find, post := user.NewProc("FindWindowExW"), user.NewProc("PostMessageW")
+	class, err := windows.UTF16PtrFromString("SystrayClass") // the library's
+	if err != nil {
+		return
+	}
+	const wmCancelMode = 0x001F
+	for window := uintptr(0); ; {
+		if window, _, _ = find.Call(0, window, uintptr(unsafe.Pointer(class)), 0); window == 0 {
+			return
+		}
+		var process uint32
+		if _, err := windows.GetWindowThreadProcessId(windows.HWND(window), &process); err == nil && process == windows.GetCurrentProcessId() {
+			_, _, _ = post.Call(window, wmCancelMode, 0, 0)
+		}
 	}
 }
 
