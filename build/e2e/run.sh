@@ -74,7 +74,7 @@ env -i PATH="$PATH" LANG=C.UTF-8 TZ="${TZ:-UTC}" \
   HOME="$run/home" XDG_RUNTIME_DIR="$run/runtime" TMPDIR="$run/tmp" \
   XDG_CONFIG_HOME="$run/home/.config" XDG_DATA_HOME="$run/home/.local/share" XDG_STATE_HOME="$run/home/.local/state" XDG_CACHE_HOME="$run/home/.cache" \
   E2E_RUN="$run" E2E_OUT="$out" E2E_BIN="$PWD/build/bin" E2E_EHR_PORT="$port" E2E_SLOW="${E2E_SLOW:-1}" \
-  timeout --kill-after=10 --foreground 420 dbus-run-session -- sh -c 'exec node build/e2e/all.mjs >&3 2>&3' 3>&1 >"$run/bus.log" 2>&1 &
+  timeout --kill-after=10 --foreground 600 dbus-run-session -- sh -c 'exec node build/e2e/all.mjs >&3 2>&3' 3>&1 >"$run/bus.log" 2>&1 &
 main=$!
 status=0
 wait "$main" || status=$?
