@@ -2,13 +2,14 @@
 // dark, in French and at 200 %, the notices, and a workstation that several share.
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { screenshot } from './desk.mjs';
 import { secretsIn } from './leaks.mjs';
-import { running } from './processes.mjs';
+import { end, run, running, start } from './processes.mjs';
 import { expect, patience, pause, until } from './steps.mjs';
 import { Window } from './window.mjs';
 import {
   ada, agents, arrived, at, browser, changePolicy, desktop, door, encounterOf, encounterOpens, env, flat, isRefused, issued, keyringDump, lastLaunch,
-  launcher, launchIs, nothingOpened, noticesNow, opened, press, searchEverything, secrets, state, status, steps, trayClick, wasOpened,
+  launcher, launchIs, log, nothingOpened, noticesNow, opened, picture, press, searchEverything, secrets, state, status, steps, trayClick, wasOpened,
   windowProgram, words,
 } from './world.mjs';
 
@@ -246,6 +247,34 @@ export async function clinician() {
     wasOpened(encounterOf(2));
     await until('the notice to go', async () => (await desktop.notices()).find((n) => n.id === notice.id).closed);
     await browser.tidy();
+  });
+
+  await steps.step('a real notification service shows the notice, and a press on it opens the window', async () => {
+    await desktop.aside(true);
+    const dunst = start('dunst', ['-conf', '/dev/null'], { log: log('dunst'), env });
+    try {
+      const dunstctl = async (...args) => (await run('dunstctl', args, { env })).out.trim();
+      await until('dunst', async () => (await dunstctl('is-paused')) === 'false');
+      await door.down();
+      await press(2);
+      const { reference } = await launchIs('failed', 'org_unreachable');
+      arrived();
+      await until('the notice', async () => (await dunstctl('count', 'displayed')) === '1');
+      await screenshot(picture('notice-dunst'));
+      await door.up();
+      await dunstctl('action', '0');
+      await until('the window', async () => running(windowProgram).length === 1);
+      await dunstctl('close-all');
+      const told = JSON.parse(await dunstctl('history')).data.flat().map((n) => `${n.summary.data}\n${n.body.data}`);
+      expect(told.some((text) => text.includes(words['problem.org_unreachable.sentence']) && text.includes(reference)), () => `dunst was told ${JSON.stringify(told)}`);
+      expect(!told.some((text) => /SBX-|Samplewell|Placeholder|Mockingham|:\/\//.test(text)), 'a notice names a patient or an address');
+      const window = await Window.attach();
+      await window.shows(words['trouble.heading']);
+      await window.close();
+    } finally {
+      await end(dunst);
+      await desktop.aside(false);
+    }
   });
 
   await steps.step('a hostile label is inert in window, tray and terminal', async () => {

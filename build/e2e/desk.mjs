@@ -71,6 +71,8 @@ export class Desktop {
   notices = () => this.#ask({ do: 'notices' });
   /** Presses a button of a notice. */
   act = (id, key) => this.#ask({ do: 'act', id, key });
+  /** Leaves the notices to a real service, or takes them back. */
+  aside = (away) => this.#ask({ do: 'aside', id: away ? 1 : 0 });
   /** What the windows of a process show: role, name, text. */
   read = (pid) => this.#ask({ do: 'read', id: pid });
   /** Where the keyboard is in the windows of a process. */

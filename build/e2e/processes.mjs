@@ -17,14 +17,17 @@ export function start(program, args, { log, stdio, ...options } = {}) {
 /** Remembers a child that was started otherwise. */
 export const adopt = (child) => (started.push(child), child);
 
+/** Ends a program that was started. */
+export async function end(child) {
+  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+  const gone = new Promise((done) => child.once('exit', done));
+  child.kill('SIGTERM');
+  await Promise.race([gone, pause(5000).then(() => child.kill('SIGKILL'))]);
+}
+
 /** Ends what was started, the newest first. */
 export async function endAll() {
-  for (const child of started.reverse()) {
-    if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) continue;
-    const gone = new Promise((done) => child.once('exit', done));
-    child.kill('SIGTERM');
-    await Promise.race([gone, pause(5000).then(() => child.kill('SIGKILL'))]);
-  }
+  for (const child of started.reverse()) await end(child);
 }
 
 /** Runs a program to its end and returns its exit status and what it said. */

@@ -17,7 +17,7 @@ for program in build/bin/encounter-launcher-demo build/bin/encounter-launcher-de
   [ -x "$program" ] || fail "there is no $program: run make e2e"
 done
 [ -d frontend/node_modules/playwright-core ] || fail "there is no frontend/node_modules: run make e2e"
-for tool in Xvfb openbox dbus-run-session gnome-keyring-daemon secret-tool gdbus chromium xdg-open xdotool import node; do
+for tool in Xvfb openbox dbus-run-session gnome-keyring-daemon secret-tool gdbus chromium xdg-open xdotool import dunst node; do
   command -v "$tool" >/dev/null || fail "$tool is missing: run build/setup.sh test"
 done
 as_root=()

@@ -21,6 +21,11 @@ export class Window {
     writeFileSync(join(settings, 'settings.ini'), `[Settings]\ngtk-application-prefer-dark-theme=${dark ? 1 : 0}\n`);
     const { code, err } = await launcher();
     expect(code === 0, () => `the second start ended with ${code}: ${err}`);
+    return Window.attach();
+  }
+
+  /** The window that is open. */
+  static async attach() {
     const window = new Window();
     window.pid = await until('the window', async () => (await windowsTitled('^Encounter Launcher$')).length === 1 && running(windowProgram)[0]);
     [window.id] = await windowsTitled('^Encounter Launcher$');

@@ -190,9 +190,29 @@ func (d *desktop) act(id uint32, key string) error {
 	return d.conn.Emit(noticePath, noticeName+".ActionInvoked", id, key)
 }
 
+// take makes this the owner of a name on the bus.
+func (d *desktop) take(name string) error {
+	reply, err := d.conn.RequestName(name, dbus.NameFlagDoNotQueue)
+	if err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
+		return fmt.Errorf("taking the name %s: reply %d, %w", name, reply, errors.Join(err))
+	}
+	return nil
+}
+
+// step makes way for a real notification service, and comes back when it has ended.
+func (d *desktop) step(aside bool) error {
+	if !aside {
+		return d.take(noticeName)
+	}
+	if _, err := d.conn.ReleaseName(noticeName); err != nil {
+		return fmt.Errorf("giving the name %s back: %w", noticeName, err)
+	}
+	return nil
+}
+
 // command is one line of standard input.
 type command struct {
-	Do  string `json:"do"` // menu, click, notices, act, read, focused; see session for the others
+	Do  string `json:"do"` // menu, click, notices, act, read, focused, aside (ID 1 and back 0); see session for the others
 	ID  int64  `json:"id"`
 	Key string `json:"key"`
 }
@@ -211,6 +231,8 @@ func (d *desktop) answer(c command) (any, error) {
 		return true, d.act(uint32(c.ID), c.Key)
 	case "read":
 		return d.read(uint32(c.ID))
+	case "aside":
+		return true, d.step(c.ID != 0)
 	case "focused":
 		return d.focused(uint32(c.ID))
 	case "lock", "unlock", "idle", "switch", "sleep", "logoff":
@@ -242,9 +264,8 @@ func serve() error {
 		return fmt.Errorf("exporting the notification service: %w", err)
 	}
 	for _, name := range []string{watcherName, noticeName} {
-		reply, err := conn.RequestName(name, dbus.NameFlagDoNotQueue)
-		if err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
-			return fmt.Errorf("taking the name %s: reply %d, %w", name, reply, errors.Join(err))
+		if err := d.take(name); err != nil {
+			return err
 		}
 	}
 	if d.login, err = newLogin(); err != nil {
