@@ -219,8 +219,7 @@ func (g *guard) turned(r rules, who flow.Person) {
 	if r.shared && g.last.Subject != "" {
 		// However the sign-in of the one before ended: a launch that runs now may be
 		// the next person's.
-		a.launches.leaveNothing(false)
-		a.launchChanged(nil)
+		a.forgetLaunches(false)
 		a.recents.forget(g.last)
 	}
 	if g.last = who; who.Subject != "" {
@@ -385,14 +384,13 @@ func (g *guard) signOut(r rules, why string) {
 		t.mute(a.launches)
 	}
 	a.closeWindow()
-	a.launches.leaveNothing(true)
 	if r.shared {
 		a.recents.forget(left.person)
 	}
 	g.warned, g.idleEnds, g.last = time.Time{}, time.Time{}, flow.Person{}
 	g.mark(0)
+	a.forgetLaunches(true)
 	a.board.change(func(s *view.Snapshot) { s.Notice, s.Undo, s.Recents = nil, nil, []view.Recent{} })
-	a.launchChanged(nil)
 	if left.person.Subject != "" {
 		if g.locked || g.away {
 			g.untold = true // a notice on a locked screen would tell others that somebody was here
@@ -440,13 +438,20 @@ func (t *tracked) mute(q *launches) {
 // leaveNothing wipes what is left of whoever was signed in, in memory and on disk,
 // what can be seen of them first.
 func (a *Agent) leaveNothing(ctx context.Context) error {
-	a.launches.leaveNothing(true)
+	a.forgetLaunches(true)
 	a.board.change(func(s *view.Snapshot) { s.Notice, s.Undo, s.Recents = nil, nil, []view.Recent{} })
-	a.launchChanged(nil)
 	ctx, cancel := context.WithTimeout(ctx, recentsTime)
 	defer cancel()
 	a.recents.wipe(ctx)
 	return a.wipeFiles()
+}
+
+// forgetLaunches leaves nothing of the launches that have ended, and with running of
+// the one that runs, in memory or in the snapshot.
+func (a *Agent) forgetLaunches(running bool) {
+	a.launches.leaveNothing(running)
+	a.tabs.Forget()
+	a.launchChanged(nil)
 }
 
 // wipeFiles removes the recents of everybody from the disk. On a shared computer only

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"encounterlauncher/internal/control"
+	"encounterlauncher/internal/flow"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/sessionsim"
 	"encounterlauncher/internal/view"
@@ -105,6 +106,11 @@ func (w *workstation) leftNothing() {
 	}
 	if files, _ := filepath.Glob(filepath.Join(w.layout.RecentsDir(), "*")); len(files) > 0 {
 		w.t.Errorf("recents on the disk: %d files", len(files))
+	}
+	for n := range 3 {
+		if w.agent.tabs.OpenedWithin(flow.Encounter{ExternalEncounterID: encounterID(n)}, time.Hour, w.clock.now()) {
+			w.t.Errorf("encounter %d is still known", n)
+		}
 	}
 	w.agent.recents.mu.Lock()
 	defer w.agent.recents.mu.Unlock()

@@ -21,6 +21,14 @@ func (t *Tabs) OpenedWithin(e Encounter, d time.Duration, now time.Time) bool {
 	return ok && now.Sub(at) < d && !now.Before(at)
 }
 
+// Forget forgets every encounter, and that anything was opened at all: for when
+// somebody has left, whose tabs are not the next person's.
+func (t *Tabs) Forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.opened = nil
+}
+
 // Note records that the encounter was opened at the given time.
 func (t *Tabs) Note(e Encounter, at time.Time) {
 	t.mu.Lock()
