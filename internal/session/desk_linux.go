@@ -235,6 +235,8 @@ func (d *desk) setOwn(own dbus.ObjectPath) (before dbus.ObjectPath) {
 // with the person's screen, as for a program that the person's manager of services
 // started.
 func (d *desk) find(ctx context.Context, conn *dbus.Conn) {
+	// Whatever was missed meanwhile: this program runs, so the computer is awake.
+	d.tell(ctx, change{what: lock, source: "sleep"})
 	path := d.ours(ctx, conn)
 	d.setOwn(path)
 	if path != "" {

@@ -179,7 +179,8 @@ func TestALockThatWasAskedForEndsWithAnyUnlocking(t *testing.T) {
 	w.watched(true, true)
 	must(t, l.AskToLock())
 	w.next(Locked)
-	l.Lock() // and the desktop did: told once
+	l.Lock() // and the desktop did
+	w.next(Locked)
 	l.Unlock()
 	w.next(Unlocked)
 }

@@ -24,6 +24,7 @@ type Kind string
 // The kinds of an Event.
 const (
 	// Locked: the screen was locked, its saver came on, or the computer goes to sleep.
+	// It may be told twice of one lock, the first time when the lock was asked for.
 	Locked Kind = "locked"
 	// Unlocked: none of what Locked tells is the case any more.
 	Unlocked Kind = "unlocked"
@@ -231,16 +232,26 @@ func (s *state) locked() bool {
 	return false
 }
 
+// seen reports whether somebody who sees the screen says that it is locked.
+func (s *state) seen() bool {
+	for source, on := range s.locks {
+		if on && source != bySignal {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *state) take(c change) {
 	switch c.what {
 	case lock:
-		before := s.locked()
+		before, seen := s.locked(), s.seen()
 		if s.locks[c.source] && !c.on {
 			delete(s.locks, bySignal)
 		}
 		s.locks[c.source] = c.on
 		switch now := s.locked(); {
-		case now && !before:
+		case c.on && !seen: // perhaps once more, where one was asked for that may not have come about
 			s.report(Event{Kind: Locked})
 		case before && !now:
 			s.report(Event{Kind: Unlocked})

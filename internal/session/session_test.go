@@ -47,3 +47,20 @@ func TestNobodyIsAskedHowLongThereWasNoInputUnlessAMarkIsWanted(t *testing.T) {
 		t.Errorf("just before a mark: %v, %s", wanted, pause)
 	}
 }
+
+func TestALockThatWasOnlyAskedForHidesNoLockThatComesLater(t *testing.T) {
+	s := &state{locks: map[string]bool{}}
+	// Nothing here locks when it is asked to, and the person goes on.
+	got := told(s, change{what: lock, source: bySignal, on: true}, change{what: lock, source: "saver", on: true}, change{what: lock, source: "other", on: true})
+	if !slices.Equal(got, []Kind{Locked, Locked}) {
+		t.Errorf("the real lock: reported %v", got)
+	}
+	got = told(s, change{what: lock, source: "other"}, change{what: lock, source: "saver"})
+	if !slices.Equal(got, []Kind{Unlocked}) {
+		t.Errorf("its end: reported %v", got)
+	}
+	got = told(s, change{what: lock, source: bySignal, on: true}, change{what: lock, source: bySignal, on: true})
+	if !slices.Equal(got, []Kind{Locked, Locked}) {
+		t.Errorf("asked for twice: reported %v", got)
+	}
+}
