@@ -30,9 +30,10 @@ const (
 	// maxID bounds the id of a recent entry and of a launch, in bytes. The agent's
 	// own ids are shorter.
 	maxID = 128
-	// intentTime bounds one intent. The agent answers as soon as it has taken the
-	// intent on; what becomes of it is told by the snapshots.
-	intentTime = 5 * time.Second
+	// intentTime bounds one intent, as the control channel does. The agent answers as
+	// soon as it has taken the intent on, and what becomes of it is told by the
+	// snapshots; only a sign-out tells the issuer first.
+	intentTime = 20 * time.Second
 	// firstPause and longestPause bound the wait between two tries to reach the
 	// agent. An agent that replaces itself after an upgrade is back within the
 	// first tries, so the page is told only after goneAfter of them.

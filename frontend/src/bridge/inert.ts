@@ -3,7 +3,8 @@
 // escaping does not: characters that reorder, hide or stretch the text around them.
 
 const lineBreaks = /[\t\n\v\f\r\u0085\u2028\u2029]+/g;
-const invisible = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
+// As internal/view/inert.go drops them, so that tray and window show the same.
+const invisible = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Cn}\p{Default_Ignorable_Code_Point}\p{Variation_Selector}\ufffd]/gu;
 const stackedMarks = /(\p{M}{3})\p{M}+/gu;
 
 /** Returns the text on one line, without control and direction characters, cut to so many characters. */

@@ -47,6 +47,7 @@ test.each([
   ['line breaks', 'a\r\nb\u2028c\td', 'a b c d'],
   ['direction', '\u202eabc\u2066\u200f', 'abc'],
   ['nothing to see', '\u200b\ufeff\u0000', ''],
+  ['nothing to see of other kinds', 'a\u115f\u3164b\ufe0f\u{e0100}c\u0378d\ufffd', 'abcd'],
   ['a broken pair', 'a\ud83db', 'ab'],
   ['ten characters', '1234567890', '1234567890'],
   ['eleven characters', '12345678901', '123456789…'],
