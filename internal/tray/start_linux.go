@@ -54,7 +54,3 @@ func knock(ctx context.Context) error {
 // literal keeps underscores from being taken for access keys (com.canonical.dbusmenu,
 // property label).
 func literal(title string) string { return strings.ReplaceAll(title, "_", "__") }
-
-// format returns the picture as the desktop wants it: one PNG, which the desktop
-// scales, since the library passes one size on.
-func format(f face) []byte { return picture(f, "32") }
