@@ -7,9 +7,14 @@ const lineBreaks = /[\t\n\v\f\r\u0085\u2028\u2029]+/g;
 const invisible = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Cn}\p{Default_Ignorable_Code_Point}\p{Variation_Selector}\ufffd]/gu;
 const stackedMarks = /(\p{M}{3})\p{M}+/gu;
 
+// Most texts are of these alone and need nothing of what follows, of which the first
+// use takes the webview some milliseconds.
+const plain = /^[!-~]+(?: [!-~]+)*$/;
+
 /** Returns the text on one line, without control and direction characters, cut to so many characters. */
 export function inert(text: unknown, longest: number): string {
   if (typeof text !== 'string') return '';
+  if (text.length <= longest && plain.test(text)) return text;
   // Cut first, so that a very long text costs nothing.
   const clean = text
     .slice(0, longest * 8)

@@ -22,8 +22,10 @@
     await frame();
     field = document.querySelector('input[type=search]');
   }
-  if (document.querySelectorAll('li[data-id]').length < 200) return done({ fault: 'the page does not hold the 200 recents' });
-  // The page draws what is near the view and the rest when it comes near.
+  // The page builds the rows in its first frames, and draws what is near the view.
+  const held = () => document.querySelectorAll('li[data-id]').length;
+  for (let frames = 0; frames < 600 && held() < 200; frames++) await frame();
+  if (held() < 200) return done({ fault: 'the page does not hold the 200 recents' });
   const all = rows();
   const none = document.querySelectorAll('li:not([data-id])').length;
   const key = async (text) => {
