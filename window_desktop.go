@@ -22,7 +22,7 @@ import (
 //go:embed all:frontend/dist
 var pages embed.FS
 
-// Larger than a desktop shows it: the largest one took 7 ms of every start.
+// Larger than a desktop shows it: the largest one took 5 ms of every start.
 //
 //go:embed build/icons/encounter-launcher-128.png
 var windowIcon []byte

@@ -145,11 +145,11 @@ func alive(pid int) bool {
 // window or not.
 const settled = 11500 * time.Millisecond
 
-// windowMemory reads the memory of an agent at rest: after its start, after a click
-// that opens no window, which tells how far two readings lie apart without one, and
-// after each time that its window was open.
+// windowMemory reads the memory of an agent at rest: after its start, after clicks
+// that open no window, which tell how far two readings lie apart without one, and
+// as often after its window was open.
 func (b *bench) windowMemory(ctx context.Context) error {
-	const openings = 5
+	const times = 5
 	desktop := b.session.command(ctx, "openbox") // passes on that a window is to be closed
 	if err := b.session.start(desktop); err != nil {
 		return err
@@ -182,7 +182,7 @@ func (b *bench) windowMemory(ctx context.Context) error {
 	if err := read(started); err != nil {
 		return err
 	}
-	for range 2 {
+	for range times {
 		// There is nothing to cancel, so this ends with a refusal, which is no fault.
 		var refused *exec.ExitError
 		if err := b.session.command(ctx, b.built.program("encounter-launcher"), "cancel").Run(); err != nil && !errors.As(err, &refused) {
@@ -192,7 +192,7 @@ func (b *bench) windowMemory(ctx context.Context) error {
 			return err
 		}
 	}
-	for range openings {
+	for range times {
 		if err := b.openAndClose(ctx, agent); err != nil {
 			return err
 		}
