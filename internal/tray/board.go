@@ -50,7 +50,11 @@ func (b *board) update(m model, now time.Time) change {
 		}
 		c.moved = c.moved || b.drawn && c.was[n] != (m.lines[n].title != "")
 		if settles(n) {
-			if p := (place{m.lines[n].id, row}); p != b.places[n] {
+			p := place{m.lines[n].id, row}
+			if m.lines[n].title == "" {
+				p = place{} // whoever sees it next sees it anew
+			}
+			if p != b.places[n] {
 				b.places[n], b.since[n] = p, now
 				c.moved = c.moved || b.drawn
 			}

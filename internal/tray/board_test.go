@@ -80,6 +80,29 @@ func TestALineThatOpensALaunchAgainSettlesToo(t *testing.T) {
 	}
 }
 
+func TestQuitAndSignOutThatHaveJustMovedUnderThePointerDoNothing(t *testing.T) {
+	words := text.For("en")
+	running := view.Snapshot{SignIn: signedInAs("a"), Launch: &view.Launch{ID: "l1", Stage: view.Creating}}
+	over := view.Snapshot{SignIn: signedInAs("a"), Launch: &view.Launch{ID: "l1", Stage: view.Opened}}
+	var b board
+	b.update(menu(running, words, noon), noon)
+	ended := noon.Add(time.Minute)
+	b.update(menu(over, words, ended), ended) // the lines of the launch go, and those below come up
+	if intent, _, ok := b.click(quitLine, ended.Add(settle-1)); ok {
+		t.Errorf("the click was meant for another line and asked for %s", intent)
+	}
+	if intent, _, ok := b.click(quitLine, ended.Add(settle)); !ok || intent != quit {
+		t.Errorf("got %q %v", intent, ok)
+	}
+	out := ended.Add(time.Minute)
+	b.update(menu(view.Snapshot{}, words, out), out)
+	in := out.Add(time.Minute)
+	b.update(menu(over, words, in), in)
+	if intent, _, ok := b.click(signOutLine, in.Add(settle-1)); ok {
+		t.Errorf("the click was meant for signing in and asked for %s", intent)
+	}
+}
+
 func TestAMenuThatIsOpenIsShutExactlyWhenALineComesGoesOrStandsForAnotherEncounter(t *testing.T) {
 	words := text.For("en")
 	s := recents("r1", "r2")

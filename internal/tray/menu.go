@@ -46,9 +46,11 @@ func separated(n int) bool { return n == launchLine || n == managedLine }
 // inSubmenu says which lines recentsLine opens.
 func inSubmenu(n int) bool { return n >= firstSlot && n < firstSlot+slots }
 
-// settles says which lines open an encounter, so that a click on one counts only
-// once it has stood still: see settle.
-func settles(n int) bool { return inSubmenu(n) || n == retryLine || n == freshLine }
+// settles says which lines open an encounter or end something, so that a click on
+// one counts only once it has stood still: see settle.
+func settles(n int) bool {
+	return inSubmenu(n) || n == retryLine || n == freshLine || n == signOutLine || n == quitLine
+}
 
 // The names of the intents, as on the control channel.
 const (
