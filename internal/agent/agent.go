@@ -91,11 +91,11 @@ type Agent struct {
 	quit         context.CancelFunc
 	windowLife   context.Context // ends when every window has to go
 	endWindow    context.CancelFunc
-	wakeUp       chan struct{} // tells refreshAhead to look again; buffered 1
-	used         chan struct{} // tells settle of what a person did; buffered 1
-	recentsDirty chan struct{} // tells keepRecents to read them; buffered 1
-	checks       chan struct{} // tells keepChecking of a look at the set-up; buffered 1
-	eventsDirty  chan struct{} // tells followEvents to look again; buffered 1
+	wakeUp       bell // tells refreshAhead to look again
+	used         bell // tells settle of what a person did
+	recentsDirty bell // tells keepRecents to read them
+	checks       bell // tells keepChecking of a look at the set-up
+	eventsDirty  bell // tells followEvents to look again
 	undo         undo
 	showing      sync.Mutex  // held from reading the recents to publishing them
 	shownFor     flow.Person // whose recents the snapshot has; guarded by the board's lock
@@ -146,7 +146,11 @@ func newAgent(opts Options) (*Agent, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{opts: opts, log: log, now: opts.Now, wakeUp: make(chan struct{}, 1), used: make(chan struct{}, 1), recentsDirty: make(chan struct{}, 1), checks: make(chan struct{}, 1), settings: newSettings(), noticed: make(map[problem.Code]time.Time), work: new(work), slow: newSlowWatch()}
+	a := &Agent{
+		opts: opts, log: log, now: opts.Now,
+		wakeUp: newBell(), used: newBell(), recentsDirty: newBell(), checks: newBell(), eventsDirty: newBell(),
+		settings: newSettings(), slow: newSlowWatch(), work: new(work), noticed: make(map[problem.Code]time.Time),
+	}
 	a.board = newBoard(view.Snapshot{
 		Version: opts.Version, Language: "en",
 		Locale: "en", Hidden: []string{}, Settings: []view.Setting{},
@@ -157,7 +161,6 @@ func newAgent(opts Options) (*Agent, error) {
 	a.words.Store(new(text.Catalogue)) // take reads the one to speak
 	a.store = tokenstore.New(opts.Keyring, opts.Layout.KeyringService(), opts.Layout.UserLockFile(), keyringDeadline)
 	a.session = newSession(a.store, a.now, log, a.sessionChanged, a.signedIn)
-	a.eventsDirty = make(chan struct{}, 1)
 	a.timer, a.eventsPause = a.session.timer, func(d time.Duration) time.Duration { return d }
 	a.session.work = a.work
 	a.session.wanted = func() bool { return a.launches.waiting() }
@@ -286,10 +289,7 @@ func (a *Agent) neverRan(t *tracked) {
 
 // wasUsed has settle give back, some time from now, what was just used.
 func (a *Agent) wasUsed() {
-	select {
-	case a.used <- struct{}{}:
-	default:
-	}
+	a.used.ring()
 }
 
 // launch is the step of the queue: one launch through flow.Run.

@@ -34,10 +34,7 @@ func (a *Agent) check() {
 	if !begun {
 		return
 	}
-	select {
-	case a.checks <- struct{}{}:
-	default: // the one that was asked for before was forgotten, and this one is made instead
-	}
+	a.checks.ring() // one that was asked for before and forgotten becomes this one
 }
 
 // keepChecking makes the checks that were asked for until ctx ends.

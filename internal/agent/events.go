@@ -91,10 +91,7 @@ func (s *session) renewOnce(ctx context.Context, refused flow.Session, binding s
 
 // eventsChanged has followEvents look again at what is wanted.
 func (a *Agent) eventsChanged() {
-	select {
-	case a.eventsDirty <- struct{}{}:
-	default:
-	}
+	a.eventsDirty.ring()
 }
 
 // followEvents keeps one stream of the backend's events open while one is wanted,

@@ -85,7 +85,7 @@ type launches struct {
 	jtis     map[[2]string]jtiSeen   // guarded by mu: issuer and jti of signed requests
 	arrivals []time.Time             // guarded by mu: distinct links in the window
 	ending   bool                    // guarded by mu: no link is taken any more
-	wake     chan struct{}           // buffered 1
+	wake     bell
 }
 
 type jtiSeen struct {
@@ -96,7 +96,7 @@ type jtiSeen struct {
 func newLaunches(now func() time.Time, newID func() string, changed func(*tracked)) *launches {
 	return &launches{
 		now: now, newID: newID, changed: changed,
-		byLink: make(map[linkDigest]*tracked), jtis: make(map[[2]string]jtiSeen), wake: make(chan struct{}, 1),
+		byLink: make(map[linkDigest]*tracked), jtis: make(map[[2]string]jtiSeen), wake: newBell(),
 	}
 }
 
@@ -300,10 +300,7 @@ func (q *launches) forget(now time.Time) {
 
 func (q *launches) arrived(t *tracked) {
 	q.changed(t)
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
+	q.wake.ring()
 }
 
 // run takes launches one after another until ctx ends. step runs one launch.

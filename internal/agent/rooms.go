@@ -189,8 +189,5 @@ func (a *Agent) warmUp() {
 }
 
 func (a *Agent) wake() {
-	select {
-	case a.wakeUp <- struct{}{}:
-	default:
-	}
+	a.wakeUp.ring()
 }

@@ -110,10 +110,7 @@ func (a *Agent) notice(p *problem.Problem) {
 
 // recentsChanged has the recents published soon; it does no I/O.
 func (a *Agent) recentsChanged() {
-	select {
-	case a.recentsDirty <- struct{}{}:
-	default:
-	}
+	a.recentsDirty.ring()
 }
 
 // keepRecents publishes the recents after every recentsChanged until ctx ends.

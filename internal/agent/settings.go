@@ -28,8 +28,8 @@ const autostartRest = 2 * time.Second
 
 // settings is what the agent keeps beside policy for the person's choices.
 type settings struct {
-	// look has the policy read anew at once; buffered 1.
-	look chan struct{}
+	// look has the policy read anew at once.
+	look bell
 	// autostart is the newest wish for the start at logon; buffered 1.
 	autostart chan bool
 	// rest is autostartRest but for tests.
@@ -45,7 +45,7 @@ type settings struct {
 }
 
 func newSettings() *settings {
-	return &settings{look: make(chan struct{}, 1), autostart: make(chan bool, 1), rest: autostartRest}
+	return &settings{look: newBell(), autostart: make(chan bool, 1), rest: autostartRest}
 }
 
 // Settings returns what a person can choose, what is in force, and who decides.
@@ -91,10 +91,7 @@ func (a *Agent) choose(key, value string) error {
 		a.log.Log(context.Background(), p.Row().Level, "a choice was not taken", "problem", p)
 		return p
 	}
-	select {
-	case a.settings.look <- struct{}{}:
-	default: // it will be read anyway
-	}
+	a.settings.look.ring() // it will be read anyway
 	return nil
 }
 

@@ -61,7 +61,7 @@ type guard struct {
 	agent   *Agent
 	watcher *seat.Watcher
 	events  chan seat.Event
-	wake    chan struct{} // buffered 1
+	wake    bell
 	// timer is time.NewTimer, but for tests.
 	timer func(time.Duration) (at <-chan time.Time, stop func() bool)
 
@@ -88,17 +88,14 @@ type guard struct {
 
 func newGuard(a *Agent) *guard {
 	return &guard{
-		agent: a, watcher: seat.New(a.log), events: make(chan seat.Event), wake: make(chan struct{}, 1), timer: a.session.timer,
+		agent: a, watcher: seat.New(a.log), events: make(chan seat.Event), wake: newBell(), timer: a.session.timer,
 	}
 }
 
 // look has the guard consider anew who is signed in and what policy says. It may be
 // called with any lock but the guard's held.
 func (g *guard) look() {
-	select {
-	case g.wake <- struct{}{}:
-	default:
-	}
+	g.wake.ring()
 }
 
 // use notes that a person has asked for something. Where that is all that tells of
