@@ -112,6 +112,9 @@ fuzz: ## fuzz every target for FUZZTIME each
 bench: setup-test frontend/dist/index.html ## measure against peers, as ratios in one run; writes build/out/bench.json
 	$(GO) run ./internal/cmd/bench
 
+# Each folder of build/ may bring targets of its own.
+include $(wildcard build/*/*.mk)
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf $(BIN) build/out frontend/dist/assets frontend/dist/index.html
