@@ -25,6 +25,7 @@ try {
 }
 if (trouble) {
   steps.failed++;
+  steps.failures.push(`✗ ${trouble.message}`);
   console.log(`  ✗ ${trouble.stack}`);
 }
 if (steps.failed) {
@@ -33,5 +34,6 @@ if (steps.failed) {
   console.log(`What every part said is in ${join(out, 'logs')}.`);
 }
 console.log(`Pictures in ${out}; ${((Date.now() - began) / 1000).toFixed(0)} s.`);
+for (const line of steps.failures) console.log(line);
 console.log(`${steps.passed} passed, ${steps.failed} failed`);
 process.exit(steps.failed === 0 ? 0 : 1);

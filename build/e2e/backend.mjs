@@ -4,7 +4,7 @@
 import { createServer, request } from 'node:http';
 
 export class BackendDoor {
-  /** One entry a call: { path, requestID, status, code }. */
+  /** One entry a call: { path, requestID, at, status, code }. */
   calls = [];
   /** One-time URLs that were answered, whether opened or not. */
   addresses = [];
@@ -54,7 +54,7 @@ export class BackendDoor {
     const chunks = [];
     for await (const chunk of from) chunks.push(chunk);
     const asked = Buffer.concat(chunks);
-    const call = { path: from.url, requestID: from.headers['x-request-id'], status: 0, code: '' };
+    const call = { path: from.url, requestID: from.headers['x-request-id'], at: Date.now(), status: 0, code: '' };
     this.calls.push(call);
     await this.#gate;
     const on = request({

@@ -5,7 +5,7 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromFrontend } from './needs.mjs';
 import { run } from './processes.mjs';
-import { patience, until, Wrong } from './steps.mjs';
+import { patience, until, within, Wrong } from './steps.mjs';
 
 const { chromium } = (await fromFrontend('playwright-core')).default;
 
@@ -61,9 +61,24 @@ export class Browser {
 
   /** Closes every tab but the EHR's. */
   async tidy() {
-    for (const page of this.context.pages()) if (page !== this.ehr) await page.close();
-    await this.ehr.bringToFront();
+    for (const page of this.context.pages()) if (page !== this.ehr) await this.#closeTab(page);
+    await within(patience, "the EHR's tab to come to the front", this.ehr.bringToFront());
   }
 
-  close = () => this.context.close();
+  /** Closes a tab. Neither this nor coming to the front has a time limit of the driver's own. */
+  async #closeTab(page) {
+    try {
+      await within(10_000, 'a tab to close', page.close());
+    } catch (error) {
+      if (!(error instanceof Wrong)) throw error;
+      console.log('      a tab does not close; the browser itself is told to close it');
+      const session = await this.context.newCDPSession(this.ehr);
+      const { targetInfos: targets } = await session.send('Target.getTargets');
+      for (const t of targets) if (t.type === 'page' && t.url === page.url()) await session.send('Target.closeTarget', { targetId: t.targetId });
+      await session.detach();
+      await within(patience, 'the tab to close', new Promise((done) => (page.isClosed() ? done() : page.once('close', done))));
+    }
+  }
+
+  close = () => within(patience, 'the browser to close', this.context.close());
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { screenshot } from './desk.mjs';
 import { secretsIn } from './leaks.mjs';
 import { end, run, running, start } from './processes.mjs';
-import { expect, patience, pause, until } from './steps.mjs';
+import { expect, pause, until } from './steps.mjs';
 import { Window } from './window.mjs';
 import {
   ada, agents, arrived, at, browser, changePolicy, desktop, door, encounterOf, encounterOpens, env, flat, isRefused, issued, keyringDump, lastLaunch,
@@ -300,7 +300,7 @@ export async function clinician() {
     await portraits(french, 'fr', { language: 'fr' });
     expect((await launcher('settings', 'reset', 'Language')).code === 0, 'the language could not be reset');
     await until('the tray to speak English', async () => (await trayLines()).includes(words['tray.open_window']));
-  }, { within: 6 * patience });
+  });
 
   await steps.step('a shared workstation: locking signs out, closes the window, cancels what runs and leaves nothing', async () => {
     const endedBefore = issued.ended;
@@ -357,14 +357,14 @@ export async function clinician() {
     const ended = issued.ended;
     // Idle time is asked for when a limit can next be crossed: after half a minute here.
     await desktop.idle(3600);
-    await until('the sign-out', async () => !(await status()).signed_in, { within: 4 * patience, every: 500 });
+    await until('the sign-out', async () => !(await status()).signed_in, { within: 4 * 60_000, every: 500 });
     await until('the identity provider’s session to end', () => issued.ended === ended + 1);
     await desktop.idle(0);
     const audit = await launcher('audit', 'verify');
     expect(audit.code === 0, () => `audit verify ended with ${audit.code}`);
     for (let i = 0; i < 2; i++) expect((await launcher('sign-out', '--all')).code === 0, 'a script of a badge reader is told that it failed');
     await browser.tidy();
-  }, { within: 6 * patience });
+  });
 
   await steps.step('still no one-time address and no token anywhere', () => searchEverything({ signedIn: false }));
 

@@ -4,7 +4,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { run, start } from './processes.mjs';
-import { until, Wrong } from './steps.mjs';
+import { patience, until, within, Wrong } from './steps.mjs';
 
 /** Starts a display and returns its name. */
 export async function startDisplay(log) {
@@ -59,7 +59,7 @@ export class Desktop {
   async #ask(command) {
     const answer = this.#next();
     this.child.stdin.write(`${JSON.stringify(command)}\n`);
-    const { result, error } = await answer;
+    const { result, error } = await within(patience, `the desktop to ${command.do}`, answer);
     if (error) throw new Wrong(error);
     return result;
   }

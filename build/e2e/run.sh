@@ -34,12 +34,14 @@ chmod 0700 "$run"
 managed=/etc/chromium/policies/managed
 policy=$managed/encounter-launcher-e2e.json
 made=()
+# In seconds; a run takes two minutes, and four where it has half a processor.
+limit=1500
 
 # Whatever still runs and was started by this run says so in its environment.
 left_over() { grep -lzxF "E2E_RUN=$run" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }
 
 finish() {
-  local status=$? pid pids=
+  local status=$? pid pids= said
   trap - EXIT INT TERM
   set +e
   # Interrupted: the run's own way of ending is not waited for.
@@ -47,12 +49,20 @@ finish() {
   # The session bus ends last, and what hangs on it shortly after.
   for _ in $(seq 50); do pids=$(left_over); [ -z "$pids" ] && break; sleep 0.1; done
   for pid in $pids; do
-    echo "e2e: ending what was left over: $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | cut -c1-60) ($pid)" >&2
+    said=$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | cut -c1-60)
+    [ -n "$said" ] || continue # it has ended, and is only not yet forgotten
+    echo "e2e: ending what was left over: $said ($pid)" >&2
     kill -KILL "$pid" 2>/dev/null
   done
   "${as_root[@]}" rm -f "$policy"
   for dir in "${made[@]}"; do "${as_root[@]}" rmdir "$dir" 2>/dev/null; done
-  if [ -n "${E2E_KEEP:-}" ]; then echo "e2e: the run's folder is kept: $run"; else rm -rf "$run"; fi
+  if [ -n "${E2E_KEEP:-}" ]; then echo "e2e: the run's folder is kept: $run"; else rm -rf "$run" 2>/dev/null || { sleep 1; rm -rf "$run"; }; fi
+  # Whoever reads only the end of the log has to see what failed.
+  if [ "$status" -ne 0 ]; then
+    [ "$status" -ne 124 ] || echo "e2e: the whole took longer than $limit s and was ended; the last steps:" >&2
+    grep -E '^  (✓|✗|-) ' "$out/e2e.log" | tail -4 >&2
+    grep -E '^✗ ' "$out/e2e.log" >&2
+  fi
   exit "$status"
 }
 trap finish EXIT
@@ -74,7 +84,7 @@ env -i PATH="$PATH" LANG=C.UTF-8 TZ="${TZ:-UTC}" \
   HOME="$run/home" XDG_RUNTIME_DIR="$run/runtime" TMPDIR="$run/tmp" \
   XDG_CONFIG_HOME="$run/home/.config" XDG_DATA_HOME="$run/home/.local/share" XDG_STATE_HOME="$run/home/.local/state" XDG_CACHE_HOME="$run/home/.cache" \
   E2E_RUN="$run" E2E_OUT="$out" E2E_BIN="$PWD/build/bin" E2E_EHR_PORT="$port" E2E_SLOW="${E2E_SLOW:-1}" \
-  timeout --kill-after=10 --foreground 600 dbus-run-session -- sh -c 'exec node build/e2e/all.mjs >&3 2>&3' 3>&1 >"$run/bus.log" 2>&1 &
+  timeout --kill-after=10 --foreground "$limit" dbus-run-session -- sh -c 'exec node build/e2e/all.mjs >&3 2>&3' 3> >(exec tee "$out/e2e.log") >"$run/bus.log" 2>&1 &
 main=$!
 status=0
 wait "$main" || status=$?

@@ -75,17 +75,27 @@ export async function spine() {
   });
 
   await steps.step('double press: two links, one tab', async () => {
-    const [calls, handed] = [door.launches.length, browser.handed()];
-    const created = () => door.launches.slice(calls).filter((c) => c.path.endsWith('/encounters'));
-    await press(1);
-    // Chromium itself swallows a second press before it has handed over the first link.
-    await until('the first link to arrive', () => created().length === 1, { every: 5 });
-    await press(1, { again: true });
-    await until('the backend to have answered both', () => created().filter((c) => c.status === 200).length === 2);
-    await encounterOpens(encounterOf(1));
-    wasOpened(encounterOf(1));
-    await nothingOpened(handed + 1, 1);
-    await browser.tidy();
+    // Two presses count as one for three seconds; a slow machine may need longer for the second.
+    for (let tries = 1; ; tries++) {
+      const [calls, handed] = [door.launches.length, browser.handed()];
+      const created = () => door.launches.slice(calls).filter((c) => c.path.endsWith('/encounters'));
+      await press(1);
+      // Chromium itself swallows a second press before it has handed over the first link.
+      const first = await until('the first link to arrive', () => created()[0], { every: 5 });
+      await press(1, { again: true });
+      await until('the backend to have answered both', () => created().filter((c) => c.status === 200).length === 2);
+      const apart = created()[1].at - first.at;
+      if (apart > 2800 && tries < 8) {
+        await pause(4000);
+        await browser.tidy();
+        continue;
+      }
+      await encounterOpens(encounterOf(1));
+      wasOpened(encounterOf(1));
+      await nothingOpened(handed + 1, 1);
+      await browser.tidy();
+      return;
+    }
   });
 
   await steps.step('spent handle: refused with a notice, nothing opens', async () => {
