@@ -38,7 +38,7 @@ FRONT := $(shell find frontend/src frontend/index.html frontend/vite.config.ts f
 frontend/dist/index.html: frontend/node_modules/.stamp $(FRONT)
 	cd frontend && npm run --silent build
 
-.PHONY: build build-agent build-window build-servers build-demo build-windows frontend
+.PHONY: build build-agent build-window build-servers build-demo frontend
 build: build-agent build-window build-servers ## build every program for this machine into build/bin
 build-agent:
 	$(BUILD) -ldflags "$(LDFLAGS)" -o $(BIN)/encounter-launcher .
@@ -51,8 +51,6 @@ build-demo:
 	$(BUILD) -ldflags "$(LDFLAGS)" -o $(BIN)/encounter-launcher-sandbox ./internal/cmd/sandbox
 build-demo-window: setup-window frontend/dist/index.html
 	$(BUILD_WINDOW) -ldflags "$(LDFLAGS) $(DEMO)" -o $(BIN)/encounter-launcher-demo-window .
-build-windows: frontend/dist/index.html ## build the Windows program into build/bin
-	GOOS=windows $(BUILD) -tags $(WINDOWS_TAGS) -ldflags "$(LDFLAGS) -H windowsgui" -o $(BIN)/encounter-launcher.exe .
 frontend: frontend/dist/index.html ## build the window's pages
 
 # --- run -----------------------------------------------------------------------------

@@ -40,7 +40,7 @@ func run(args []string) int {
 	// The click is for what this process passes on, not for what an agent that
 	// it starts will open tomorrow.
 	click := takeClick()
-	executable, err := os.Executable()
+	executable, err := ownProgram()
 	if err != nil {
 		executable = os.Args[0]
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"syscall"
 
@@ -16,7 +15,7 @@ func endedAtOnce() string { return "It ended at once; it needs Microsoft Edge We
 // no inherited handles. The channel delivers its end, should that come while this
 // process lives: nil when another agent was first.
 func startAgent() (<-chan error, error) {
-	executable, err := os.Executable()
+	executable, err := ownProgram()
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}

@@ -30,7 +30,7 @@ const (
 // when it shows its page. The channel delivers its end: nil when the person closed
 // it. The error is window_unavailable.
 func startWindow(ctx context.Context, click control.Activation) (<-chan error, error) {
-	executable, err := os.Executable()
+	executable, err := ownProgram()
 	if err != nil {
 		return nil, problem.New(problem.WindowUnavailable, fmt.Errorf("finding this program: %w", err))
 	}

@@ -174,9 +174,17 @@ func TestEveryTestThatADocumentNamesExists(t *testing.T) {
 }
 
 func TestEveryCommandThatADocumentNamesExists(t *testing.T) {
-	makefile, err := os.ReadFile(filepath.Join(root(t), "Makefile"))
+	parts, err := filepath.Glob(filepath.Join(root(t), "build", "*", "*.mk"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	var makefile []byte
+	for _, path := range append(parts, filepath.Join(root(t), "Makefile")) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		makefile = append(append(makefile, text...), '\n')
 	}
 	targets := regexp.MustCompile("(?m)(?:^|`)make ([a-z][a-z0-9-]*)")
 	verbs := regexp.MustCompile("(?m)(?:^|`)encounter-launcher(?:-demo)? ([a-z-]+)")

@@ -1,0 +1,9 @@
+//go:build !windows
+
+package main
+
+import "os"
+
+// ownProgram is the file that the system starts for a link, at logon and as the
+// agent: this one.
+func ownProgram() (string, error) { return os.Executable() }
