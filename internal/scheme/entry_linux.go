@@ -34,6 +34,9 @@ func entryText(display, key, exec string) string {
 	}, "\n")
 }
 
+// marked reports whether this package wrote a desktop file.
+func marked(text string) bool { return strings.Contains("\n"+text, "\n"+ourMark+"\n") }
+
 // isPlain reports whether a path needs no quoting anywhere, which is also what
 // the generic opener of xdg-utils before 1.2 demands: it splits Exec at spaces
 // and knows no quotes.
@@ -79,14 +82,44 @@ func execLine(path string) string {
 }
 
 // programOf returns the program of an Exec value, as execLine and the
-// specification write it; empty when it cannot be read.
-func programOf(exec string) string {
+// specification write it, and what follows it; empty when it cannot be read.
+func programOf(exec string) (program, rest string) {
 	unescaped := strings.NewReplacer(`\\`, `\`, `\s`, " ", `\t`, "\t", `\n`, "\n", `\r`, "\r").Replace(exec)
 	first, rest := word(unescaped)
 	if filepath.Base(first) == "env" {
-		first, _ = word(rest)
+		first, rest = word(rest)
 	}
-	return strings.ReplaceAll(first, "%%", "%")
+	return strings.ReplaceAll(first, "%%", "%"), rest
+}
+
+// faultsOf says what is wrong with the arguments of an Exec value: one field code for
+// the link, alone and without quotes, is what passes it as one argument
+// (Desktop Entry Specification, "The Exec key").
+func faultsOf(rest string) (faults []Fault) {
+	links, others := 0, 0
+	for rest = strings.TrimLeft(rest, " \t"); rest != ""; rest = strings.TrimLeft(rest, " \t") {
+		quoted := rest[0] == '"'
+		var argument string
+		if argument, rest = word(rest); argument == "" && rest == "" && quoted {
+			return append(faults, LinkQuoting) // the quotes do not end
+		}
+		switch code := strings.ToLower(argument); {
+		case code == "%u" && !quoted:
+			links++
+		case strings.Contains(strings.ReplaceAll(code, "%%", ""), "%u"):
+			links++
+			faults = append(faults, LinkQuoting)
+		default:
+			others++
+		}
+	}
+	if links == 0 {
+		faults = append(faults, LinkMissing)
+	}
+	if others > 0 || links > 1 {
+		faults = append(faults, MoreArguments)
+	}
+	return faults
 }
 
 // word returns the first argument of a command line and what follows it.

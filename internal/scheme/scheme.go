@@ -14,8 +14,8 @@ import (
 // Handler is the program that receives the links of our scheme.
 type Handler struct {
 	// ID is the name under which the system knows the handler: on Linux the
-	// desktop file's id, such as "encounter-launcher.desktop". Empty when nobody
-	// handles the scheme.
+	// desktop file's id, such as "encounter-launcher.desktop", on Windows the name of
+	// the class. Empty when nobody handles the scheme.
 	ID string
 	// Program is the absolute path of the program that is started, symbolic
 	// links resolved where they can be. Empty when it cannot be told.
@@ -53,9 +53,9 @@ func Unregister(l paths.Layout) error {
 // own rules have it; the zero Handler when nobody does. It changes nothing.
 // Every error is an internal problem.
 func Owner(l paths.Layout) (Handler, error) {
-	h, err := owner(l)
+	s, err := Look(l)
 	if err != nil {
-		return Handler{}, problem.With(problem.Internal, "Who receives links from the EHR could not be found out.", err)
+		return Handler{}, err
 	}
-	return h, nil
+	return s.Owner(), nil
 }

@@ -1,6 +1,7 @@
 package scheme
 
 import (
+	"context"
 	"errors"
 
 	"encounterlauncher/internal/paths"
@@ -12,4 +13,10 @@ func register(paths.Layout, string) error { return errUnsupported }
 
 func unregister(paths.Layout) error { return errUnsupported }
 
-func owner(paths.Layout) (Handler, error) { return Handler{}, errUnsupported }
+func look(paths.Layout) (State, error) { return State{}, errUnsupported }
+
+func (s State) ask(context.Context) (Asked, error) { return Asked{}, errUnsupported }
+
+func repair(paths.Layout, string) ([]string, error) { return nil, errUnsupported }
+
+func removeStale(paths.Layout, string) ([]Registration, error) { return nil, errUnsupported }

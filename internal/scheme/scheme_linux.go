@@ -18,7 +18,15 @@ func register(l paths.Layout, executable string) error { return desktopOf(l).reg
 
 func unregister(l paths.Layout) error { return desktopOf(l).unregister() }
 
-func owner(l paths.Layout) (Handler, error) { return desktopOf(l).owner() }
+func look(l paths.Layout) (State, error) { return desktopOf(l).look(), nil }
+
+func repair(l paths.Layout, executable string) ([]string, error) {
+	return desktopOf(l).repair(executable)
+}
+
+func removeStale(l paths.Layout, executable string) ([]Registration, error) {
+	return desktopOf(l).removeStale(executable)
+}
 
 // desktop is what the free desktops keep about handlers, for one user and one
 // scheme.
@@ -76,17 +84,22 @@ func (d desktop) register(executable string) error {
 	if err := replaceFile(d.entryFile(), entryText(d.display(), d.key(), execLine(program)), 0o644); err != nil {
 		return fmt.Errorf("writing the desktop file: %w", err)
 	}
-	if err := d.editLists(func(file, text string) string {
+	if err := d.prefer(); err != nil {
+		return err
+	}
+	return d.updateCache()
+}
+
+// prefer puts our id in front in this user's lists of defaults.
+func (d desktop) prefer() error {
+	return d.editLists(func(file, text string) string {
 		// A list of one desktop comes before the common one, but only where it
 		// says something about our scheme.
 		if file != d.defaultsFile() && len(idsIn(text, defaultsGroup, d.key())) == 0 {
 			return text
 		}
 		return withDefault(text, d.key(), d.id())
-	}); err != nil {
-		return err
-	}
-	return d.updateCache()
+	})
 }
 
 func (d desktop) unregister() error {
@@ -100,11 +113,17 @@ func (d desktop) unregister() error {
 	if err := d.editLists(func(_, text string) string { return withoutID(text, d.key(), d.id()) }); err != nil {
 		return err
 	}
+	if !exists {
+		return d.dropAlias()
+	}
+	return d.dropEntry()
+}
+
+// dropEntry removes this user's desktop file of our name and what belongs to it, and
+// leaves the lists of defaults alone: the machine's file has the same id.
+func (d desktop) dropEntry() error {
 	if err := d.dropAlias(); err != nil {
 		return err
-	}
-	if !exists {
-		return nil
 	}
 	if err := os.Remove(d.entryFile()); err != nil {
 		return fmt.Errorf("removing the desktop file: %w", err)
@@ -125,7 +144,7 @@ func (d desktop) entry() (mine, exists bool, err error) {
 	if err != nil {
 		return false, false, fmt.Errorf("reading the desktop file: %w", err)
 	}
-	return strings.Contains("\n"+string(text), "\n"+ourMark+"\n"), true, nil
+	return marked(string(text)), true, nil
 }
 
 // alias returns the path to write into Exec: the program's own, or a symbolic
@@ -252,69 +271,6 @@ func (d desktop) dropEmptyCache() error {
 	}
 	_ = os.Remove(d.applications())
 	return nil
-}
-
-// owner follows the order of the specification: the lists of defaults, the
-// session's desktop before the common one, this user before the machine; then
-// the caches of what desktop files claim. Ids without a desktop file are passed
-// over.
-func (d desktop) owner() (Handler, error) {
-	var lists, caches []string
-	for _, dir := range d.listDirs() {
-		for _, name := range strings.FieldsFunc(os.Getenv("XDG_CURRENT_DESKTOP"), func(r rune) bool { return r == ':' }) {
-			lists = append(lists, filepath.Join(dir, strings.ToLower(filepath.Base(name))+"-mimeapps.list"))
-		}
-		lists = append(lists, filepath.Join(dir, "mimeapps.list"))
-	}
-	for _, dir := range d.applicationDirs() {
-		caches = append(caches, filepath.Join(dir, "mimeinfo.cache"))
-	}
-	for _, source := range []struct {
-		files []string
-		group string
-	}{{lists, defaultsGroup}, {caches, cacheGroup}} {
-		for _, file := range source.files {
-			text, err := os.ReadFile(file)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return Handler{}, fmt.Errorf("reading a list of handlers: %w", err)
-			}
-			for _, id := range idsIn(string(text), source.group, d.key()) {
-				if h, found := d.handler(id); found {
-					return h, nil
-				}
-			}
-		}
-	}
-	return Handler{}, nil
-}
-
-// handler looks an id up in the folders of desktop files. A hyphen in an id may
-// stand for a folder (Desktop Entry Specification, "Desktop File ID").
-func (d desktop) handler(id string) (Handler, bool) {
-	if id != filepath.Base(id) {
-		return Handler{}, false
-	}
-	for _, dir := range d.applicationDirs() {
-		for _, name := range []string{id, strings.Replace(id, "-", "/", 1)} {
-			text, err := os.ReadFile(filepath.Join(dir, name))
-			if err != nil {
-				continue
-			}
-			line, _ := valueIn(string(text), desktopGroup, "Exec")
-			program := programOf(line)
-			if found, err := exec.LookPath(program); err == nil {
-				program = found
-			}
-			if resolved, err := filepath.EvalSymlinks(program); err == nil {
-				program = resolved
-			}
-			return Handler{ID: id, Program: program}, true
-		}
-	}
-	return Handler{}, false
 }
 
 func (d desktop) listDirs() []string {
