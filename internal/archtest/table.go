@@ -51,7 +51,7 @@ var Rooms = []Room{
 	{"launch", "Request, Target, Rules, Parse: pure, no I/O", []string{"problem", "secret"}, []string{"github.com/go-jose/go-jose/v4"}, "what judges hostile text does nothing else"},
 	{"intake", "argument vector to one bounded candidate", []string{"launch", "problem", "secret"}, nil, "no raw string carries a link beyond this room; a candidate's text is a secret"},
 	{"policy", "keys, sources, one Snapshot, reload", []string{"paths", "problem"}, []string{"github.com/fsnotify/fsnotify"}, "policy decides for the others and knows none of them"},
-	{"transport", "one HTTP client from policy: proxy, CA, client certificate", []string{"policy", "problem", "secret"}, []string{"github.com/mattn/go-ieproxy"}, "one place decides how the network is reached"},
+	{"transport", "one HTTP client from policy: proxy, CA, client certificate", []string{"policy", "problem", "secret"}, nil, "one place decides how the network is reached; it asks WinHTTP and the certificate store itself, through x/sys"},
 	{"signin", "code + PKCE on loopback, refresh, sign-out", []string{"problem", "secret"}, []string{"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2", "github.com/go-jose/go-jose/v4"}, "sibling steps do not know each other; go-jose only to name the signature algorithms that go-oidc may accept"},
 	{"tokenstore", "one refresh token in the OS keyring, the per-user lock", []string{"paths", "problem", "secret"}, []string{"github.com/zalando/go-keyring", "github.com/gofrs/flock"}, "only this room touches the keyring"},
 	{"orgclient", "the calls to the backend: bounded, timed, checked", []string{"launch", "orgapi", "problem", "secret"}, []string{"github.com/google/uuid"}, "sibling steps do not know each other"},

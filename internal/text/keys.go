@@ -314,6 +314,8 @@ var facts = [...]string{
 	"It redirected too often.",
 	"It redirected to another server.",
 	"The proxy setting of this computer cannot be read.",
+	"The proxy has refused the stored name and password.",
+	"The proxy wants a way of signing in that this program does not have.",
 	"This computer's certificates cannot be read.",
 	"Its certificate is for another name.",
 	"Its certificate comes from an authority that this computer does not know.",

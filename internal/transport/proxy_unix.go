@@ -5,12 +5,31 @@ package transport
 import (
 	"errors"
 	"net/http"
+	"net/url"
 )
 
-// systemProxy reads HTTPS_PROXY, HTTP_PROXY and NO_PROXY, once per process.
-func systemProxy() proxyFunc { return http.ProxyFromEnvironment }
+// systemQuestions: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, which the standard library
+// reads once per process; nobody can change them later.
+func systemQuestions() []question {
+	return []question{{FromEnvironment, func(target *url.URL) (answer, error) {
+		u, err := http.ProxyFromEnvironment(&http.Request{URL: target})
+		if err != nil {
+			// Its text quotes the setting, which may hold a password.
+			return answer{}, errors.New("the environment's proxy is not a URL")
+		}
+		if u == nil {
+			return answer{}, nil
+		}
+		return answer{found: true, choices: []*url.URL{u}}, nil
+	}}}
+}
 
-// scriptProxy refuses: nothing here evaluates PAC scripts.
-func scriptProxy(string) (proxyFunc, error) {
+// scriptQuestion refuses: nothing here evaluates PAC scripts.
+func scriptQuestion(string) (func(*url.URL) (answer, error), error) {
 	return nil, errors.New("proxy scripts are not evaluated on this system")
+}
+
+// watchNetwork reports no change: what the environment says depends on no network.
+func watchNetwork() (changed func() bool, unwatch func()) {
+	return func() bool { return false }, func() {}
 }

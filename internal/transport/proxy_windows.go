@@ -2,29 +2,268 @@ package transport
 
 import (
 	"errors"
-	"net/http"
+	"fmt"
 	"net/url"
+	"unsafe"
 
-	"github.com/mattn/go-ieproxy"
+	"golang.org/x/sys/windows"
 )
 
-// systemProxy asks Windows: the person's Internet settings, WinHTTP's, and the
-// script or detection that these name.
-func systemProxy() proxyFunc { return ieproxy.GetProxyFunc() }
+// WinHTTP, from the system's own folder only. What is not there on an old Windows
+// is an error of the look-up, never a panic.
+var (
+	winhttp             = windows.NewLazySystemDLL("winhttp.dll")
+	procOpen            = winhttp.NewProc("WinHttpOpen")
+	procCloseHandle     = winhttp.NewProc("WinHttpCloseHandle")
+	procSetTimeouts     = winhttp.NewProc("WinHttpSetTimeouts")
+	procProxyForURL     = winhttp.NewProc("WinHttpGetProxyForUrl")
+	procPersonSettings  = winhttp.NewProc("WinHttpGetIEProxyConfigForCurrentUser")
+	procMachineSettings = winhttp.NewProc("WinHttpGetDefaultProxyConfiguration")
+	kernel32            = windows.NewLazySystemDLL("kernel32.dll")
+	procGlobalFree      = kernel32.NewProc("GlobalFree")
+	iphlpapi            = windows.NewLazySystemDLL("iphlpapi.dll")
+	procAddrChange      = iphlpapi.NewProc("NotifyAddrChange")
+	procCancelAddr      = iphlpapi.NewProc("CancelIPChangeNotify")
+)
 
-// scriptProxy evaluates the script at the address for each request. The script
-// sees the scheme and the host only, never a path.
-func scriptProxy(address string) (proxyFunc, error) {
+// Of winhttp.h.
+const (
+	accessTypeNoProxy      = 1 // WINHTTP_ACCESS_TYPE_NO_PROXY
+	accessTypeNamedProxy   = 3 // WINHTTP_ACCESS_TYPE_NAMED_PROXY
+	autoDetect             = 1 // WINHTTP_AUTOPROXY_AUTO_DETECT
+	autoConfigURL          = 2 // WINHTTP_AUTOPROXY_CONFIG_URL
+	detectDHCP             = 1 // WINHTTP_AUTO_DETECT_TYPE_DHCP
+	detectDNS              = 2 // WINHTTP_AUTO_DETECT_TYPE_DNS_A
+	errLoginFailure        = windows.Errno(12015)
+	errAutodetectionFailed = windows.Errno(12180) // nothing was detected, the usual case
+)
+
+// detectTimeout bounds, in milliseconds, each step of fetching a script, so that a
+// look-up that nobody waits for any more ends too.
+const detectTimeout = 10_000
+
+// personSettings is WINHTTP_CURRENT_USER_IE_PROXY_CONFIG.
+type personSettings struct {
+	detect                int32
+	script, proxy, bypass *uint16
+}
+
+// proxyInfo is WINHTTP_PROXY_INFO.
+type proxyInfo struct {
+	accessType    uint32
+	proxy, bypass *uint16
+}
+
+// autoproxyOptions is WINHTTP_AUTOPROXY_OPTIONS.
+type autoproxyOptions struct {
+	flags, detect uint32
+	script        *uint16
+	_             uintptr
+	_             uint32
+	autoLogon     int32
+}
+
+// systemQuestions asks Windows in the order of its browsers: detection, the script,
+// the proxy of the person's Internet settings, and what "netsh winhttp" has set.
+func systemQuestions() []question {
+	var s personSettings
+	var questions []question
+	if done, _ := call(procPersonSettings, uintptr(unsafe.Pointer(&s))); done {
+		script, proxy, bypass := taken(s.script), taken(s.proxy), taken(s.bypass)
+		if s.detect != 0 {
+			questions = append(questions, question{FromDetection, func(target *url.URL) (answer, error) { return winhttpProxy("", target) }})
+		}
+		if script != "" {
+			questions = append(questions, question{FromScript, func(target *url.URL) (answer, error) { return winhttpProxy(script, target) }})
+		}
+		if proxy != "" {
+			questions = append(questions, question{FromSettings, func(target *url.URL) (answer, error) { return static(proxy, bypass, target) }})
+		}
+	}
+	return append(questions, question{FromComputer, func(target *url.URL) (answer, error) {
+		var m proxyInfo
+		if done, err := call(procMachineSettings, uintptr(unsafe.Pointer(&m))); !done {
+			return answer{}, fmt.Errorf("asking for the computer's proxy: %w", err)
+		}
+		proxy, bypass := taken(m.proxy), taken(m.bypass)
+		if m.accessType != accessTypeNamedProxy || proxy == "" {
+			return answer{}, nil
+		}
+		return static(proxy, bypass, target)
+	}})
+}
+
+func static(proxy, bypass string, target *url.URL) (answer, error) {
+	if bypassed(bypass, target) {
+		return answer{found: true}, nil
+	}
+	choices, err := parseProxies(proxy, target.Scheme)
+	return answer{found: len(choices) > 0, choices: choices}, err
+}
+
+// scriptQuestion evaluates the policy's script by WinHTTP.
+func scriptQuestion(address string) (func(*url.URL) (answer, error), error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
 		return nil, errors.New("the address of the proxy script is not one of http or https")
 	}
-	script := ieproxy.ProxyScriptConf{Active: true, PreConfiguredURL: address}
-	return func(r *http.Request) (*url.URL, error) {
-		host := script.FindProxyForURL(r.URL.Scheme + "://" + r.URL.Host + "/")
-		if host == "" {
-			return nil, nil
+	return func(target *url.URL) (answer, error) { return winhttpProxy(address, target) }, nil
+}
+
+// winhttpProxy asks WinHTTP for a target: by the script at an address, or by
+// detection where that is empty.
+func winhttpProxy(script string, target *url.URL) (answer, error) {
+	session, _, err := procOpenCall()
+	if session == 0 {
+		return answer{}, fmt.Errorf("opening WinHTTP: %w", err)
+	}
+	defer func() { _, _, _ = procCloseHandle.Call(session) }()
+	_, _, _ = procSetTimeouts.Call(session, detectTimeout, detectTimeout, detectTimeout, detectTimeout)
+	options := autoproxyOptions{flags: autoDetect, detect: detectDHCP | detectDNS}
+	if script != "" {
+		options = autoproxyOptions{flags: autoConfigURL}
+		if options.script, err = windows.UTF16PtrFromString(script); err != nil {
+			return answer{}, errors.New("the address of the proxy script cannot be used")
 		}
-		return &url.URL{Scheme: "http", Host: host}, nil
-	}, nil
+	}
+	address, err := windows.UTF16PtrFromString(target.String())
+	if err != nil {
+		return answer{}, errors.New("the host's name cannot be asked for")
+	}
+	var info proxyInfo
+	ask := func() (bool, error) {
+		return call(procProxyForURL, session, uintptr(unsafe.Pointer(address)), uintptr(unsafe.Pointer(&options)), uintptr(unsafe.Pointer(&info)))
+	}
+	done, err := ask()
+	if !done && errors.Is(err, errLoginFailure) {
+		// Only then: Windows keeps answers for other programs only without a logon.
+		options.autoLogon = 1
+		done, err = ask()
+	}
+	switch {
+	case !done && script == "" && errors.Is(err, errAutodetectionFailed):
+		return answer{}, nil
+	case !done && script == "":
+		return answer{}, fmt.Errorf("detecting the proxy: %w", code(err))
+	case !done:
+		return answer{}, fmt.Errorf("evaluating the proxy script: %w", code(err))
+	}
+	proxy, bypass := taken(info.proxy), taken(info.bypass)
+	if info.accessType == accessTypeNoProxy || proxy == "" || bypassed(bypass, target) {
+		return answer{found: true}, nil
+	}
+	choices, err := parseProxies(proxy, target.Scheme)
+	return answer{found: true, choices: choices}, err
+}
+
+func procOpenCall() (handle, _ uintptr, err error) {
+	if err := procOpen.Find(); err != nil {
+		return 0, 0, err
+	}
+	return procOpen.Call(0, accessTypeNoProxy, 0, 0, 0)
+}
+
+// code keeps the number of an error of WinHTTP, which has no text of its own in the
+// system's messages.
+func code(err error) error {
+	var n windows.Errno
+	if errors.As(err, &n) {
+		return fmt.Errorf("WinHTTP error %d", uint32(n))
+	}
+	return err
+}
+
+// call calls a function that answers TRUE or FALSE. Pointers among the arguments
+// stay alive for the call.
+//
+//go:uintptrescapes
+func call(p *windows.LazyProc, args ...uintptr) (bool, error) {
+	if err := p.Find(); err != nil {
+		return false, err
+	}
+	r, _, err := p.Call(args...)
+	return r != 0, err
+}
+
+// taken copies a text of WinHTTP and frees it.
+func taken(p *uint16) string {
+	if p == nil {
+		return ""
+	}
+	text := windows.UTF16PtrToString(p)
+	_, _, _ = procGlobalFree.Call(uintptr(unsafe.Pointer(p)))
+	return text
+}
+
+// addrWatch is one request to be told of the next change of this computer's
+// addresses. The kernel writes into it, so it lies outside of Go's memory.
+type addrWatch struct {
+	overlapped *windows.Overlapped
+	event      windows.Handle
+}
+
+// watchNetwork says whether this computer's addresses have changed since it was last
+// asked. The first question, and each after unwatch, begins a watch and answers no.
+// Where Windows does not take the request it always answers no: what cannot be reached
+// is looked up anew in any case.
+func watchNetwork() (changed func() bool, unwatch func()) {
+	var w *addrWatch
+	changed = func() bool {
+		if w == nil {
+			w = watchAddresses()
+			return false
+		}
+		if w.event == 0 {
+			return false
+		}
+		if s, err := windows.WaitForSingleObject(w.event, 0); err != nil || s != windows.WAIT_OBJECT_0 {
+			return false
+		}
+		w.free()
+		w = watchAddresses()
+		return true
+	}
+	unwatch = func() {
+		if w == nil || w.event == 0 {
+			w = nil
+			return
+		}
+		if done, _ := call(procCancelAddr, uintptr(unsafe.Pointer(w.overlapped))); done {
+			// The cancelled request sets the event; only then may the memory go.
+			if s, err := windows.WaitForSingleObject(w.event, 1000); err == nil && s == windows.WAIT_OBJECT_0 {
+				w.free()
+			}
+		}
+		w = nil
+	}
+	return changed, unwatch
+}
+
+func watchAddresses() *addrWatch {
+	if procAddrChange.Find() != nil {
+		return &addrWatch{}
+	}
+	event, err := windows.CreateEvent(nil, 1, 0, nil)
+	if err != nil {
+		return &addrWatch{}
+	}
+	memory, err := windows.LocalAlloc(windows.LPTR, uint32(unsafe.Sizeof(windows.Overlapped{})))
+	if err != nil {
+		_ = windows.CloseHandle(event)
+		return &addrWatch{}
+	}
+	w := &addrWatch{overlapped: *(**windows.Overlapped)(unsafe.Pointer(&memory)), event: event}
+	w.overlapped.HEvent = event
+	var handle windows.Handle
+	r, _, _ := procAddrChange.Call(uintptr(unsafe.Pointer(&handle)), uintptr(unsafe.Pointer(w.overlapped)))
+	if windows.Errno(r) != windows.ERROR_IO_PENDING {
+		w.free()
+		return &addrWatch{}
+	}
+	return w
+}
+
+func (w *addrWatch) free() {
+	_ = windows.CloseHandle(w.event)
+	_, _ = windows.LocalFree(*(*windows.Handle)(unsafe.Pointer(&w.overlapped)))
 }

@@ -12,7 +12,6 @@
 package transport
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -23,6 +22,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
+	"strconv"
 	"time"
 
 	"encounterlauncher/internal/policy"
@@ -50,20 +51,19 @@ const (
 	maxRedirects = 3
 )
 
-// proxyFunc chooses the proxy of a request as http.Transport asks for it; nil
-// URL and nil error mean none.
-type proxyFunc func(*http.Request) (*url.URL, error)
-
 // NewClient returns the client for a policy. It reads ProxyMode (system, also
 // when empty; direct; manual with ProxyURL; pac with ProxyPACURL), and
 // ExtraCAFile (PEM certificates that are trusted beside the system's roots). A
 // value that cannot be used is a policy_invalid problem, and no client is made.
 //
+// Proxies that ask for a name and a password are answered from k, which is asked
+// when the first one does, and not before; with a nil k there are none.
+//
 // The client has no overall timeout: callers bound every call with a context.
 // Client.CloseIdleConnections closes what is not in use; call it when the policy
 // has changed and a new client takes over.
-func NewClient(p policy.Snapshot) (*http.Client, error) {
-	proxy, err := proxyFor(p)
+func NewClient(p policy.Snapshot, k Credentials) (*http.Client, error) {
+	proxies, err := newChooser(p)
 	if err != nil {
 		return nil, err
 	}
@@ -72,8 +72,8 @@ func NewClient(p policy.Snapshot) (*http.Client, error) {
 		return nil, problem.With(problem.PolicyInvalid, "ExtraCAFile cannot be used.", err)
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout}
-	t := &roundTripper{ready: make(chan struct{}), base: &http.Transport{
-		Proxy:                  guarded(proxy),
+	t := &roundTripper{ready: make(chan struct{}), proxies: proxies, purse: newPurse(k)}
+	t.base = &http.Transport{
 		DialContext:            dialer.DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    handshakeTimeout,
@@ -82,74 +82,16 @@ func NewClient(p policy.Snapshot) (*http.Client, error) {
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConns:           8,
 		MaxResponseHeaderBytes: maxHeaderBytes,
+		GetProxyConnectHeader:  t.purse.connectHeader,
 		OnProxyConnectResponse: proxyAnswer,
-	}}
+	}
+	if p.ProxyMode != "direct" {
+		t.base.Proxy = proxies.forRequest
+	}
 	// The system's certificates take milliseconds to read, in which a starting agent
 	// can already take a link and ask the keyring.
 	go t.trust(systemRoots, extra)
 	return &http.Client{CheckRedirect: sameHostOnly, Transport: t}, nil
-}
-
-func proxyFor(p policy.Snapshot) (proxyFunc, error) {
-	switch p.ProxyMode {
-	case "", "system":
-		return systemProxy(), nil
-	case "direct":
-		return nil, nil
-	case "manual":
-		u, err := proxyAddress(p.ProxyURL)
-		if err != nil {
-			return nil, problem.With(problem.PolicyInvalid, "ProxyURL cannot be used.", err)
-		}
-		return http.ProxyURL(u), nil
-	case "pac":
-		proxy, err := scriptProxy(p.ProxyPACURL)
-		if err != nil {
-			return nil, problem.With(problem.PolicyInvalid, "ProxyMode pac cannot be used on this computer.", err)
-		}
-		return proxy, nil
-	}
-	return nil, problem.With(problem.PolicyInvalid, "ProxyMode is none of system, direct, manual and pac.", nil)
-}
-
-// proxyAddress checks ProxyURL: http or https, a host, and nothing else.
-func proxyAddress(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil || raw == "" || len(raw) > 2048:
-		return nil, errors.New("the proxy's address is not a URL")
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, errors.New("the proxy's address is neither http nor https")
-	case u.User != nil:
-		return nil, errors.New("the proxy's address holds a user name")
-	case u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, errors.New("the proxy's address is not a host and a port")
-	}
-	return u, nil
-}
-
-// guarded never sends what goes to this computer through a proxy, and hides the
-// texts of failed look-ups: they quote the setting, which may hold a password.
-func guarded(proxy proxyFunc) proxyFunc {
-	if proxy == nil {
-		return nil
-	}
-	return func(r *http.Request) (*url.URL, error) {
-		if loopback(r.URL.Hostname()) {
-			return nil, nil
-		}
-		u, err := proxy(r)
-		if err != nil {
-			return nil, problem.With(problem.OrgUnreachable, "The proxy setting of this computer cannot be read.",
-				errors.New("looking up the proxy failed"))
-		}
-		return u, nil
-	}
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func extraCertificates(file string) ([]*x509.Certificate, error) {
@@ -228,19 +170,6 @@ func sameHostOnly(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// errProxyAuth marks the refusal of a proxy on its way through http.Transport.
-var errProxyAuth = errors.New("the proxy answered 407")
-
-func proxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
-	switch answer.StatusCode {
-	case http.StatusOK:
-		return nil
-	case http.StatusProxyAuthRequired:
-		return errProxyAuth
-	}
-	return proxyRefusal(answer.StatusCode)
-}
-
 // proxyRefusal is the status with which a proxy refused to connect.
 type proxyRefusal int
 
@@ -252,6 +181,8 @@ type roundTripper struct {
 	ready      chan struct{}
 	untrusting *problem.Problem
 	base       *http.Transport
+	proxies    *chooser
+	purse      *purse
 }
 
 // RoundTrip does one exchange. Its errors are those of the package comment.
@@ -264,22 +195,91 @@ func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	if t.untrusting != nil {
 		return nil, t.untrusting
 	}
-	answer, err := t.base.RoundTrip(r)
+	answer, err := t.exchange(r)
+	var wants *proxyAuthError
+	if errors.As(err, &wants) {
+		// Once: a second refusal is of what was just given.
+		if err = t.purse.fetch(r.Context(), wants); err == nil {
+			if r, err = again(r); err == nil {
+				answer, err = t.exchange(r)
+			}
+		}
+		if errors.As(err, &wants) {
+			t.purse.refused(wants)
+		}
+	}
 	if err != nil {
 		if done := r.Context().Err(); done != nil {
 			return nil, done
 		}
-		return nil, classify(err)
-	}
-	if answer.StatusCode == http.StatusProxyAuthRequired {
-		_ = answer.Body.Close()
-		return nil, classify(errProxyAuth)
+		return nil, t.told(r, classify(err))
 	}
 	return answer, nil
 }
 
+// exchange is one attempt. A proxy that asks who is there is a *proxyAuthError.
+func (t *roundTripper) exchange(r *http.Request) (*http.Response, error) {
+	var proxy *url.URL
+	if r.URL.Scheme == "http" && t.base.Proxy != nil {
+		// Without TLS there is no CONNECT: the proxy reads the request itself.
+		var err error
+		if proxy, err = t.base.Proxy(r); err != nil {
+			return nil, err
+		}
+		if given := t.purse.headerFor(proxy); given != "" {
+			r = r.Clone(r.Context())
+			r.Header.Set(proxyAuthorization, given)
+		}
+	}
+	answer, err := t.base.RoundTrip(r)
+	if err == nil && answer.StatusCode == http.StatusProxyAuthRequired {
+		_ = answer.Body.Close()
+		// Inside a tunnel it is the server that says so, and it gets nothing.
+		return nil, wantsAuth(proxy, r.Header, answer.Header)
+	}
+	return answer, err
+}
+
+// again makes a request whose body has been read fit for a second attempt.
+func again(r *http.Request) (*http.Request, error) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return r, nil
+	}
+	if r.GetBody == nil {
+		return r, problem.New(problem.OrgUnreachable, errors.New("the request cannot be sent twice"))
+	}
+	body, err := r.GetBody()
+	if err != nil {
+		return r, errors.New("the request's body cannot be read again")
+	}
+	r = r.Clone(r.Context())
+	r.Body = body
+	return r, nil
+}
+
+// told lets the look-up of proxies know that a host could not be reached, and the
+// person that the way to it was a fallback.
+func (t *roundTripper) told(r *http.Request, err error) error {
+	p := problem.Of(err)
+	if p.Code != problem.OrgUnreachable || t.proxies == nil {
+		return err
+	}
+	fallback := t.proxies.failedFor(r.URL)
+	var op *net.OpError
+	t.proxies.unreachable(r.URL, errors.As(err, &op) && op.Op == "proxyconnect")
+	if fallback && p.Fact == "" {
+		return problem.With(problem.OrgUnreachable, "The proxy setting of this computer cannot be read.", errors.Unwrap(p))
+	}
+	return err
+}
+
 // CloseIdleConnections closes the connections that nobody uses now.
-func (t *roundTripper) CloseIdleConnections() { t.base.CloseIdleConnections() }
+func (t *roundTripper) CloseIdleConnections() {
+	t.base.CloseIdleConnections()
+	if t.proxies != nil {
+		t.proxies.stop()
+	}
+}
 
 // classify names the failure of a round trip. A handshake that fails for any
 // reason of TLS is tls_untrusted: what answered is not the server we may talk to.
@@ -292,24 +292,54 @@ func classify(err error) error {
 		name         x509.HostnameError
 		unknown      x509.UnknownAuthorityError
 		invalid      x509.CertificateInvalidError
+		wants        *proxyAuthError
 		alert        = errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 		unacceptable = errors.As(err, &certificate) || errors.As(err, &notTLS) || alert
 	)
 	switch {
 	case errors.As(err, &known):
 		return known
-	case errors.Is(err, errProxyAuth):
-		return problem.New(problem.ProxyAuthNeeded, errProxyAuth)
+	case errors.As(err, &wants):
+		return wants.problem()
 	case errors.As(err, &name):
-		return problem.With(problem.TLSUntrusted, "Its certificate is for another name.", err)
+		return problem.With(problem.TLSUntrusted, "Its certificate is for another name.", issued(err))
 	case errors.As(err, &unknown):
-		return problem.With(problem.TLSUntrusted, "Its certificate comes from an authority that this computer does not know.", err)
+		return problem.With(problem.TLSUntrusted, "Its certificate comes from an authority that this computer does not know.", issued(err))
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return problem.With(problem.TLSUntrusted, "Its certificate has expired, or this computer's clock is wrong.", err)
+		return problem.With(problem.TLSUntrusted, "Its certificate has expired, or this computer's clock is wrong.", issued(err))
 	case unacceptable:
-		return problem.New(problem.TLSUntrusted, err)
+		return problem.New(problem.TLSUntrusted, issued(err))
 	}
 	return problem.New(problem.OrgUnreachable, quoteless(err))
+}
+
+// Presented returns the certificates that a server showed and that were not
+// trusted, its own first, out of an error of the client; nil where the error is
+// another. Whoever shows them has to make their texts inert: anybody can have
+// written them. Those of a server that is trusted stand in http.Response.TLS.
+func Presented(err error) []*x509.Certificate {
+	var certificate *tls.CertificateVerificationError
+	if !errors.As(err, &certificate) {
+		return nil
+	}
+	return slices.Clone(certificate.UnverifiedCertificates)
+}
+
+// mostIssuer bounds, in bytes, what the log shows of an issuer's name.
+const mostIssuer = 200
+
+// issued names for the log who has issued what was not trusted: an authority of
+// which IT says "that is our proxy" at once.
+func issued(err error) error {
+	chain := Presented(err)
+	if len(chain) == 0 {
+		return err
+	}
+	name := chain[0].Issuer.String()
+	if len(name) > mostIssuer {
+		name = name[:mostIssuer]
+	}
+	return fmt.Errorf("%w; issued by %s", err, strconv.QuoteToASCII(name))
 }
 
 // quoteless keeps the causes that name what failed on the network, and replaces

@@ -98,7 +98,7 @@ func connectProxy(t *testing.T, target, credential string) (*httptest.Server, *a
 
 func client(t *testing.T, p policy.Snapshot) *http.Client {
 	t.Helper()
-	c, err := NewClient(p)
+	c, err := NewClient(p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -393,7 +393,7 @@ func TestAPolicyThatCannotBeUsedMakesNoClient(t *testing.T) {
 		"too large":            {ExtraCAFile: writeFile(t, string(pemText)+strings.Repeat(" ", maxCAFileBytes))},
 	} {
 		t.Run(what, func(t *testing.T) {
-			c, err := NewClient(p)
+			c, err := NewClient(p, nil)
 			wantCode(t, err, problem.PolicyInvalid)
 			wantNoAddress(t, err)
 			if c != nil {
