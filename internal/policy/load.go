@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 
@@ -14,6 +15,26 @@ import (
 // may go on.
 func Load(l paths.Layout) Snapshot {
 	return resolve(read(l), rules{demo: l.IsDemo(), pac: hasPAC})
+}
+
+// CheckFile says what this version would make of a file as the machine policy of
+// this system, if it lay where that lies and belonged to whom it must: a look
+// before a rollout. Nothing else is read, and nothing is put in force. The source
+// of what it finds is SourceFile; nothing in the answer holds the path.
+//
+// The error is request_invalid, with a fact, when there is no such file or it cannot be
+// read; what is wrong in the file stands in Findings.
+func CheckFile(l paths.Layout, path string) (Snapshot, error) {
+	r := reading{source: SourceFile}
+	data, why := readFile(path, nil, openPlain)
+	switch {
+	case why != "":
+		return Snapshot{}, problem.With(problem.RequestInvalid, "The file cannot be read: "+why+".", errors.New("a policy file that cannot be read"))
+	case data == nil:
+		return Snapshot{}, problem.With(problem.RequestInvalid, "There is no such file.", errors.New("a policy file that is not there"))
+	}
+	r.fill(data, "")
+	return resolve([]reading{r}, rules{demo: l.IsDemo(), pac: hasPAC}), nil
 }
 
 // readFiles reads the sources of a system, or a flavour, without a registry.
@@ -166,7 +187,7 @@ func (r reading) find(key string) (entry, bool) {
 func (r reading) sentence() string {
 	where := ""
 	// The person's own path holds the name of the account.
-	if r.source != SourcePerson {
+	if r.source != SourcePerson && r.path != "" {
 		where = " (" + r.path + ")"
 	}
 	return "The " + r.source + where + " cannot be used: " + r.unreadable + "."

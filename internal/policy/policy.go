@@ -148,6 +148,8 @@ const (
 	SourcePerson   = "person's choice"
 	SourceDefaults = "installer defaults"
 	SourceBuiltIn  = "built-in default"
+	// SourceFile is a file that is only looked at (see CheckFile).
+	SourceFile = "file"
 	// SourceSafest stands for no source: what a source says cannot be used, and
 	// the key's safest value is in force.
 	SourceSafest = "safest value"

@@ -3,16 +3,12 @@ package policy
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/sys/windows/registry"
-)
-
-const (
-	policiesKey = `Software\Policies\EncounterLauncher`
-	defaultsKey = `Software\EncounterLauncher`
 )
 
 // hive is a root of the registry and its usual short name.
@@ -92,6 +88,10 @@ func registryValue(k registry.Key, name string, t Type) (raw json.RawMessage, un
 		items, kind, err := k.GetStringsValue(name)
 		if err != nil || kind != registry.MULTI_SZ {
 			return nil, false, "must be a REG_MULTI_SZ"
+		}
+		// An empty line in an editor's box becomes one; nothing else can end there.
+		if slices.Contains(items, "") {
+			return nil, false, "must be a REG_MULTI_SZ without empty lines"
 		}
 		raw, err := json.Marshal(append([]string{}, items...))
 		if err != nil {

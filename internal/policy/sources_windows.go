@@ -12,9 +12,9 @@ func read(l paths.Layout) []reading {
 		return readFiles(l)
 	}
 	return []reading{
-		readRegistry(SourceMachine, localMachine, policiesKey, false),
-		readRegistry(SourceUser, currentUser, policiesKey, false),
+		readRegistry(SourceMachine, localMachine, PoliciesKey, false),
+		readRegistry(SourceUser, currentUser, PoliciesKey, false),
 		personFile(SourcePerson, l.SettingsFile()),
-		readRegistry(SourceDefaults, localMachine, defaultsKey, true),
+		readRegistry(SourceDefaults, localMachine, DefaultsKey, true),
 	}
 }
