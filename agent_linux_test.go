@@ -110,6 +110,22 @@ func TestAnUpgradeWaitsForTheLaunchInFlight(t *testing.T) {
 	}
 }
 
+func TestAnAgentEndsOnceItsProgramHasBeenRemoved(t *testing.T) {
+	t.Parallel()
+	path, h := program(t, released), newHome(t, "encounter-launcher")
+	mine := h.installed(path)
+	h.expect(h.run(mine, link), 2, "policy_missing")
+	h.agent()
+	if err := os.Remove(mine); err != nil {
+		t.Fatal(err)
+	}
+	h.until("the agent has ended", func() bool { return len(h.processes()) == 0 })
+	if _, err := os.Lstat(h.socket()); !os.IsNotExist(err) {
+		t.Errorf("the socket is still there (%v)", err)
+	}
+	h.expect(h.run(path, "audit", "verify"), 0)
+}
+
 func mustRead(t *testing.T, path string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -194,6 +210,8 @@ func TestAWindowThatCannotBeShownIsToldAndHarmsNothing(t *testing.T) {
 	h.expect(h.run(mine, "window"), 2, "window_unavailable", "not installed")
 	h.windowProgram("exit 2")
 	h.expect(h.run(mine, "window"), 2, "window_unavailable", "needs a display")
+	h.windowProgram("exit 127") // as the dynamic linker ends a program that lacks a library
+	h.expect(h.run(mine, "window"), 2, "window_unavailable", "A library that it needs is not installed.")
 	if h.agent() != pid {
 		t.Error("the agent was replaced")
 	}

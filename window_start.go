@@ -83,11 +83,24 @@ func startAndWait(ctx context.Context, cmd *exec.Cmd, click control.Activation, 
 	case <-late.C:
 	case err := <-ended:
 		if err != nil {
-			return nil, problem.With(problem.WindowUnavailable, endedAtOnce(), withoutPath(err))
+			return nil, problem.With(problem.WindowUnavailable, endedBecause(err), withoutPath(err))
 		}
 		ended <- nil // closed before its page was there
 	}
 	return ended, nil
+}
+
+// noLibrary is how the dynamic linker ends a program that lacks a library.
+const noLibrary = 127
+
+// endedBecause is the fact of a window that never showed its page. Packages only
+// recommend the webview's libraries: a kiosk may do without them.
+func endedBecause(err error) string {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == noLibrary {
+		return "A library that it needs is not installed."
+	}
+	return endedAtOnce()
 }
 
 // withoutPath drops the path from an error of os/exec: the log does not need

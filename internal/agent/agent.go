@@ -117,8 +117,8 @@ type Agent struct {
 
 // Run is the agent's life: it becomes the agent of this user, or returns
 // control.ErrOwned when another process is, and ends when ctx ends, a Quit
-// arrives, or its own file was replaced and it is idle. In the last case it
-// returns ErrUpgraded and the caller re-executes.
+// arrives, or its own file was replaced or removed and it is idle. Where the file was
+// replaced it returns ErrUpgraded and the caller re-executes.
 func Run(ctx context.Context, opts Options) error {
 	server, err := control.Listen(opts.Layout)
 	if err != nil {
@@ -226,8 +226,13 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	others.Go(func() {
 		if unknown != nil {
 			a.log.Warn("upgrades will not be noticed", "problem", problem.New(problem.Internal, unknown))
-		} else if watchUpgrade(ctx, a.log, own, a.idle, a.stopIfIdle) {
+			return
+		}
+		switch watchUpgrade(ctx, a.log, own, a.idle, a.stopIfIdle) {
+		case replaced:
 			close(upgraded)
+		case removed:
+			quit()
 		}
 	})
 

@@ -20,6 +20,19 @@ const (
 	upgradeLook = 5 * time.Second
 	// upgradeProbe bounds the trial run of the new file.
 	upgradeProbe = 10 * time.Second
+	// goneLooks is after how many looks in a row that find no file the program counts
+	// as removed. Package managers replace a file without a moment in which there is
+	// none; whoever removes and installs again by script has this long.
+	goneLooks = 3
+)
+
+// fate is what became of the program's own file.
+type fate int
+
+const (
+	asItWas fate = iota
+	replaced
+	removed
 )
 
 // ownFile is the file that this program was started from.
@@ -49,21 +62,26 @@ func (own ownFile) watch(ctx context.Context, log *slog.Logger, idle, stop func(
 	}
 }
 
-// watchUpgrade returns true once the program's own file was replaced, the new
-// one has stopped changing and runs, idle says that nothing is in flight, and
-// stop has seen to it that nothing begins. It returns false when ctx ends.
-func watchUpgrade(ctx context.Context, log *slog.Logger, own ownFile, idle, stop func() bool) bool {
+// watchUpgrade returns replaced once the program's own file was replaced and the new
+// one has stopped changing and runs, or removed once it has been gone for a while;
+// both only when idle says that nothing is in flight, and stop has seen to it that
+// nothing begins. It returns asItWas when ctx ends.
+func watchUpgrade(ctx context.Context, log *slog.Logger, own ownFile, idle, stop func() bool) fate {
 	w := own.watch(ctx, log, idle, stop)
 	tick := time.NewTicker(upgradeLook)
 	defer tick.Stop()
 	for {
-		if w.look() {
+		switch now := w.look(); now {
+		case replaced:
 			log.Info("the program was upgraded and starts anew")
-			return true
+			return now
+		case removed:
+			log.Info("the program was removed and ends")
+			return now
 		}
 		select {
 		case <-ctx.Done():
-			return false
+			return asItWas
 		case <-tick.C:
 		}
 	}
@@ -81,14 +99,47 @@ type upgradeWatch struct {
 	own, candidate fs.FileInfo
 	waiting        fs.FileInfo // a candidate of which the log says that it waits
 	tried          fs.FileInfo // a candidate that did not work is not tried again
+	missing        int         // looks in a row that found no file
 }
 
-func (w *upgradeWatch) look() bool {
+func (w *upgradeWatch) look() fate {
 	info, err := w.stat()
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		w.candidate = nil // in the middle of a replacement, or removed
+		w.missing++
+		if w.gone() {
+			return removed
+		}
+		return asItWas
+	case err != nil: // a network drive that does not answer has removed nothing
+		w.candidate, w.missing = nil, 0
+		return asItWas
+	}
+	w.missing = 0
+	if w.differs(info) {
+		return replaced
+	}
+	return asItWas
+}
+
+// gone reports whether the file was removed for good and the agent is ready to end.
+func (w *upgradeWatch) gone() bool {
+	switch {
+	case w.missing < goneLooks:
+		return false
+	case !w.idle():
+		if w.missing == goneLooks {
+			w.log.Info("the program was removed; its end waits for what is in flight")
+		}
 		return false
 	}
+	return w.stop()
+}
+
+// differs reports whether the file that is there now is another one, which works, and
+// the agent is ready to go on with it.
+func (w *upgradeWatch) differs(info fs.FileInfo) bool {
 	switch {
 	case w.own == nil:
 		w.own = info

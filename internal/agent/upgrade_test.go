@@ -39,8 +39,12 @@ func TestAnUpgradeWaitsForAWholeFileThatWorksAndAnIdleAgent(t *testing.T) {
 		stop:  func() bool { stops++; return idle },
 		log:   slog.New(slog.DiscardHandler),
 	}
-	expect := func(want bool, why string) {
+	expect := func(again bool, why string) {
 		t.Helper()
+		want := asItWas
+		if again {
+			want = replaced
+		}
 		if got := w.look(); got != want {
 			t.Fatalf("%s: look() = %v, want %v", why, got, want)
 		}
@@ -68,13 +72,74 @@ func TestAnUpgradeWaitsForAWholeFileThatWorksAndAnIdleAgent(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	expect(false, "an uninstalled program goes on")
+	expect(false, "a file that is missing for a moment is not removed")
 	write("good", 3)
 	expect(false, "seen once")
 	if stops != 0 {
 		t.Error("the agent stopped taking links before there was a file to go on with")
 	}
 	expect(true, "a whole file that works, and nothing in flight")
+}
+
+func TestAnAgentWhoseProgramWasRemovedEndsOnceNothingIsInFlight(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "program")
+	write := func() {
+		t.Helper()
+		if err := os.WriteFile(path, []byte("program"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		when := time.Unix(1_700_000_000, 0)
+		if err := os.Chtimes(path, when, when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove := func() {
+		t.Helper()
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var broken error
+	idle, stops := true, 0
+	w := upgradeWatch{
+		stat: func() (fs.FileInfo, error) {
+			if broken != nil {
+				return nil, broken
+			}
+			return os.Stat(path)
+		},
+		works: func() error { return errors.New("not asked for") },
+		idle:  func() bool { return idle },
+		stop:  func() bool { stops++; return idle },
+		log:   slog.New(slog.DiscardHandler),
+	}
+	expect := func(want fate, looks int, why string) {
+		t.Helper()
+		for range looks {
+			if got := w.look(); got != want {
+				t.Fatalf("%s: look() = %v, want %v", why, got, want)
+			}
+		}
+	}
+	write()
+	expect(asItWas, 2, "the file is there")
+	remove()
+	expect(asItWas, goneLooks-1, "it is gone for a moment")
+	write()
+	expect(asItWas, 1, "something is there again")
+	remove()
+	expect(asItWas, goneLooks-1, "the time begins anew")
+	broken = fmt.Errorf("looking: %w", syscall.EIO)
+	expect(asItWas, 2*goneLooks, "the disk does not answer")
+	broken = nil
+	expect(asItWas, goneLooks-1, "and begins anew after it")
+	idle = false
+	expect(asItWas, 5, "a launch is in flight")
+	if stops != 0 {
+		t.Error("the agent stopped taking links although something is in flight")
+	}
+	idle = true
+	expect(removed, 1, "gone for long, and nothing in flight")
 }
 
 func TestAFileThatIsReplacedBeforeTheFirstLookIsNoticed(t *testing.T) {
@@ -89,7 +154,7 @@ func TestAFileThatIsReplacedBeforeTheFirstLookIsNoticed(t *testing.T) {
 	busy := 0
 	w := own.watch(t.Context(), slog.New(slog.DiscardHandler), func() bool { busy++; return false }, nil)
 	for range 2 {
-		if w.look() {
+		if w.look() != asItWas {
 			t.Fatal("a busy agent starts anew")
 		}
 	}

@@ -31,10 +31,9 @@ func set(l paths.Layout, executable string, on bool) error {
 	if text != "" && !mine {
 		return errors.New("the autostart file of our name was not written by this program")
 	}
-	_, err = os.Stat(l.MachineAutostartFile())
-	forAll := err == nil
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("looking at the computer's autostart file: %w", err)
+	forAll, err := startsForAll(l)
+	if err != nil {
+		return err
 	}
 	wanted := "" // what the computer's entry, or none, says
 	switch {
@@ -60,6 +59,26 @@ func remove(l paths.Layout) error {
 		return err
 	}
 	return drop(l)
+}
+
+// startsForAll reports whether the computer's entry starts the agent. One with
+// Hidden=true, which an administrator writes into the package's file, counts as none
+// (Desktop Application Autostart Specification, "Hidden Key").
+func startsForAll(l paths.Layout) (bool, error) {
+	text, err := os.ReadFile(l.MachineAutostartFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading the computer's autostart file: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		key, value, _ := strings.Cut(line, "=")
+		if strings.TrimSpace(key) == "Hidden" && strings.TrimSpace(value) == "true" {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 func own(l paths.Layout) (text string, mine bool, err error) {

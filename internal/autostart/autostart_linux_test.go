@@ -91,6 +91,23 @@ func TestWhereAPackageStartsItForAllTheUserHasNoEntryOrOneThatSwitchesItOff(t *t
 	}
 }
 
+func TestAnEntryForAllThatAnAdministratorHasHiddenStartsNobody(t *testing.T) {
+	l := paths.Under(t.TempDir(), "")
+	put(t, l.MachineAutostartFile(), "[Desktop Entry]\nType=Application\nExec=/usr/bin/encounter-launcher agent\nHidden = true\n")
+	must(t, Set(l, program, false))
+	if now(l) != "" {
+		t.Errorf("what does not start anyway was switched off:\n%s", now(l))
+	}
+	must(t, Set(l, program, true)) // policy or person want it
+	if !strings.Contains(now(l), "\nExec=") {
+		t.Errorf("the entry is\n%s", now(l))
+	}
+	must(t, Set(l, program, false))
+	if now(l) != "" {
+		t.Errorf("left\n%s", now(l))
+	}
+}
+
 func TestAnEntryOfSomebodyElseUnderOurNameIsLeftAlone(t *testing.T) {
 	l := paths.Under(t.TempDir(), "")
 	theirs := "[Desktop Entry]\nType=Application\nExec=/home/me/my-own-start\nComment=" + ourMark + "\n"

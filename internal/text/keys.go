@@ -288,6 +288,7 @@ var facts = [...]string{
 	"It ended at once.",
 	"Its program is not installed.",
 	"It ended at once; it needs a display.",
+	"A library that it needs is not installed.",
 	"It ended at once; it needs Microsoft Edge WebView2.",
 	"Not set: {keys}.",
 	"Look at {keys}.",
