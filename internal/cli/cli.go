@@ -159,6 +159,11 @@ func oneLine(p view.Problem) string {
 	return fmt.Sprintf("%s %s (%s, reference %s)", view.Inert(p.Sentence, 400), view.Inert(p.NextStep, 400), view.Inert(string(p.Code), 40), view.Inert(p.Reference, 16))
 }
 
+// Commands returns the tree of all commands, for what is written from it: manual
+// pages and completions. It runs nothing. Only Run knows what to do with the errors
+// of its commands.
+func Commands(p Program) *cobra.Command { return p.root() }
+
 func (p Program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   p.Layout.Name,
