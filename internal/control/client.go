@@ -224,6 +224,11 @@ func (c *Client) ask(ctx context.Context, limit time.Duration, method, route str
 	if err != nil {
 		return 0, nil, err
 	}
+	return exchange(ctx, conn, limit, method, route, body)
+}
+
+// exchange makes one request on a connection and closes it.
+func exchange(ctx context.Context, conn net.Conn, limit time.Duration, method, route string, body []byte) (int, []byte, error) {
 	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	_ = conn.SetDeadline(time.Now().Add(limit))

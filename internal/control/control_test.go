@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -513,6 +514,56 @@ func TestNoErrorOfTheChannelNamesALinkOrAPath(t *testing.T) {
 	var reason *problem.Problem
 	if _, err := Listen(paths.Under("/proc/self/status", "")); !errors.As(err, &reason) || strings.Contains(reason.LogValue().String(), "/proc") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestTheSystemsAccountMayAskToQuitAndNothingElse(t *testing.T) {
+	l, s := listen(t)
+	s.clientOf = func(net.Conn) (peer, error) { return peer{pid: 4}, nil } // the list let it in, and it is not this user
+	a := newAgent()
+	serve(t, s, a)
+	c := connect(t, l)
+	refused := map[string]error{}
+	ack, err := c.Link(t.Context(), candidate(t, testLink), Activation{})
+	if err != nil || ack.Accepted || ack.Code != problem.RequestInvalid {
+		t.Errorf("a link: %+v, %v", ack, err)
+	}
+	refused["a refusal"] = c.Refused(t.Context(), problem.LinkInvalid, problem.New(problem.LinkInvalid, nil).Reference)
+	_, refused["the snapshot"] = c.Snapshot(t.Context())
+	_, refused["the policy"] = c.Policy(t.Context())
+	refused["the watch"] = c.Watch(t.Context(), func(view.Snapshot) error { return errors.New("it is shown") })
+	for _, i := range []Intent{
+		{Name: SignIn}, {Name: SignOut, All: true}, {Name: OpenRecent, Last: true}, {Name: Cancel}, {Name: Retry}, {Name: OpenWindow}, {Name: ShowSignIn},
+		{Name: FreshLink}, {Name: RemoveRecent, ID: "r"}, {Name: ClearRecents}, {Name: UndoRemove}, {Name: Check}, {Name: OpenHelpDesk}, {Name: Choose, Key: "Language"},
+	} {
+		refused[i.Name] = c.Do(t.Context(), i)
+	}
+	for what, err := range refused {
+		if problem.CodeOf(err) != problem.RequestInvalid {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if a.calls() != 0 {
+		t.Fatalf("the agent was asked: %v %v %v", a.links, a.intents, a.refusals)
+	}
+	if err := c.Do(t.Context(), Intent{Name: Quit}); err != nil {
+		t.Fatalf("quit: %v", err)
+	}
+	if len(a.intents) != 1 || a.intents[0] != (Intent{Name: Quit}) {
+		t.Errorf("the agent got %v", a.intents)
+	}
+}
+
+func TestWhoIsNobodyIsNotRead(t *testing.T) {
+	l, s := listen(t)
+	s.clientOf = func(net.Conn) (peer, error) { return peer{}, errors.New("no answer") }
+	a := newAgent()
+	serve(t, s, a)
+	if err := connect(t, l).Do(t.Context(), Intent{Name: Quit}); problem.CodeOf(err) != problem.AgentUnreachable {
+		t.Errorf("got %v", err)
+	}
+	if a.calls() != 0 {
+		t.Error("the agent was asked")
 	}
 }
 

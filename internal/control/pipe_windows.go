@@ -99,9 +99,14 @@ func dial(ctx context.Context, l paths.Layout) (net.Conn, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	return dialTo(ctx, l.Name, me)
+}
+
+// dialTo is dial for the agent of any user in any session.
+func dialTo(ctx context.Context, program string, who identity) (net.Conn, int, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	conn, err := winio.DialPipeContext(ctx, pipeName(l.Name, me))
+	conn, err := winio.DialPipeContext(ctx, pipeName(program, who))
 	if err != nil {
 		if errors.Is(err, windows.ERROR_FILE_NOT_FOUND) {
 			return nil, 0, ErrNoAgent
@@ -111,7 +116,7 @@ func dial(ctx context.Context, l paths.Layout) (net.Conn, int, error) {
 	pid, err := pipePeer(conn, windows.GetNamedPipeServerProcessId)
 	if err == nil {
 		var server identity
-		if server, err = identityOf(pid); err == nil && server != me {
+		if server, err = identityOf(pid); err == nil && server != who {
 			err = errors.New("the process that has the agent's name belongs to another user or session")
 		}
 	}
@@ -135,7 +140,12 @@ func clientOf(conn net.Conn) (peer, error) {
 		return peer{}, err
 	}
 	client, err := identityOf(pid)
-	return peer{own: err == nil && client.sid == me.sid, pid: int(pid)}, nil
+	return peerOf(me, client, err, int(pid)), nil
+}
+
+// peerOf is how a process counts; err says that it could not be asked who it is.
+func peerOf(me, client identity, err error, pid int) peer {
+	return peer{own: err == nil && client.sid == me.sid, pid: pid}
 }
 
 func pipePeer(conn net.Conn, ask func(windows.Handle, *uint32) error) (uint32, error) {

@@ -57,6 +57,8 @@ type Server struct {
 	serving bool
 
 	heartbeat, writeLimit, readLimit time.Duration
+	// clientOf asks the system who is at the other end of a connection.
+	clientOf func(net.Conn) (peer, error)
 }
 
 // Listen becomes the agent of this user (on Windows: of this logon session): it
@@ -74,7 +76,7 @@ func Listen(l paths.Layout) (*Server, error) {
 	return &Server{
 		listener: listener, release: release,
 		closing: make(chan struct{}), released: make(chan struct{}),
-		heartbeat: heartbeat, writeLimit: writeLimit, readLimit: readLimit,
+		heartbeat: heartbeat, writeLimit: writeLimit, readLimit: readLimit, clientOf: clientOf,
 	}, nil
 }
 
@@ -108,7 +110,7 @@ func (s *Server) Serve(ctx context.Context, h Handler) error {
 	server.SetKeepAlivesEnabled(false)
 
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(checkedListener{s.listener}) }()
+	go func() { ended <- server.Serve(checkedListener{s.listener, s.clientOf}) }()
 
 	var failure error
 	select {
@@ -155,7 +157,10 @@ func (s *Server) giveUp() {
 
 // checkedListener hands out only connections whose other end the operating system
 // vouches for. Nothing is read from any other.
-type checkedListener struct{ net.Listener }
+type checkedListener struct {
+	net.Listener
+	clientOf func(net.Conn) (peer, error)
+}
 
 // checkedConn is a connection with its peer.
 type checkedConn struct {
@@ -169,7 +174,7 @@ func (l checkedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		p, err := clientOf(c)
+		p, err := l.clientOf(c)
 		if err != nil {
 			_ = c.Close()
 			continue
