@@ -133,6 +133,9 @@ func refuse(layout paths.Layout, p *problem.Problem) int {
 func unreachable(layout paths.Layout, p *problem.Problem) int {
 	cli.PrintProblem(os.Stderr, p)
 	cli.AuditRefusal(layout, p)
+	if onConsole() {
+		return cli.NoAgent
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	// Where there is no notification service, stderr has to do.

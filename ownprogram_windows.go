@@ -16,3 +16,7 @@ func ownProgram() (string, error) {
 	}
 	return strings.TrimSuffix(path, filepath.Ext(path)) + ".exe", nil
 }
+
+// onConsole reports whether this is the .com: its stderr is seen, and a message box
+// would keep a script waiting.
+func onConsole() bool { return !windowHere }

@@ -8,14 +8,14 @@ cd "$(dirname "$0")/../.."
 fail() { echo "reproducible: $*" >&2; exit 1; }
 work=$(mktemp -d /tmp/encounter-again.XXXXXX)
 trap 'rm -rf "$work"' EXIT
-# With its history, since a build says from which commit it is.
-cp -a .git "$work/.git"
-git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -a -t "$work"
-mkdir -p "$work/frontend/node_modules"
-cp -a frontend/dist "$work/frontend/"
-touch "$work/frontend/node_modules/.stamp"
-GOCACHE=$work/cache make -s -C "$work" -o frontend/dist/index.html build-windows build-windows-arm64 ${VERSION:+VERSION="$VERSION"} >/dev/null
+# With its history, since a build says from which commit it is and whether the tree
+# was changed.
+mkdir "$work/tree"
+cp -a .git "$work/tree/.git"
+git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -a -t "$work/tree"
+cp -a frontend/dist "$work/tree/frontend/"
+GOCACHE=$work/cache make -s -C "$work/tree" -o frontend/dist/index.html build-windows build-windows-arm64 ${VERSION:+VERSION="$VERSION"} >/dev/null
 for file in encounter-launcher.exe encounter-launcher.com arm64/encounter-launcher.exe arm64/encounter-launcher.com; do
-  cmp "build/bin/$file" "$work/build/bin/$file" || fail "$file is another one when it is built again"
+  cmp "build/bin/$file" "$work/tree/build/bin/$file" || fail "$file is another one when it is built again"
 done
 echo "reproducible: four files, the same bytes twice"

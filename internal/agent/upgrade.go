@@ -45,10 +45,21 @@ type ownFile struct {
 // anybody can reach the agent, since a file that is replaced before the first look
 // would else be taken for its own.
 func startedFrom() (own ownFile, err error) {
-	if own.path, err = os.Executable(); err == nil {
-		own.info, _ = os.Stat(own.path)
+	path, err := os.Executable()
+	if err != nil {
+		return ownFile{}, err
 	}
-	return own, err
+	return lookAt(path), nil
+}
+
+func lookAt(path string) ownFile {
+	own := ownFile{path: path}
+	if own.info, _ = os.Stat(path); own.info != nil {
+		// Windows is asked which file it is when that is first compared, and by then
+		// another one may have the name.
+		os.SameFile(own.info, own.info)
+	}
+	return own
 }
 
 func (own ownFile) watch(ctx context.Context, log *slog.Logger, idle, stop func() bool) *upgradeWatch {

@@ -162,3 +162,26 @@ func TestAFileThatIsReplacedBeforeTheFirstLookIsNoticed(t *testing.T) {
 		t.Error("it was taken for the file that this program was started from")
 	}
 }
+
+func TestAFileOfTheSameSizeAndTimeIsAnotherFileAllTheSame(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "program")
+	when := time.Unix(1_700_000_000, 0) // installers may set one time on every version
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, when, when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("old")
+	own := lookAt(path)
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	write("new")
+	if now := lookAt(path); sameFile(own.info, now.info) {
+		t.Error("the new file is taken for the old one")
+	}
+}

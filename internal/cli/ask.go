@@ -569,14 +569,12 @@ func (p Program) ask(ctx context.Context, i control.Intent, done string) error {
 func (p Program) quitCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "quit", Short: "End the agent", GroupID: "daily", Args: cobra.NoArgs,
-		Long: "Ends the agent and waits until it has gone. The next link starts it again; you stay\nsigned in where the computer has a keyring.\n\nExit status: 0 ended, 1 it was told but has not ended in time, 2 refused, 3 the agent\ndoes not run.",
+		Long: "Ends the agent and waits until it has gone. The next link starts it again; you stay\nsigned in where the computer has a keyring.\n\nWith --all-sessions it ends the agents of all your sessions, and on Windows, run by\nthe system's account as deployment tools do, those of everybody, closes what windows\nare open, and takes ten seconds at most: afterwards the program's files can be\nreplaced. That nothing runs is no failure then.\n\nExit status: 0 ended, 1 it was told but has not ended in time, 2 refused, 3 the agent\ndoes not run.",
 	}
 	all := c.Flags().Bool("all-sessions", false, "end the agents of all your sessions on this computer")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *all {
-			if err := endOtherSessions(); err != nil {
-				return err
-			}
+			return p.quitAll(cmd.Context())
 		}
 		return p.quit(cmd.Context())
 	}

@@ -2,5 +2,19 @@
 
 package cli
 
-// endOtherSessions does nothing: one agent serves all sessions of a user.
-func endOtherSessions() error { return nil }
+import (
+	"context"
+	"errors"
+
+	"encounterlauncher/internal/control"
+)
+
+// quitAll ends the agent: one serves all sessions of a user.
+func (p Program) quitAll(ctx context.Context) error {
+	err := p.quit(ctx)
+	if errors.Is(err, control.ErrNoAgent) {
+		p.say("no agent runs")
+		return nil
+	}
+	return err
+}
