@@ -11,7 +11,7 @@ FUZZTIME ?= 10s
 
 export GOFLAGS ?= -mod=readonly
 BUILD = CGO_ENABLED=0 $(GO) build -trimpath
-BUILD_WINDOW = CGO_ENABLED=1 $(GO) build -trimpath -tags $(WINDOW_TAGS)
+BUILD_WINDOW = CGO_ENABLED=1 $(GO) build -trimpath -buildmode=pie -tags $(WINDOW_TAGS)
 
 .PHONY: help
 help: ## show this
@@ -43,14 +43,14 @@ build: build-agent build-window build-servers ## build every program for this ma
 build-agent:
 	$(BUILD) -ldflags "$(LDFLAGS)" -o $(BIN)/encounter-launcher .
 build-window: setup-window frontend/dist/index.html
-	$(BUILD_WINDOW) -ldflags "$(LDFLAGS)" -o $(BIN)/encounter-launcher-window .
+	$(BUILD_WINDOW) -ldflags "$(LDFLAGS) -bindnow" -o $(BIN)/encounter-launcher-window .
 build-servers:
 	$(BUILD) -ldflags "$(LDFLAGS)" -o $(BIN)/ ./internal/cmd/org-backend ./internal/cmd/nabla-sim
 build-demo:
 	$(BUILD) -ldflags "$(LDFLAGS) $(DEMO)" -o $(BIN)/encounter-launcher-demo .
 	$(BUILD) -ldflags "$(LDFLAGS)" -o $(BIN)/encounter-launcher-sandbox ./internal/cmd/sandbox
 build-demo-window: setup-window frontend/dist/index.html
-	$(BUILD_WINDOW) -ldflags "$(LDFLAGS) $(DEMO)" -o $(BIN)/encounter-launcher-demo-window .
+	$(BUILD_WINDOW) -ldflags "$(LDFLAGS) $(DEMO) -bindnow" -o $(BIN)/encounter-launcher-demo-window .
 frontend: frontend/dist/index.html ## build the window's pages
 
 # --- run -----------------------------------------------------------------------------
