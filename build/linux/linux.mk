@@ -27,8 +27,9 @@ package-deb: build-agent build-window package-docs ## build the package for Debi
 package-rpm: build-agent build-window package-docs ## build the package for Fedora, RHEL and SUSE into build/out
 	$(nfpm) --packager rpm --target $(RPM)
 
-test-deb: setup-test ## install, use, upgrade, remove and purge the deb on this machine (as root), and undo all of it
-	build/linux/test-deb.sh
+test-deb: setup-test package-deb ## install, use, upgrade, remove and purge the deb as docs/enterprise.md says (as root), in layers over the machine
+	build/linux/check-deb.sh $(DEB)
+	NFPM=$(NFPM) build/linux/test-deb.sh $(DEB)
 
-test-rpm: setup-test ## look into the rpm, and install, upgrade and erase it in a root of its own
-	build/linux/test-rpm.sh
+test-rpm: setup-test package-rpm ## look into the rpm; install, upgrade and erase it in a root of its own
+	NFPM=$(NFPM) build/linux/test-rpm.sh $(RPM)
