@@ -84,7 +84,6 @@ func TestAFileIsJudgedBeforeItsRollout(t *testing.T) {
 		t.Errorf("%+v", s.Findings)
 	}
 	// What is in force here is not looked at.
-	write(t, l.MachinePolicyFile(), with(t, "Language", `"de"`), 0o644)
 	write(t, l.SettingsFile(), `{"Language":"de"}`, 0o600)
 	if s := check(goodPolicy); s.Language != "" {
 		t.Error("another source was read")

@@ -2,11 +2,52 @@ package policy
 
 import (
 	"context"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"encounterlauncher/internal/paths"
 )
+
+// atOnce is a clock on which the quiet time has passed already and the poll
+// never comes, so that only what the kernel tells is heard.
+func atOnce(d time.Duration) <-chan time.Time {
+	if d >= poll {
+		return nil
+	}
+	c := make(chan time.Time, 1)
+	c <- time.Time{}
+	return c
+}
+
+func listen(t *testing.T, l paths.Layout) <-chan Snapshot {
+	t.Helper()
+	return watch(t.Context(), func() Snapshot { return Load(l) }, func(ctx context.Context) <-chan struct{} {
+		return changes(ctx, l, slog.New(slog.DiscardHandler), atOnce)
+	}, atOnce, nil)
+}
+
+// until receives snapshots until one is as wanted. The limit only ends a wait
+// that is in vain; it measures nothing.
+func until(t *testing.T, snapshots <-chan Snapshot, wanted func(Snapshot) bool) {
+	t.Helper()
+	limit := time.After(time.Minute)
+	for {
+		select {
+		case s, ok := <-snapshots:
+			if !ok {
+				t.Fatal("the channel was closed")
+			}
+			if wanted(s) {
+				return
+			}
+		case <-limit:
+			t.Fatal("the change was never heard")
+		}
+	}
+}
 
 func TestManyHintsAreOneReadingAndNoChangeIsNoSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/windows"
@@ -55,6 +56,11 @@ func ownHives(t *testing.T) (machine, user string) {
 		_ = registry.DeleteKey(registry.CURRENT_USER, ofTheTest)
 	})
 	return `HKCU\` + names[0], `HKCU\` + names[1]
+}
+
+// nobodysFolders are folders that do not exist: the person has chosen nothing.
+func nobodysFolders() paths.Layout {
+	return paths.Under(filepath.Join(os.TempDir(), "encounter-launcher-has-no-such-folder"), "")
 }
 
 func removeTree(t *testing.T, root registry.Key, path string) {
@@ -155,7 +161,7 @@ func values(k policy.Key) []string {
 
 func TestWhatTheTemplatesWriteIsReadAsItIsMeant(t *testing.T) {
 	ownHives(t)
-	l := paths.Under(t.TempDir(), "")
+	l := nobodysFolders()
 	keys := policy.Keys()
 	tried := 0
 	for _, setting := range template(t).all("policies", "policy") {
@@ -188,7 +194,7 @@ func TestWhatTheTemplatesWriteTogetherIsAPolicyInWhichLaunchesGoOn(t *testing.T)
 		k := keyNamed(keys, setting.attr["name"])
 		apply(t, registry.LOCAL_MACHINE, setting, k.RegistryData(k.WindowsExample()))
 	}
-	s := policy.Load(paths.Under(t.TempDir(), ""))
+	s := policy.Load(nobodysFolders())
 	if s.LaunchProblem() != nil || len(s.Findings) != 0 {
 		t.Errorf("%v, %+v", s.LaunchProblem(), s.Findings)
 	}
@@ -212,14 +218,24 @@ func TestTheLinesOfThePageForAdministratorsAreTakenByTheCommandPrompt(t *testing
 	if lines != len(keys) {
 		t.Fatalf("%d lines for %d keys", lines, len(keys))
 	}
-	file := filepath.Join(t.TempDir(), "paste.bat")
-	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+	file, err := os.CreateTemp("", "paste-*.bat")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("cmd", "/c", file).CombinedOutput(); err != nil {
+	t.Cleanup(func() { _ = os.Remove(file.Name()) })
+	if _, err := file.WriteString(script); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	prompt := exec.Command("cmd", "/c", file.Name())
+	// Without a console, whose host would outlive the test with its output in hand.
+	prompt.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.DETACHED_PROCESS}
+	if out, err := prompt.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	s := policy.Load(paths.Under(t.TempDir(), ""))
+	s := policy.Load(nobodysFolders())
 	for _, k := range keys {
 		v := valueOf(t, s, k.Name)
 		if v.Source != policy.SourceMachine || v.Effective != k.WindowsExample() {
