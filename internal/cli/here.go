@@ -1,13 +1,11 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,7 +17,6 @@ import (
 	"encounterlauncher/internal/policy"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/scheme"
-	"encounterlauncher/internal/view"
 )
 
 // checkJSON is the answer of check-link --json (design §4).
@@ -125,87 +122,6 @@ func (p Program) localPolicy() policyJSON {
 		}
 	}
 	return out
-}
-
-// policyAnswer is the answer of policy --json.
-type policyAnswer struct {
-	OK       bool             `json:"ok"`
-	Code     string           `json:"code"`
-	Values   []policyValue    `json:"values"`
-	Findings []policy.Finding `json:"findings"`
-}
-
-type policyValue struct {
-	policy.Value
-	Effective json.RawMessage `json:"effective"`
-	Default   json.RawMessage `json:"default"`
-}
-
-func (p Program) policyCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use: "policy", Short: "Show every setting, its source, and what was rejected", GroupID: "it", Args: cobra.NoArgs,
-		Long: "Reads the policy of this machine anew and shows each key with its effective value, where that comes from, and values that could not be used and why.\n\nExit status: 0 launches can go on, 1 policy refuses launches.",
-	}
-	js := asJSON(c)
-	all := c.Flags().Bool("all", false, "also show keys that nobody has set")
-	c.RunE = func(_ *cobra.Command, _ []string) error {
-		s := policy.Load(p.Layout)
-		refuse := problem.Of(s.LaunchProblem())
-		if *js {
-			answer := policyAnswer{OK: refuse == nil && len(s.Findings) == 0, Values: []policyValue{}, Findings: append([]policy.Finding{}, s.Findings...)}
-			if refuse != nil {
-				answer.Code = string(refuse.Code)
-			}
-			for _, v := range s.Values {
-				answer.Values = append(answer.Values, policyValue{v, json.RawMessage(v.Effective), json.RawMessage(v.Default)})
-			}
-			if err := p.printJSON(answer); err != nil {
-				return err
-			}
-		} else {
-			p.printPolicy(s, *all)
-		}
-		if refuse != nil {
-			return status(Negative)
-		}
-		return nil
-	}
-	return c
-}
-
-func (p Program) printPolicy(s policy.Snapshot, all bool) {
-	w := tabwriter.NewWriter(p.Stdout, 0, 4, 2, ' ', 0)
-	shown := 0
-	for _, v := range s.Values {
-		if v.Source == policy.SourceBuiltIn && len(v.Rejected) == 0 && !all {
-			continue
-		}
-		if shown == 0 {
-			fmt.Fprintln(w, "KEY\tVALUE\tSOURCE")
-		}
-		shown++
-		fmt.Fprintf(w, "%s\t%s\t%s\n", v.Key, valueOf(v), v.Source)
-	}
-	_ = w.Flush()
-	if hidden := len(s.Values) - shown; hidden > 0 {
-		p.say("%d keys have their built-in default: add --all to see them", hidden)
-	}
-	for _, f := range s.Findings {
-		p.say("! %s", view.Inert(f.Sentence, 400))
-	}
-	if refuse := problem.Of(s.LaunchProblem()); refuse != nil {
-		p.say("launches are refused until this is mended (%s)", refuse.Code)
-	} else {
-		p.say("launches can go on")
-	}
-}
-
-// valueOf is the value as a person reads it: “-” when there is none.
-func valueOf(v policy.Value) string {
-	if v.Effective == "null" {
-		return "-"
-	}
-	return view.Inert(v.Effective, 72)
 }
 
 func (p Program) auditCommand() *cobra.Command {

@@ -7,6 +7,9 @@ import (
 	"golang.org/x/sys/windows/registry"
 )
 
+// hivesOfTheTest is a key of its own below the user's, in which the hives lie.
+const hivesOfTheTest = `Software\EncounterLauncherHivesOfTheTest`
+
 // ownHives puts empty hives in the place of HKLM and HKCU, for this process alone
 // (RegOverridePredefKey), so that whole sources can be tried without touching those
 // of whoever runs the test.
@@ -14,7 +17,7 @@ func ownHives(t *testing.T) {
 	t.Helper()
 	override := windows.NewLazySystemDLL("advapi32.dll").NewProc("RegOverridePredefKey")
 	hives := []registry.Key{registry.LOCAL_MACHINE, registry.CURRENT_USER}
-	names := []string{ofTheTest + `\Machine`, ofTheTest + `\User`}
+	names := []string{hivesOfTheTest + `\Machine`, hivesOfTheTest + `\User`}
 	var own []registry.Key
 	for _, name := range names {
 		removeTree(t, registry.CURRENT_USER, name)
@@ -38,7 +41,7 @@ func ownHives(t *testing.T) {
 			_ = own[i].Close()
 			removeTree(t, registry.CURRENT_USER, names[i])
 		}
-		_ = registry.DeleteKey(registry.CURRENT_USER, ofTheTest)
+		_ = registry.DeleteKey(registry.CURRENT_USER, hivesOfTheTest)
 	})
 }
 

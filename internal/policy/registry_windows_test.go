@@ -16,6 +16,7 @@ const ofTheTest = `Software\EncounterLauncherOfTheTest`
 // keyOfTheTest creates the key and takes it away at the end.
 func keyOfTheTest(t *testing.T) registry.Key {
 	t.Helper()
+	removeTree(t, registry.CURRENT_USER, ofTheTest)
 	k, _, err := registry.CreateKey(registry.CURRENT_USER, ofTheTest, registry.SET_VALUE)
 	if err != nil {
 		t.Fatal(err)
@@ -28,6 +29,7 @@ func keyOfTheTest(t *testing.T) registry.Key {
 }
 
 func TestTheRegistrySaysWhatAPolicyFileSays(t *testing.T) {
+	removeTree(t, registry.CURRENT_USER, ofTheTest)
 	if r := readRegistry(SourceMachine, currentUser, ofTheTest, false); r.unreadable != "" || len(r.entries) != 0 {
 		t.Errorf("without a key: %+v", r)
 	}

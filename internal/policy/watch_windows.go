@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,11 +49,28 @@ func changes(ctx context.Context, _ paths.Layout, log *slog.Logger, after func(t
 	return hint
 }
 
-// watchedKeys are the keys of the registry that are sources.
-var watchedKeys = [...]struct {
-	hive hive
-	path string
-}{{localMachine, PoliciesKey}, {currentUser, PoliciesKey}, {localMachine, DefaultsKey}}
+// watchedPaths are the keys of the registry whose changes are heard: the sources,
+// and before each those above it, because a key that is not there cannot tell that
+// it comes, and one that goes need not tell that it went.
+func watchedPaths() []*registryWatch {
+	var all []*registryWatch
+	for _, source := range []struct {
+		hive hive
+		path string
+	}{{localMachine, PoliciesKey}, {currentUser, PoliciesKey}, {localMachine, DefaultsKey}} {
+		parts := strings.Split(source.path, `\`)
+		for n := range len(parts) + 1 {
+			w := &registryWatch{hive: source.hive, path: strings.Join(parts[:n], `\`), filter: windows.REG_NOTIFY_CHANGE_NAME}
+			if n == len(parts) {
+				w.filter |= windows.REG_NOTIFY_CHANGE_LAST_SET
+			}
+			if !slices.ContainsFunc(all, func(has *registryWatch) bool { return has.hive == w.hive && has.path == w.path }) {
+				all = append(all, w)
+			}
+		}
+	}
+	return all
+}
 
 // listenToRegistry calls say after each change of a source until ctx ends, and sends nil
 // to armed once it listens. A change before that is not heard. The error is why it
@@ -78,39 +96,43 @@ func listenToRegistry(ctx context.Context, say func(), armed chan<- error) error
 		_ = windows.CloseHandle(stop)
 	}()
 
-	var watched [len(watchedKeys)]registryWatch
+	watched := watchedPaths()
 	defer func() {
-		for i := range watched {
-			watched[i].close()
+		for _, w := range watched {
+			w.close()
 		}
 	}()
-	handles := make([]windows.Handle, 1, 1+len(watched))
-	handles[0] = stop
-	for i, source := range watchedKeys {
-		if watched[i].event, err = windows.CreateEvent(nil, 0, 0, nil); err != nil {
+	handles := []windows.Handle{stop}
+	for _, w := range watched {
+		if w.event, err = windows.CreateEvent(nil, 0, 0, nil); err != nil {
 			return err
 		}
-		if err := watched[i].arm(source.hive, source.path); err != nil {
+		handles = append(handles, w.event)
+		if err := w.arm(); err != nil {
 			return err
 		}
-		handles = append(handles, watched[i].event)
 	}
 	armed <- nil
 	for {
 		which, err := windows.WaitForMultipleObjects(handles, false, windows.INFINITE)
-		i := int(which) - int(windows.WAIT_OBJECT_0) - 1
-		if err != nil || i < 0 || i >= len(watched) {
+		if err != nil || which == windows.WAIT_OBJECT_0 {
 			return err
 		}
-		// Listen again before anybody reads, so that no change falls between. One that
-		// cannot be listened to any more is left to the poll.
-		_ = watched[i].arm(watchedKeys[i].hive, watchedKeys[i].path)
+		// Listen again to all of them, from the top down, before anybody reads, so that
+		// no change falls between. What cannot be listened to is left to the poll.
+		for _, w := range watched {
+			_ = w.arm()
+		}
 		say()
 	}
 }
 
-// registryWatch is one notification that is asked for.
+// registryWatch is a key whose changes are heard.
 type registryWatch struct {
+	hive   hive
+	path   string
+	filter uint32
+	// key is open while the key exists; event is signalled by a change.
 	key   registry.Key
 	event windows.Handle
 }
@@ -126,58 +148,22 @@ func (w *registryWatch) close() {
 	}
 }
 
-// arm asks for the next change of the key, or of the nearest one above that exists,
-// whose new keys are then heard.
-func (w *registryWatch) arm(h hive, path string) error {
-	const what = windows.REG_NOTIFY_CHANGE_NAME | windows.REG_NOTIFY_CHANGE_LAST_SET
-	const access = registry.NOTIFY | registry.WOW64_64KEY
-	// The key may come or go between looking and asking, so look again; a bound,
-	// because somebody may be playing with keys.
-	for range 8 {
-		if w.key != 0 {
-			_ = w.key.Close()
-			w.key = 0
-		}
-		key, at, err := openNearest(h, path, access)
-		if err != nil {
-			return err
-		}
-		w.key = key
-		if err := windows.RegNotifyChangeKeyValue(windows.Handle(key), false, what, w.event, true); err != nil {
-			continue
-		}
-		if at == path {
-			return nil
-		}
-		next, err := registry.OpenKey(h.root, below(at, path), access)
-		if errors.Is(err, registry.ErrNotExist) {
-			return nil
-		}
-		if err == nil {
-			_ = next.Close()
-		}
+// arm asks for the next change of the key. One that does not exist is no error:
+// the key above it tells when it comes.
+func (w *registryWatch) arm() error {
+	if w.key != 0 {
+		_ = w.key.Close()
+		w.key = 0
+		// Closing a key answers what was asked of it, which is no change.
+		_ = windows.ResetEvent(w.event)
 	}
-	return errors.New("the key of the registry does not stay as it is")
-}
-
-// openNearest opens a key, or the nearest one above that exists, and says which.
-func openNearest(h hive, path string, access uint32) (registry.Key, string, error) {
-	for at := path; ; {
-		key, err := registry.OpenKey(h.root, at, access)
-		i := strings.LastIndexByte(at, '\\')
-		if err == nil || !errors.Is(err, registry.ErrNotExist) || at == "" {
-			return key, at, err
-		}
-		at = at[:max(i, 0)]
+	key, err := registry.OpenKey(w.hive.root, w.path, registry.NOTIFY|registry.WOW64_64KEY)
+	if errors.Is(err, registry.ErrNotExist) {
+		return nil
 	}
-}
-
-// below is the key on the way from at, which is above it, to path that is directly
-// below at.
-func below(at, path string) string {
-	rest := strings.TrimPrefix(path[len(at):], `\`)
-	if i := strings.IndexByte(rest, '\\'); i >= 0 {
-		return path[:len(path)-len(rest)+i]
+	if err != nil {
+		return err
 	}
-	return path
+	w.key = key
+	return windows.RegNotifyChangeKeyValue(windows.Handle(key), false, w.filter, w.event, true)
 }

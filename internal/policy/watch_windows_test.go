@@ -80,11 +80,3 @@ func TestAWatchOfTheRegistryEndsWithItsContext(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestTheKeyDirectlyBelowAnotherIsFound(t *testing.T) {
-	for at, want := range map[string]string{"": "Software", "Software": `Software\Policies`, `Software\Policies`: PoliciesKey} {
-		if got := below(at, PoliciesKey); got != want {
-			t.Errorf("below %q: %q, want %q", at, got, want)
-		}
-	}
-}
