@@ -30,6 +30,7 @@ import (
 	"encounterlauncher/internal/recents"
 	"encounterlauncher/internal/secret"
 	"encounterlauncher/internal/tokenstore"
+	"encounterlauncher/internal/transport"
 	"encounterlauncher/internal/view"
 )
 
@@ -493,4 +494,17 @@ func (a *auditOf) close() {
 		a.file = nil
 	}
 	a.to = ""
+}
+
+// proxyCredentials asks the keyring for what a proxy wants to know. A computer
+// without a keyring has nothing stored; every other problem of it is told.
+type proxyCredentials struct{ store *tokenstore.Store }
+
+// ProxyCredential implements transport.Credentials.
+func (p proxyCredentials) ProxyCredential(ctx context.Context, host string) (transport.Credential, bool, error) {
+	c, found, err := p.store.ProxyCredential(ctx, host)
+	if problem.IsCode(err, problem.KeyringUnavailable) {
+		err = nil
+	}
+	return transport.Credential{User: c.User, Password: c.Password, Stamp: c.Set.Format(time.RFC3339Nano)}, found, err
 }

@@ -108,7 +108,7 @@ func (a *Agent) build(p policy.Snapshot, words text.Catalogue) *rooms {
 	if r.rules, r.refuse = launch.NewRules(p.AllowedLinkForms, p.LinkKeys, p.BackendURL); r.refuse != nil {
 		return r
 	}
-	if r.http, r.refuse = transport.NewClient(p, nil); r.refuse != nil {
+	if r.http, r.refuse = transport.NewClient(p, proxyCredentials{a.store}); r.refuse != nil {
 		return r
 	}
 	r.org, r.refuse = orgclient.New(orgclient.Config{

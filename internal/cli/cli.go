@@ -21,6 +21,7 @@ import (
 	"encounterlauncher/internal/control"
 	"encounterlauncher/internal/paths"
 	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/tokenstore"
 	"encounterlauncher/internal/view"
 )
 
@@ -38,6 +39,10 @@ type Program struct {
 	Version string
 	Stdout  io.Writer
 	Stderr  io.Writer
+	// Stdin is where proxy-credential reads from; nil is the process's own.
+	Stdin io.Reader
+	// Keyring is where proxy-credential stores; nil is the system's.
+	Keyring tokenstore.Keyring
 	// StartAgent starts the agent detached and returns at once.
 	StartAgent func() error
 	// StartWindow starts the window's process and returns when it shows its page or
@@ -53,7 +58,7 @@ type Program struct {
 
 // verbs are the first words of a command line that is not a link.
 var verbs = [...]string{
-	"agent", "audit", "cancel", "check-link", "completion", "fresh-link", "help", "open-recent", "policy", "quit", "recents", "register",
+	"agent", "audit", "cancel", "check-link", "completion", "fresh-link", "help", "open-recent", "policy", "proxy-credential", "quit", "recents", "register",
 	"retry", "settings", "sign-in", "sign-out", "status", "unregister", "version", "window",
 	"--help", "-h", "--version", "-v", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd,
 }
@@ -183,6 +188,7 @@ refused, 3 the agent does not run.`,
 		Version: p.Version,
 	}
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
 	root.SetVersionTemplate("{{.Version}}\n")
@@ -193,7 +199,7 @@ refused, 3 the agent does not run.`,
 	)
 	root.AddCommand(
 		p.statusCommand(), p.recentsCommand(), p.openRecentCommand(), p.signInCommand(), p.signOutCommand(), p.cancelCommand(), p.retryCommand(), p.freshLinkCommand(), p.settingsCommand(), p.quitCommand(),
-		p.checkLinkCommand(), p.policyCommand(), p.auditCommand(), p.registerCommand(), p.unregisterCommand(), p.versionCommand(),
+		p.checkLinkCommand(), p.policyCommand(), p.proxyCredentialCommand(), p.auditCommand(), p.registerCommand(), p.unregisterCommand(), p.versionCommand(),
 		p.agentCommand(), p.windowCommand(),
 	)
 	p.settle(root)

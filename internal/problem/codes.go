@@ -106,7 +106,7 @@ var rows = [...]Row{
 	{OrgBusy, "Your organisation's server is busy.", "Try again in a minute.", slog.LevelWarn, true, http.StatusTooManyRequests, failed},
 	{OrgAnswerInvalid, "Your organisation's server gave an answer that cannot be used.", "Try again; if it happens again, tell your IT help desk the reference.", slog.LevelError, true, http.StatusBadGateway, failed},
 	{TLSUntrusted, "The connection to your organisation's server is not trusted.", "Do not go on; tell your IT help desk the reference.", slog.LevelError, true, http.StatusInternalServerError, failed},
-	{ProxyAuthNeeded, "The network's proxy asks for a user name and a password.", "Tell your IT help desk: the proxy needs to be set up for this program.", slog.LevelError, true, http.StatusProxyAuthRequired, failed},
+	{ProxyAuthNeeded, "The network's proxy asks for a user name and a password.", "Store yours with “encounter-launcher proxy-credential set”, or ask your IT help desk.", slog.LevelError, true, http.StatusProxyAuthRequired, failed},
 	{Unauthorized, "Your organisation's server does not accept the sign-in.", "Sign in again.", slog.LevelInfo, true, http.StatusUnauthorized, failed},
 	{RequestInvalid, "The request is not one that can be understood.", "Check what was asked for; if it happens again, tell your IT help desk the reference.", slog.LevelWarn, false, http.StatusBadRequest, refused},
 	{RequestTooLarge, "The request is too large.", "Update the program; if it happens again, tell your IT help desk the reference.", slog.LevelWarn, false, http.StatusRequestEntityTooLarge, refused},

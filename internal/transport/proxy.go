@@ -117,11 +117,13 @@ type answer struct {
 	choices []*url.URL
 }
 
-// question asks one source. ask may block for as long as it likes, and its error
-// never quotes what it read.
+// question asks one source. Its error never quotes what it read.
 type question struct {
 	source ProxySource
-	ask    func(target *url.URL) (answer, error)
+	// slow says that ask may block for as long as it likes; one that is not is
+	// asked in place, however late it is, because it is what a late one falls back to.
+	slow bool
+	ask  func(target *url.URL) (answer, error)
 }
 
 // chooser finds the proxy of each request. It is safe for concurrent use.
@@ -190,7 +192,7 @@ func newChooser(p policy.Snapshot) (*chooser, error) {
 		if err != nil {
 			return nil, problem.With(problem.PolicyInvalid, "ProxyMode pac cannot be used on this computer.", err)
 		}
-		c.questions = func() []question { return []question{{FromPolicyScript, ask}} }
+		c.questions = func() []question { return []question{{FromPolicyScript, true, ask}} }
 		c.changed, c.unwatch = watchNetwork()
 	default:
 		return nil, problem.With(problem.PolicyInvalid, "ProxyMode is none of system, direct, manual and pac.", nil)
@@ -295,25 +297,16 @@ func (c *chooser) lookUp(ctx context.Context, target *url.URL, key string) (Prox
 	p := Proxy{Source: FromNobody}
 	var failed []ProxyFailure
 	for _, q := range c.questions() {
-		a := c.ask(q, bare, key)
-		select {
-		case <-a.done:
-		default:
-			select {
-			case <-a.done:
-			case <-late:
-				failed = append(failed, ProxyFailure{Source: q.source, Late: true, Cause: errors.New("the look-up took too long")})
-				continue
-			case <-ctx.Done():
-				return Proxy{}, ctx.Err()
-			}
+		said, err := c.ask(ctx, q, bare, key, late)
+		if done := ctx.Err(); done != nil && q.slow {
+			return Proxy{}, done
 		}
-		if a.err != nil {
-			failed = append(failed, ProxyFailure{Source: q.source, Cause: a.err})
+		if err != nil {
+			failed = append(failed, ProxyFailure{Source: q.source, Late: errors.Is(err, errLate), Cause: err})
 			continue
 		}
-		if a.answer.found {
-			p = proxyOf(q.source, a.answer.choices, nil)
+		if said.found {
+			p = proxyOf(q.source, said.choices, nil)
 			break
 		}
 	}
@@ -331,10 +324,28 @@ func (c *chooser) lookUp(ctx context.Context, target *url.URL, key string) (Prox
 	return p, nil
 }
 
-// ask begins a question, or joins the same one where it is under way already. An
+var errLate = errors.New("the look-up took too long")
+
+// ask asks one source, and waits for a slow one until ctx ends or it is late.
+func (c *chooser) ask(ctx context.Context, q question, bare *url.URL, key string, late <-chan struct{}) (answer, error) {
+	if !q.slow {
+		return q.ask(bare)
+	}
+	a := c.begin(q, bare, key)
+	select {
+	case <-a.done:
+		return a.answer, a.err
+	case <-late:
+		return answer{}, errLate
+	case <-ctx.Done():
+		return answer{}, ctx.Err()
+	}
+}
+
+// begin begins a question, or joins the same one where it is under way already. An
 // answer that comes when nobody waits for it any more makes what is kept old, so
 // that the next call has it looked up anew.
-func (c *chooser) ask(q question, bare *url.URL, key string) *asked {
+func (c *chooser) begin(q question, bare *url.URL, key string) *asked {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := askKey{q.source, key}

@@ -11,7 +11,7 @@ import (
 // systemQuestions: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, which the standard library
 // reads once per process; nobody can change them later.
 func systemQuestions() []question {
-	return []question{{FromEnvironment, func(target *url.URL) (answer, error) {
+	return []question{{FromEnvironment, false, func(target *url.URL) (answer, error) {
 		u, err := http.ProxyFromEnvironment(&http.Request{URL: target})
 		if err != nil {
 			// Its text quotes the setting, which may hold a password.

@@ -71,16 +71,16 @@ func systemQuestions() []question {
 	if done, _ := call(procPersonSettings, uintptr(unsafe.Pointer(&s))); done {
 		script, proxy, bypass := taken(s.script), taken(s.proxy), taken(s.bypass)
 		if s.detect != 0 {
-			questions = append(questions, question{FromDetection, func(target *url.URL) (answer, error) { return winhttpProxy("", target) }})
+			questions = append(questions, question{FromDetection, true, func(target *url.URL) (answer, error) { return winhttpProxy("", target) }})
 		}
 		if script != "" {
-			questions = append(questions, question{FromScript, func(target *url.URL) (answer, error) { return winhttpProxy(script, target) }})
+			questions = append(questions, question{FromScript, true, func(target *url.URL) (answer, error) { return winhttpProxy(script, target) }})
 		}
 		if proxy != "" {
-			questions = append(questions, question{FromSettings, func(target *url.URL) (answer, error) { return static(proxy, bypass, target) }})
+			questions = append(questions, question{FromSettings, false, func(target *url.URL) (answer, error) { return static(proxy, bypass, target) }})
 		}
 	}
-	return append(questions, question{FromComputer, func(target *url.URL) (answer, error) {
+	return append(questions, question{FromComputer, false, func(target *url.URL) (answer, error) {
 		var m proxyInfo
 		if done, err := call(procMachineSettings, uintptr(unsafe.Pointer(&m))); !done {
 			return answer{}, fmt.Errorf("asking for the computer's proxy: %w", err)
