@@ -64,7 +64,10 @@ func pieceOf(name string) (base string, n int, ok bool) {
 func auditFiles(dir string) ([]string, error) {
 	found, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		// Windows says the same of a file in its place.
+		if _, there := os.Lstat(dir); there != nil {
+			return nil, nil
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("looking through the folder: %w", err)
@@ -141,7 +144,7 @@ func (c *chain) open(now time.Time) error {
 
 // openPiece opens the current file; it sets what is known of an empty one.
 func (c *chain) openPiece() error {
-	file, err := os.OpenFile(filepath.Join(c.dir, c.name()), os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
+	file, err := paths.OpenFile(filepath.Join(c.dir, c.name()), os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening a file: %w", err)
 	}
@@ -318,7 +321,7 @@ type end struct {
 // latest is the latest time in a file.
 func latest(path string) time.Time {
 	var t time.Time
-	file, err := os.Open(path)
+	file, err := paths.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return t
 	}
@@ -357,7 +360,7 @@ func newest(ends map[string]end) (string, end) {
 }
 
 func readEnd(path string) end {
-	file, err := os.Open(path)
+	file, err := paths.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return end{}
 	}

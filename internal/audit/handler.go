@@ -84,7 +84,7 @@ func underHandlerLock(dir string, do func() error) error {
 	if err := paths.EnsurePrivateDir(dir); err != nil {
 		return err
 	}
-	file, err := os.OpenFile(filepath.Join(dir, handlerLock), os.O_CREATE|os.O_RDWR, 0o600)
+	file, err := paths.OpenFile(filepath.Join(dir, handlerLock), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the handlers' lock: %w", err)
 	}
@@ -108,7 +108,7 @@ func underHandlerLock(dir string, do func() error) error {
 // is a convenience, and the lines are what is kept.
 func readFloods(dir string) floods {
 	counted := floods{}
-	file, err := os.Open(filepath.Join(dir, handlerFloods))
+	file, err := paths.OpenFile(filepath.Join(dir, handlerFloods), os.O_RDONLY, 0)
 	if err != nil {
 		return counted
 	}

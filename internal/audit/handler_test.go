@@ -36,7 +36,7 @@ func TestHandlersShareOneFileAndAgentsTieToIt(t *testing.T) {
 		t.Errorf("lines %+v", lines)
 	}
 	info, err := os.Stat(filepath.Join(d.dir, "handler.jsonl"))
-	if err != nil || info.Mode().Perm() != 0o600 {
+	if err != nil || !closedToOthers(info) {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }

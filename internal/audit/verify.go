@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"encounterlauncher/internal/paths"
 	"encounterlauncher/internal/problem"
 )
 
@@ -190,7 +191,7 @@ func verify(dir string, sink Sink) (Report, error) {
 	files := map[string]*scanned{}
 	var through time.Time
 	for _, name := range names {
-		opened, err := os.Open(filepath.Join(dir, name))
+		opened, err := paths.OpenFile(filepath.Join(dir, name), os.O_RDONLY, 0)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed as too old meanwhile
 		}

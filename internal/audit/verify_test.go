@@ -19,6 +19,9 @@ func sample(t testing.TB) *desk {
 	d := newDesk(t)
 	old := d.open("agent-0.jsonl", nil)
 	record(t, old, Record{Outcome: Started})
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
 	d.pass(100 * 24 * time.Hour)
 	l := d.open("agent-1.jsonl", nil)
 	record(t, l, Record{Outcome: Started})
@@ -240,6 +243,9 @@ func TestWhatIsRecomputedFromEndToEndIsFoundByTheSystemsLog(t *testing.T) {
 	l := d.open("agent-1.jsonl", s)
 	for range 3 {
 		record(t, l, Record{Outcome: Opened})
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
 	}
 	if r := d.verify(s); !r.OK || r.Anchored != 3 || r.Unanchored != 0 || !r.Compared {
 		t.Fatalf("%+v", r)

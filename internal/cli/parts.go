@@ -69,7 +69,7 @@ func (p Program) openLog(level slog.Leveler) (*slog.Logger, *os.File, error) {
 			return nil, nil, problem.New(problem.Internal, fmt.Errorf("setting the old log aside: %w", err))
 		}
 	}
-	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	file, err := paths.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, nil, problem.New(problem.Internal, fmt.Errorf("opening the log: %w", err))
 	}

@@ -196,6 +196,13 @@ func (l Layout) EnsureRuntimeDir() (string, error) {
 // included, and refuses one that is not ours or is open to others.
 func EnsurePrivateDir(dir string) error { return ensurePrivateDir(dir) }
 
+// OpenFile opens a file of this user's as os.OpenFile does, with the flags O_RDONLY,
+// O_WRONLY, O_RDWR, O_APPEND and O_CREATE, and so that others may rename or remove
+// it meanwhile, on Windows too. Errors are as of os.OpenFile.
+func OpenFile(path string, flag int, mode fs.FileMode) (*os.File, error) {
+	return openFile(path, flag, mode)
+}
+
 func ensurePrivateDir(dir string) error {
 	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {

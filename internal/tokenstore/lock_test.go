@@ -107,7 +107,7 @@ func TestTheLockKeepsProcessesAndStoresApart(t *testing.T) {
 		t.Errorf("counted %q, %v", text, err)
 	}
 	info, err := os.Stat(filepath.Dir(lockFile))
-	if err != nil || info.Mode().Perm() != 0o700 {
+	if err != nil || !closedToOthers(info) {
 		t.Errorf("the folder: %v, %v", info.Mode(), err)
 	}
 }
