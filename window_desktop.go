@@ -39,6 +39,10 @@ const (
 // then. A process can call it once, and must from its main goroutine.
 func runWindow(ctx context.Context, deps windowDeps) (err error) {
 	if err := windowPossible(); err != nil {
+		var known *problem.Problem
+		if errors.As(err, &known) {
+			return known // it says what is missing
+		}
 		return problem.New(problem.WindowUnavailable, err)
 	}
 	// Wails panics where the toolkit refuses after all, for example when the

@@ -3,10 +3,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/wailsapp/go-webview2/webviewloader"
+
+	"encounterlauncher/internal/problem"
 )
 
 // oldestWebView is the oldest WebView2 that Wails v2 works with.
@@ -23,14 +24,14 @@ func windowPossible() error {
 		return fmt.Errorf("asking for the version of WebView2: %w", err)
 	}
 	if version == "" {
-		return errors.New("WebView2 is not installed")
+		return problem.With(problem.WindowUnavailable, "Microsoft Edge WebView2 is not installed.", nil)
 	}
 	order, err := webviewloader.CompareBrowserVersions(version, oldestWebView)
 	if err != nil {
 		return fmt.Errorf("comparing the version of WebView2: %w", err)
 	}
 	if order < 0 {
-		return errors.New("the installed WebView2 is too old")
+		return problem.With(problem.WindowUnavailable, "Microsoft Edge WebView2 is too old.", nil)
 	}
 	return nil
 }

@@ -40,8 +40,6 @@ const (
 	// defaultLife is assumed of an access token whose life the provider does not
 	// name (RFC 6749 §5.1 only recommends it).
 	defaultLife = 5 * time.Minute
-	// mostHint is the length of an ID token that still travels in an address.
-	mostHint = 6000
 )
 
 // Config is what a Client needs. Issuer and ClientID are required.

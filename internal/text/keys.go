@@ -290,6 +290,8 @@ var facts = [...]string{
 	"It ended at once; it needs a display.",
 	"A library that it needs is not installed.",
 	"It ended at once; it needs Microsoft Edge WebView2.",
+	"Microsoft Edge WebView2 is not installed.",
+	"Microsoft Edge WebView2 is too old.",
 	"Not set: {keys}.",
 	"Look at {keys}.",
 	"{key} cannot be used.",
