@@ -63,7 +63,9 @@ func window(layout paths.Layout, args []string) int {
 	if len(args) > 0 {
 		return refuse(layout, problem.New(problem.RequestInvalid, errors.New("the window takes no arguments")))
 	}
-	if err := runWindow(context.Background(), windowOf(layout)); err != nil {
+	ctx, stop := whileInstalled(context.Background())
+	defer stop()
+	if err := runWindow(ctx, windowOf(layout)); err != nil {
 		cli.PrintProblem(os.Stderr, problem.Of(err))
 		return cli.Refused
 	}

@@ -5,7 +5,8 @@
 # /etc, /usr and /var that nobody else sees and that vanish with this script; elsewhere
 # on the machine itself, which is put back as it was, also after a failure.
 #
-# Every command of docs/enterprise.md, section Linux, is run on the way.
+# Every command of docs/enterprise.md, section Linux, that is marked to be run is run on
+# the way.
 # usage: build/linux/test-deb.sh DEB    (as root)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -81,7 +82,7 @@ as() {
     DISPLAY="$DISPLAY" XAUTHORITY="$home/.Xauthority" XDG_RUNTIME_DIR="$home/run" DBUS_SESSION_BUS_ADDRESS=unix:path=/nonexistent "$@")
 }
 
-# until SECONDS WHAT COMMAND… waits until the command succeeds.
+# until_true SECONDS WHAT COMMAND… waits until the command succeeds.
 until_true() {
   local end=$((SECONDS + $1)) what=$2
   shift 2
@@ -93,13 +94,12 @@ until_true() {
 
 # shellcheck source=build/linux/docs.sh
 . build/linux/docs.sh
-run_stages=
 # run STAGE NUMBER FOLDER [as] runs a block of the document.
 run() {
   local commands
   commands=$(block "$1" "$2")
   [ -n "$commands" ] || fail "the document has no block $2 of $1"
-  run_stages+="$1/$2 "
+  echo "$1/$2" >>"$work/run"
   if [ "${4:-}" = as ]; then
     as bash -euc "$commands"
   else
@@ -112,7 +112,7 @@ run() {
 names() { find /etc /usr /var /opt /srv -xdev -name "*$name*" -not -path '/etc/chromium/*' 2>/dev/null | sort; }
 # mentions prints the desktop's and the manual's caches that know us.
 mentions() { grep -ls "$name" /usr/share/applications/mimeinfo.cache /usr/share/icons/hicolor/icon-theme.cache || true; }
-before=$(names)
+names >"$work/before"
 
 say "in $([ "$TEST_DEB_INSIDE" = layers ] && echo "layers of its own" || echo "the machine itself"), as a new person"
 
@@ -200,19 +200,19 @@ say "upgraded to $new under the running agent, which took $((SECONDS - begun)) s
 
 run remove 1 "$work" >/dev/null
 begun=$SECONDS
-until_true 60 "the agent has ended" eval '! pgrep -u "$person" >/dev/null'
+until_true 60 "the agent and the window, which is of the version before, have ended" eval '! pgrep -u "$person" >/dev/null'
 [ ! -e /usr/bin/$name ] && [ -z "$(mentions)" ] || fail "after the removal there are: $(ls /usr/bin/$name* 2>/dev/null) $(mentions)"
 [ -z "$(as xdg-mime query default x-scheme-handler/$name)" ] || fail "something still handles the links"
 [ -f /etc/$name/policy.json ] && [ -f /usr/share/$name/defaults.json ] || fail "the removal has taken what administrators wrote"
 [ -s "$home/.local/state/$name/agent.log" ] || fail "the removal has taken what is the person's"
-say "removed; the agent ended after $((SECONDS - begun)) s"
+say "removed; agent and window ended after $((SECONDS - begun)) s"
 
 install -m 0644 /dev/null /etc/$name/extra-ca.pem
 run purge 1 "$work" >/dev/null
 [ "$(ls -A /etc/$name)" = extra-ca.pem ] || fail "the purge left, or took, another file than it says: $(ls -A /etc/$name)"
 rm -r /etc/$name
 run leave 1 "" as
-left=$(diff <(echo "$before") <(names) || true)
+left=$(names | diff "$work/before" - || true)
 [ -z "$left" ] || fail "the purge has left: $left"
 left=$(find "$home" -name "*$name*" -not -path "$home/run/*")
 [ -z "$left" ] || fail "the person's folders still have: $left"
@@ -223,7 +223,7 @@ say "purged without a trace"
 for stage in $(stages); do
   count=$(linux_section | grep -cx "\`\`\`sh run $stage")
   for number in $(seq "$count"); do
-    case " $run_stages" in *" $stage/$number "*) ;; *) fail "block $number of “$stage” in the document was not run" ;; esac
+    grep -qx "$stage/$number" "$work/run" || fail "block $number of “$stage” in the document was not run"
   done
 done
-say "passed; the document's commands were run: $(wc -w <<<"$run_stages")"
+say "passed; the document's commands were run: $(sort -u "$work/run" | wc -l)"
