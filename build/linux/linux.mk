@@ -9,7 +9,8 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 
 
 DEB := build/out/encounter-launcher_$(VERSION)_amd64.deb
 RPM := build/out/encounter-launcher-$(VERSION)-1.x86_64.rpm
-nfpm = VERSION='$(VERSION)' MAINTAINER='$(MAINTAINER)' GOFLAGS=-mod=mod $(GO) run $(NFPM) package --config build/linux/nfpm.yaml
+packed = VERSION='$(VERSION)' MAINTAINER='$(MAINTAINER)' NFPM=$(NFPM)
+nfpm = $(packed) GOFLAGS=-mod=mod $(GO) run $(NFPM) package --config build/linux/nfpm.yaml
 
 .PHONY: package package-deb package-rpm package-docs test-deb test-rpm
 package: package-msi package-deb package-rpm ## build the packages of every system into build/out
@@ -28,8 +29,10 @@ package-rpm: build-agent build-window package-docs ## build the package for Fedo
 	$(nfpm) --packager rpm --target $(RPM)
 
 test-deb: setup-test package-deb ## install, use, upgrade, remove and purge the deb as docs/enterprise.md says (as root), in layers over the machine
+	$(packed) build/linux/check-same.sh deb $(DEB)
 	build/linux/check-deb.sh $(DEB)
 	NFPM=$(NFPM) build/linux/test-deb.sh $(DEB)
 
 test-rpm: setup-test package-rpm ## look into the rpm; install, upgrade and erase it in a root of its own
+	$(packed) build/linux/check-same.sh rpm $(RPM)
 	NFPM=$(NFPM) build/linux/test-rpm.sh $(RPM)
