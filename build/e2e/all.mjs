@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { endAll, running } from './processes.mjs';
 import { until } from './steps.mjs';
 import { clinician } from './clinician.mjs';
+import { microphone } from './microphone.mjs';
 import { spine } from './spine.mjs';
 import { agents, browser, dir, out, state, steps, windowProgram } from './world.mjs';
 
@@ -13,6 +14,7 @@ let trouble;
 try {
   await spine();
   await clinician();
+  await microphone();
 } catch (error) {
   trouble = error;
 } finally {

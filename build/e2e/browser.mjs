@@ -7,9 +7,9 @@ import { fromFrontend } from './needs.mjs';
 import { run } from './processes.mjs';
 import { patience, until, within, Wrong } from './steps.mjs';
 
-const { chromium } = (await fromFrontend('playwright-core')).default;
+export const { chromium } = (await fromFrontend('playwright-core')).default;
 
-const chromiumPath = '/usr/bin/chromium';
+export const chromiumPath = '/usr/bin/chromium';
 
 export class Browser {
   /** env is the desktop's; dir becomes the browser's own folder. */

@@ -75,8 +75,10 @@ port=$(node -e 'const s=require("net").createServer().listen(0,"127.0.0.1",()=>{
 dir=$managed
 while [ ! -d "$dir" ]; do made+=("$dir"); dir=$(dirname "$dir"); done
 "${as_root[@]}" mkdir -p "$managed"
-printf '{"AutoLaunchProtocolsFromOrigins":[{"protocol":"encounter-launcher-demo","allowed_origins":["http://127.0.0.1:%s"]}]}\n' "$port" |
-  "${as_root[@]}" tee "$policy" >/dev/null
+# As IT makes it; microphone.mjs looks at what the browser makes of the hosts.
+build/bin/encounter-launcher-demo browser-policy --browser chromium --format json --ehr-origin "http://127.0.0.1:$port" \
+  --encounter-host 127.0.0.1 --encounter-host encounters.vendor.example --encounter-host .below.example >"$run/browser-policy.json" 2>/dev/null
+"${as_root[@]}" cp "$run/browser-policy.json" "$policy"
 "${as_root[@]}" chmod 0644 "$policy"
 
 mkdir -m 0700 "$run/home" "$run/runtime" "$run/tmp"

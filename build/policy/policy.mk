@@ -5,4 +5,4 @@ wine-policy: setup-test ## policy in the registry under Wine: every type, the te
 	build/wine/with.sh true
 	build/wine/with.sh --fresh sh -c 'wine cmd /c exit >/dev/null 2>&1 </dev/null; export GOOS=windows CGO_ENABLED=0; \
 	  $(GO) test -count=1 -timeout 5m -exec wine -run "Registry|Installer|Nobody|Computers" ./internal/policy && \
-	  $(GO) test -count=1 -timeout 5m -exec wine -run "Templates|Lines" ./internal/policyfiles'
+	  $(GO) test -count=1 -timeout 5m -exec wine -run "Templates|Lines|Imported" ./internal/policyfiles ./internal/browserpolicy'

@@ -25,7 +25,7 @@ var Free = []string{"golang.org/x/sys", "github.com/godbus/dbus/v5"}
 // launcherRooms are the rooms of the workstation program below agent and cli.
 var launcherRooms = []string{
 	"problem", "secret", "paths", "orgapi", "launch", "intake", "policy", "transport", "signin", "tokenstore", "orgclient",
-	"opener", "recents", "audit", "flow", "scheme", "autostart", "session", "view", "text", "tray", "notify", "control",
+	"opener", "recents", "audit", "flow", "scheme", "autostart", "session", "view", "text", "tray", "notify", "control", "browserpolicy",
 }
 
 func without(rooms []string, names ...string) []string {
@@ -52,6 +52,9 @@ var Rooms = []Room{
 	{"intake", "argument vector to one bounded candidate", []string{"launch", "problem", "secret"}, nil, "no raw string carries a link beyond this room; a candidate's text is a secret"},
 	{"policy", "keys, sources, one Snapshot, reload", []string{"paths", "problem"}, []string{"github.com/fsnotify/fsnotify"}, "policy decides for the others and knows none of them"},
 	{"transport", "one HTTP client from policy: proxy, CA, client certificate", []string{"policy", "problem", "secret"}, nil, "one place decides how the network is reached; it asks WinHTTP and the certificate store itself, through x/sys"},
+	{"policyfiles", "templates, schema and pages for administrators, made from policy's table", []string{"policy"}, []string{"github.com/santhosh-tekuri/jsonschema/v6"}, "texts that IT needs and no launch does: the program never links it; the library only judges the schema in its test"},
+	{"browserpolicy", "the browsers' managed policy for links and microphone: pure texts", []string{"problem"}, nil, "what it allows is given to it; it decides only what an origin is"},
+	{"transport", "one HTTP client from policy: proxy, CA, client certificate", []string{"policy", "problem", "secret"}, []string{"github.com/mattn/go-ieproxy"}, "one place decides how the network is reached"},
 	{"signin", "code + PKCE on loopback, refresh, sign-out", []string{"problem", "secret"}, []string{"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2", "github.com/go-jose/go-jose/v4"}, "sibling steps do not know each other; go-jose only to name the signature algorithms that go-oidc may accept"},
 	{"tokenstore", "one refresh token in the OS keyring, the per-user lock", []string{"paths", "problem", "secret"}, []string{"github.com/zalando/go-keyring", "github.com/gofrs/flock"}, "only this room touches the keyring"},
 	{"orgclient", "the calls to the backend: bounded, timed, checked", []string{"launch", "orgapi", "problem", "secret"}, []string{"github.com/google/uuid"}, "sibling steps do not know each other"},
@@ -78,6 +81,7 @@ var Rooms = []Room{
 	{"cmd/org-backend", "org-backend: flags, handler, listen", []string{"orgserver", "problem"}, []string{"github.com/spf13/cobra"}, "a program is flags and a handler"},
 	{"cmd/nabla-sim", "nabla-sim: flags, handler, listen", []string{"nablasim", "problem"}, []string{"github.com/spf13/cobra", "github.com/go-jose/go-jose/v4"}, "a program is flags and a handler"},
 	{"cmd/sandbox", "encounter-launcher-sandbox: flags, run", []string{"sandbox", "problem"}, []string{"github.com/spf13/cobra"}, "a program is flags and a handler"},
+	{"cmd/policyfiles", "writes what policyfiles makes into the tree", []string{"policyfiles"}, nil, "go generate runs it"},
 	{"cmd/e2e-desktop", "stand-in for a desktop's tray host and notification service, for the end-to-end test", []string{"sessionsim"}, nil, "it meets the program on the bus only, and shares the stand-in for logind with the tests"},
 	{"cmd/bench", "measures the launcher against its peers, as ratios in one run", nil, []string{"github.com/go-jose/go-jose/v4"}, "it meets the programs from outside, as the desktop does"},
 	{"cmd/wine-shim", "writes the one DLL that Wine lacks for Go programs; for tests only", nil, nil, "it meets nothing of ours"},
@@ -92,4 +96,5 @@ var Rooms = []Room{
 var NeverInRoot = []string{
 	"github.com/nats-io/", "github.com/zitadel/", "github.com/prometheus/", "github.com/getkin/",
 	"encounterlauncher/internal/orgserver", "encounterlauncher/internal/nablasim", "encounterlauncher/internal/nabla", "encounterlauncher/internal/sandbox", "encounterlauncher/internal/sessionsim",
+	"encounterlauncher/internal/policyfiles",
 }

@@ -58,7 +58,7 @@ type Program struct {
 
 // verbs are the first words of a command line that is not a link.
 var verbs = [...]string{
-	"agent", "audit", "cancel", "check-link", "completion", "fresh-link", "help", "open-recent", "policy", "proxy-credential", "quit", "recents", "register",
+	"agent", "audit", "browser-policy", "cancel", "check-link", "completion", "fresh-link", "help", "open-recent", "policy", "proxy-credential", "quit", "recents", "register",
 	"retry", "settings", "sign-in", "sign-out", "status", "unregister", "version", "window",
 	"--help", "-h", "--version", "-v", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd,
 }
@@ -74,9 +74,10 @@ func IsVerb(word string) bool {
 }
 
 // CarriesLink reports whether a command line that begins with the verb may hold
-// a link: check-link does, and so does a shell that completes it.
+// a link, or web addresses: check-link does, browser-policy, and so does a shell
+// that completes them.
 func CarriesLink(verb string) bool {
-	return verb == checkLink || verb == cobra.ShellCompRequestCmd || verb == cobra.ShellCompNoDescRequestCmd
+	return verb == checkLink || verb == browserPolicy || verb == cobra.ShellCompRequestCmd || verb == cobra.ShellCompNoDescRequestCmd
 }
 
 // status is an exit status on its way through cobra. Its text has been printed.
@@ -199,7 +200,7 @@ refused, 3 the agent does not run.`,
 	)
 	root.AddCommand(
 		p.statusCommand(), p.recentsCommand(), p.openRecentCommand(), p.signInCommand(), p.signOutCommand(), p.cancelCommand(), p.retryCommand(), p.freshLinkCommand(), p.settingsCommand(), p.quitCommand(),
-		p.checkLinkCommand(), p.policyCommand(), p.proxyCredentialCommand(), p.auditCommand(), p.registerCommand(), p.unregisterCommand(), p.versionCommand(),
+		p.checkLinkCommand(), p.policyCommand(), p.browserPolicyCommand(), p.proxyCredentialCommand(), p.auditCommand(), p.registerCommand(), p.unregisterCommand(), p.versionCommand(),
 		p.agentCommand(), p.windowCommand(),
 	)
 	p.settle(root)

@@ -53,10 +53,10 @@ func (p Program) policyCommand() *cobra.Command {
 		Use: "policy [KEY]", Short: "Show every setting, its source, and what was rejected", GroupID: "it", Args: cobra.MaximumNArgs(1),
 		Long:    "Reads the policy of this machine anew and shows each key with its effective value, where\nthat comes from, and values that could not be used and why. With a key it explains that\none: what it does, who may set it, and what to paste.\n\nExit status: 0 launches can go on, 1 policy refuses launches (with a key: its value cannot\nbe used, or it is missing), 2 there is no such key.",
 		Example: fmt.Sprintf("  %[1]s policy\n  %[1]s policy BackendURL\n  %[1]s policy --json | jq '.findings'\n  %[1]s policy check new-policy.json", p.Layout.Name),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(_ *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 			var names []string
-			if len(args) == 0 {
-				for _, k := range policy.Keys() {
+			for _, k := range policy.Keys() {
+				if len(args) == 0 && strings.HasPrefix(k.Name, begun) {
 					names = append(names, k.Name)
 				}
 			}

@@ -33,8 +33,9 @@ type Candidate struct {
 //     like a flag: it is returned with found true, for Parse to accept or refuse.
 //   - No argument at all, or a known verb first and no link anywhere: found is
 //     false and the command line takes over.
-//   - A verb first for which carriesLink is true, and at most one link among the
-//     arguments: found is false too, the link is that verb's business.
+//   - A verb first for which carriesLink is true, and among the arguments at most
+//     one link, or any number of web addresses and no other link: found is false
+//     too, they are that verb's business.
 //   - Anything else is refused: a link beside another argument with
 //     link_invalid, arguments that begin with no known verb with
 //     request_invalid, a lone link of more than launch.MaxLinkBytes with
@@ -46,10 +47,13 @@ func FromArgs(scheme string, args []string, isVerb, carriesLink func(string) boo
 	if len(args) == 0 {
 		return Candidate{}, false, nil
 	}
-	links := 0
+	links, web := 0, 0
 	for _, arg := range args {
 		if looksLikeLink(scheme, arg) {
 			links++
+			if webAddress(arg) {
+				web++
+			}
 		}
 	}
 	if len(args) == 1 && links == 1 && !strings.HasPrefix(args[0], "-") {
@@ -60,7 +64,7 @@ func FromArgs(scheme string, args []string, isVerb, carriesLink func(string) boo
 	switch {
 	case verb && links == 0:
 		return Candidate{}, false, nil
-	case verb && links == 1 && carriesLink != nil && carriesLink(args[0]):
+	case verb && (links == 1 || links == web) && carriesLink != nil && carriesLink(args[0]):
 		return Candidate{}, false, nil
 	case links > 0 && len(args) > 1:
 		return Candidate{}, false, problem.With(problem.LinkInvalid, "A link must be the only argument.", nil)
@@ -73,6 +77,15 @@ func FromArgs(scheme string, args []string, isVerb, carriesLink func(string) boo
 func looksLikeLink(scheme, arg string) bool {
 	return strings.Contains(arg, "://") ||
 		len(arg) > len(scheme) && arg[len(scheme)] == ':' && equalFoldASCII(arg[:len(scheme)], scheme)
+}
+
+// webAddress reports whether an argument is a web address, or a flag set to one.
+// The system hands no such thing to a program that owns another scheme.
+func webAddress(arg string) bool {
+	if strings.HasPrefix(arg, "--") {
+		_, arg, _ = strings.Cut(arg, "=")
+	}
+	return strings.HasPrefix(arg, "https://") || strings.HasPrefix(arg, "http://")
 }
 
 func equalFoldASCII(text, lower string) bool {

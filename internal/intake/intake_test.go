@@ -116,6 +116,17 @@ func TestOnlyAVerbThatAsksForALinkMayCarryOne(t *testing.T) {
 		}
 	}
 	checkRefused(t, problem.LinkInvalid, "check-link", link, link)
+	// Web addresses are no links that the system could have handed over.
+	for _, args := range [][]string{{"check-link", "https://a.example", "http://127.0.0.1:1"}, {"check-link", "--x=https://a.example", "--x", "https://b.example"}} {
+		if _, found, err := fromArgs(args...); found || err != nil {
+			t.Errorf("%q: %v, %v", args, found, err)
+		}
+	}
+	checkRefused(t, problem.LinkInvalid, "check-link", "https://a.example", link)
+	checkRefused(t, problem.LinkInvalid, "check-link", "https://a.example", "--x="+link)
+	checkRefused(t, problem.LinkInvalid, "check-link", "https://a.example", "x=https://a.example")
+	checkRefused(t, problem.LinkInvalid, "check-link", "https://a.example", "file:///etc/passwd")
+	checkRefused(t, problem.LinkInvalid, "status", "https://a.example")
 	if _, _, err := FromArgs(scheme, []string{"check-link", link}, isVerb, nil); !problem.IsCode(err, problem.LinkInvalid) {
 		t.Errorf("without such a verb: %v", err)
 	}

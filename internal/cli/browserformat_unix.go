@@ -1,0 +1,8 @@
+//go:build unix
+
+package cli
+
+import "encounterlauncher/internal/browserpolicy"
+
+// browserFormat is how browsers are managed here.
+const browserFormat = browserpolicy.JSON
