@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"encounterlauncher/internal/cli"
-	"encounterlauncher/internal/policy"
 	"encounterlauncher/internal/problem"
 )
 
@@ -199,38 +198,6 @@ func TestEveryCommandThatADocumentNamesExists(t *testing.T) {
 				t.Errorf("%s names encounter-launcher %s, which does not exist", name, m[1])
 			}
 		}
-	}
-}
-
-func TestThePageForITHasEveryKeyOfPolicyAsTheTableHasIt(t *testing.T) {
-	page := documents(t)["docs/it.md"]
-	rows := 0
-	for _, k := range policy.Keys() {
-		byDefault, unusable := "–", "refuses launches"
-		if k.Default != "null" {
-			byDefault = "`" + k.Default + "`"
-		}
-		if k.OnError == policy.TakeSafest {
-			unusable = "unset"
-			if k.Safest != "null" {
-				unusable = "`" + k.Safest + "`"
-			}
-		}
-		row := "| `" + k.Name + "` | " + strings.Join([]string{string(k.Type), byDefault, unusable, k.Sentence}, " | ") + " |"
-		if !strings.Contains(page, "\n"+row+"\n") {
-			t.Errorf("docs/it.md lacks this row:\n%s", row)
-		}
-		rows++
-	}
-	for _, k := range policy.Keys() {
-		if line := "- `" + k.Name + "`: `" + strings.Join(k.Allowed, "`, `") + "`"; len(k.Allowed) > 0 && !strings.Contains(page, "\n"+line+"\n") {
-			t.Errorf("docs/it.md lacks this line:\n%s", line)
-		}
-	}
-	_, table, _ := strings.Cut(page, "## Policy keys")
-	table, _, _ = strings.Cut(table, "\n## ")
-	if n := strings.Count(table, "\n| `"); n != rows {
-		t.Errorf("docs/it.md has %d keys, the table %d", n, rows)
 	}
 }
 

@@ -300,8 +300,11 @@ func (w What) registry(browsers []Browser) File {
 			value("AutoLaunchProtocolsFromOrigins", string(encode(w.launches(), false)))
 			list(key+`\AudioCaptureAllowedUrls`, w.patterns())
 		case Firefox:
+			// As a string of one line, which Firefox takes for its REG_MULTI_SZ: whether the
+			// bytes of the latter mean ASCII or UTF-16 depends on how the file is saved.
 			section(`Mozilla\Firefox`)
-			lines = append(lines, regMulti("AutoLaunchProtocolsFromOrigins", string(encode(w.launches(), false))), regMulti("Handlers", string(encode(w.handlers(), false))))
+			value("AutoLaunchProtocolsFromOrigins", string(encode(w.launches(), false)))
+			value("Handlers", string(encode(w.handlers(), false)))
 			origins, _ := w.exact()
 			list(`Mozilla\Firefox\Permissions\Microphone\Allow`, origins)
 		}
@@ -318,17 +321,4 @@ func (w What) registry(browsers []Browser) File {
 
 func regQuote(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
-}
-
-// regMulti is a REG_MULTI_SZ of one string. Everything here is ASCII.
-func regMulti(name, text string) string {
-	var b strings.Builder
-	b.WriteString(regQuote(name) + "=hex(7):")
-	for _, c := range []byte(text) {
-		const digits = "0123456789abcdef"
-		b.WriteByte(digits[c>>4])
-		b.WriteByte(digits[c&15])
-		b.WriteString(",00,")
-	}
-	return b.String() + "00,00,00,00"
 }

@@ -101,7 +101,7 @@ func TestARegistryFileIsASCIIWithTheLinesOfWindows(t *testing.T) {
 	}
 	for _, want := range []string{
 		`[HKEY_LOCAL_MACHINE\Software\Policies\Google\Chrome]`, `[HKEY_LOCAL_MACHINE\Software\Policies\Microsoft\Edge]`, `[HKEY_LOCAL_MACHINE\Software\Policies\Chromium]`, `[HKEY_LOCAL_MACHINE\Software\Policies\Mozilla\Firefox]`,
-		`"AutoLaunchProtocolsFromOrigins"="[{\"protocol\":\"encounter-launcher\",\"allowed_origins\":[\"https://ehr.hospital.example\",`, `"9002"="https://[*.]other.example"`, `"Handlers"=hex(7):7b,00,22,00,`,
+		`"AutoLaunchProtocolsFromOrigins"="[{\"protocol\":\"encounter-launcher\",\"allowed_origins\":[\"https://ehr.hospital.example\",`, `"9002"="https://[*.]other.example"`, `"Handlers"="{\"schemes\":{\"encounter-launcher\":{`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s is missing", want)

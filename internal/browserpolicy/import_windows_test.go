@@ -42,12 +42,6 @@ func TestTheRegistryFileIsImportedAsItIsMeant(t *testing.T) {
 			t.Fatalf("%s: %v", key, err)
 		}
 		defer k.Close()
-		if list, kind, err := k.GetStringsValue(name); err == nil {
-			if len(list) != 1 {
-				t.Errorf("%s: %q", name, list)
-			}
-			return strings.Join(list, "|"), kind
-		}
 		text, kind, err := k.GetStringValue(name)
 		if err != nil {
 			t.Fatalf("%s %s: %v", key, name, err)
@@ -64,8 +58,8 @@ func TestTheRegistryFileIsImportedAsItIsMeant(t *testing.T) {
 		{`Microsoft\Edge`, "AutoLaunchProtocolsFromOrigins", launch, registry.SZ},
 		{`Microsoft\Edge\AudioCaptureAllowedUrls`, "9001", "https://encounters.vendor.example", registry.SZ},
 		{`Chromium`, "AutoLaunchProtocolsFromOrigins", launch, registry.SZ},
-		{`Mozilla\Firefox`, "AutoLaunchProtocolsFromOrigins", launch, registry.MULTI_SZ},
-		{`Mozilla\Firefox`, "Handlers", string(encode(example.handlers(), false)), registry.MULTI_SZ},
+		{`Mozilla\Firefox`, "AutoLaunchProtocolsFromOrigins", launch, registry.SZ},
+		{`Mozilla\Firefox`, "Handlers", string(encode(example.handlers(), false)), registry.SZ},
 		{`Mozilla\Firefox\Permissions\Microphone\Allow`, "9001", "https://encounters.vendor.example", registry.SZ},
 	} {
 		if text, kind := read(c.key, c.name); text != c.text || kind != c.kind {

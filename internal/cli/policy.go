@@ -35,6 +35,7 @@ type keyAnswer struct {
 	Sentence        string           `json:"sentence"`
 	Since           string           `json:"since"`
 	Scope           string           `json:"scope"`
+	Only            string           `json:"only"`
 	PersonMayChoose bool             `json:"person_may_choose"`
 	Required        bool             `json:"required"`
 	OnError         string           `json:"on_error"`
@@ -219,9 +220,15 @@ func (p Program) explainKey(s policy.Snapshot, name string, js bool) error {
 	refused := len(v.Rejected) > 0 || slices.ContainsFunc(findings, func(f policy.Finding) bool { return f.RefusesLaunches })
 	line := k.RegAdd(`HKLM\`+policy.PoliciesKey, k.WindowsExample())
 	member := k.JSONMember(k.Example)
+	switch k.Only {
+	case policy.Linux:
+		line = ""
+	case policy.Windows:
+		member = ""
+	}
 	if js {
 		answer := keyAnswer{
-			policyValue: inJSON(v), Sentence: k.Sentence, Since: k.Since, Scope: string(k.Scope), PersonMayChoose: k.PersonMayChoose, Required: k.Required,
+			policyValue: inJSON(v), Sentence: k.Sentence, Since: k.Since, Scope: string(k.Scope), Only: k.Only, PersonMayChoose: k.PersonMayChoose, Required: k.Required,
 			OnError: string(k.OnError), Safest: json.RawMessage(k.Safest), Allowed: append([]string{}, k.Allowed...), Example: json.RawMessage(k.Example),
 			RegAdd: line, Member: member, Findings: append([]policy.Finding{}, findings...),
 		}
@@ -241,7 +248,12 @@ func (p Program) explainKey(s policy.Snapshot, name string, js bool) error {
 				p.say("! %s", view.Inert(f.Sentence, 400))
 			}
 		}
-		p.say("\nfor example, in a command prompt of Windows:\n%s\n\nin %s of Linux:\n%s", line, policyFileName, member)
+		if line != "" {
+			p.say("\nfor example, in a command prompt of Windows:\n%s", line)
+		}
+		if member != "" {
+			p.say("\nfor example, in %s of Linux:\n%s", policyFileName, member)
+		}
 	}
 	if refused {
 		return status(Negative)
@@ -265,6 +277,9 @@ func (p Program) printKey(k policy.Key, v policy.Value) {
 	}
 	row("value", valueOf(v))
 	row("source", source)
+	if k.Only != "" {
+		row("only on", k.Only)
+	}
 	row("type", typeOf(k))
 	row("default", dash(k.Default))
 	who := []string{policy.SourceMachine}

@@ -37,6 +37,12 @@ const (
 	MachineAndUser Scope = "machine and user"
 )
 
+// The systems that a key may be for alone.
+const (
+	Linux   = "Linux"
+	Windows = "Windows"
+)
+
 // OnError is what a value that cannot be used, or a source that cannot be read,
 // does to a key. A weaker source never takes the place of either.
 type OnError string
@@ -73,6 +79,8 @@ type Key struct {
 	Allowed []string
 	// Min and Max are the bounds of a Number, both included.
 	Min, Max int
+	// Only is Linux or Windows where the key is for that system alone; else empty.
+	Only string
 	// Sentence says what the key does, for administrators.
 	Sentence string
 	// Example is a good value as JSON text, for instructions.

@@ -50,6 +50,20 @@ func TestAChangeIsHeardHoweverTheFileComesAndGoes(t *testing.T) {
 	chmod(t, dir, 0o755)
 	until(t, snapshots, code(""))
 
+	// A link in its place is not believed, wherever it leads; the file again is.
+	if err := os.Rename(file, file+".real"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, snapshots, code(problem.PolicyMissing))
+	if err := os.Symlink(file+".real", file); err != nil {
+		t.Fatal(err)
+	}
+	until(t, snapshots, code(problem.PolicyInvalid))
+	if err := os.Rename(file+".real", file); err != nil {
+		t.Fatal(err)
+	}
+	until(t, snapshots, code(""))
+
 	if err := os.Rename(dir, dir+".aside"); err != nil {
 		t.Fatal(err)
 	}

@@ -195,7 +195,7 @@ func TestEverySettingOfTheTemplateIsItsKey(t *testing.T) {
 			t.Errorf("no category %s", c.attr["ref"])
 		}
 	}
-	keys := policy.Keys()
+	keys := forSystem(policy.Keys(), policy.Windows)
 	if len(policies) != len(keys) {
 		t.Errorf("%d settings for %d keys", len(policies), len(keys))
 	}
@@ -270,7 +270,7 @@ func TestEveryReferenceResolvesInEveryLanguageAndNothingIsLeftOver(t *testing.T)
 			}
 		}
 	})
-	if len(wanted["string"]) < 2*len(policy.Keys()) {
+	if len(wanted["string"]) < 2*len(forSystem(policy.Keys(), policy.Windows)) {
 		t.Fatalf("only %d strings are referred to", len(wanted["string"]))
 	}
 	box := map[string]string{"text": "textBox", "decimal": "decimalTextBox", "enum": "dropdownList", "multiText": "multiTextBox"}
@@ -316,7 +316,7 @@ func TestEveryReferenceResolvesInEveryLanguageAndNothingIsLeftOver(t *testing.T)
 								refers = append(refers, c.name+" "+c.attr["refId"])
 							}
 							if i := c.attr["defaultItem"]; i != "" {
-								k := keyNamed(policy.Keys(), p.attr["name"])
+								k := keyNamed(forSystem(policy.Keys(), policy.Windows), p.attr["name"])
 								if n, err := strconv.Atoi(i); err != nil || k.JSONMember(strconv.Quote(k.Allowed[n])) != k.JSONMember(k.Default) {
 									t.Errorf("%s: %s begins with item %s", language, k.Name, i)
 								}
@@ -334,7 +334,7 @@ func TestEveryReferenceResolvesInEveryLanguageAndNothingIsLeftOver(t *testing.T)
 
 func TestTheExplanationSaysWhatAnAdministratorNeeds(t *testing.T) {
 	w := english()
-	keys := policy.Keys()
+	keys := forSystem(policy.Keys(), policy.Windows)
 	for key, wants := range map[string][]string{
 		"IdleSignOutMinutes": {"From 0 to 1440.", "Default: 0.", "refuses every launch"},
 		"RecentsLabel":       {"Default: The initials.", "and Nothing is in force"},

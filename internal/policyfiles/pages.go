@@ -135,9 +135,16 @@ func adminPolicies(keys []policy.Key) []byte {
 			if k.Scope == policy.MachineAndUser {
 				places = append(places, "`HKCU\\"+policy.PoliciesKey+"\\"+k.Name+"`")
 			}
-			p("| registry | %s: %s |", strings.Join(places, ", "), registryType(*k))
-			p("| JSON | `/%s` in `policy.json` and `defaults.json`: %s |", k.Name, jsonType(*k))
-			p("| Group Policy | *%s › %s* |", w.Topics[t.id], w.Keys[k.Name].Name)
+			if k.Only != "" {
+				p("| only on | %s |", k.Only)
+			}
+			if k.Only != policy.Linux {
+				p("| registry | %s: %s |", strings.Join(places, ", "), registryType(*k))
+				p("| Group Policy | *%s › %s* |", w.Topics[t.id], w.Keys[k.Name].Name)
+			}
+			if k.Only != policy.Windows {
+				p("| JSON | `/%s` in `policy.json` and `defaults.json`: %s |", k.Name, jsonType(*k))
+			}
 			p("| type | %s |", typeInWords(*k))
 			if k.Default == null {
 				p("| default | – |")
@@ -150,9 +157,13 @@ func adminPolicies(keys []policy.Key) []byte {
 			}
 			p("| who may set it | %s%s |", whoMaySet(*k), required)
 			p("| a wrong value | %s |", whenWrong(*k))
-			p("| since | %s |\n", k.Since)
-			p("```bat\n%s\n```\n", k.RegAdd(`HKLM\`+policy.PoliciesKey, k.WindowsExample()))
-			p("```json\n{ %s }\n```", k.JSONMember(k.Example))
+			p("| since | %s |", k.Since)
+			if k.Only != policy.Linux {
+				p("\n```bat\n%s\n```", k.RegAdd(`HKLM\`+policy.PoliciesKey, k.WindowsExample()))
+			}
+			if k.Only != policy.Windows {
+				p("\n```json\n{ %s }\n```", k.JSONMember(k.Example))
+			}
 		}
 	}
 	return b.Bytes()

@@ -21,19 +21,30 @@ import (
 func Files() (map[string][]byte, error) {
 	keys := policy.Keys()
 	files := map[string][]byte{
-		"build/policy/admx/EncounterLauncher.admx": admx(keys),
-		"build/policy/policy.schema.json":          schema(keys),
+		"build/policy/admx/EncounterLauncher.admx": admx(forSystem(keys, policy.Windows)),
+		"build/policy/policy.schema.json":          schema(forSystem(keys, policy.Linux)),
 		"docs/admin-policies.md":                   adminPolicies(keys),
-		"docs/intune.md":                           intune(keys),
+		"docs/intune.md":                           intune(forSystem(keys, policy.Windows)),
 	}
 	for _, language := range Languages {
 		w, err := wordsOf(language)
 		if err != nil {
 			return nil, fmt.Errorf("words in %s: %w", language, err)
 		}
-		files["build/policy/admx/"+language+"/EncounterLauncher.adml"] = adml(keys, w)
+		files["build/policy/admx/"+language+"/EncounterLauncher.adml"] = adml(forSystem(keys, policy.Windows), w)
 	}
 	return files, nil
+}
+
+// forSystem are the keys that a system has.
+func forSystem(keys []policy.Key, system string) []policy.Key {
+	var has []policy.Key
+	for _, k := range keys {
+		if k.Only == "" || k.Only == system {
+			has = append(has, k)
+		}
+	}
+	return has
 }
 
 // topic is a group of keys: a category of the templates, a heading of the pages.

@@ -54,7 +54,14 @@ func TestWhatIsCommittedIsWhatTheTableMakes(t *testing.T) {
 
 func TestEveryKeyIsPresentEverywhere(t *testing.T) {
 	for name, text := range generatedFiles(t) {
-		for _, k := range policy.Keys() {
+		keys := policy.Keys()
+		switch {
+		case strings.Contains(name, "/admx/"), name == "docs/intune.md":
+			keys = forSystem(keys, policy.Windows)
+		case strings.HasSuffix(name, ".json"):
+			keys = forSystem(keys, policy.Linux)
+		}
+		for _, k := range keys {
 			if !regexp.MustCompile(`\b` + k.Name + `\b`).Match(text) {
 				t.Errorf("%s does not have %s", name, k.Name)
 			}
@@ -95,7 +102,8 @@ func TestNoKeyLacksALanguageAndNoWordIsLeftOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := policy.Keys()
+	// What only Linux has is in no template.
+	keys := forSystem(policy.Keys(), policy.Windows)
 	for key := range translated {
 		if keyNamed(keys, key) == nil {
 			t.Errorf("translated.json has %s, which is no key", key)
@@ -205,7 +213,7 @@ func TestTheSchemaTakesWhatPolicyTakesAndNoOtherNameTypeOrBound(t *testing.T) {
 		policy.Text: {"7", `""`, "null", `["a"]`, `"` + strings.Repeat("a", longestText+1) + `"`}, policy.Choice: {`"other"`, "1"},
 		policy.List: {`"a"`, `[1]`, `["a","a"]`}, policy.Number: {`"1"`, "1.5", "-1", "true"}, policy.YesNo: {`"true"`, "1"}, policy.Object: {`"{}"`, "[]"},
 	}
-	for _, k := range policy.Keys() {
+	for _, k := range forSystem(policy.Keys(), policy.Linux) {
 		if err := judge(`{` + k.JSONMember(k.Example) + `}`); err != nil {
 			t.Errorf("%s: the example is refused: %v", k.Name, err)
 		}
@@ -243,18 +251,22 @@ func TestThePagesHaveWhatIsPastedForEveryKey(t *testing.T) {
 	for _, k := range policy.Keys() {
 		_, section, _ := strings.Cut(page, "\n### "+k.Name+"\n")
 		section, _, _ = strings.Cut(section, "\n### ")
-		for _, want := range []string{
-			k.Sentence, `HKLM\Software\Policies\EncounterLauncher\` + k.Name, "/" + k.Name + "`", "| since | " + k.Since,
-			"/v " + k.Name + " /t " + k.Type.Registry(), `"` + k.Name + `": ` + k.Example,
-		} {
+		wants := []string{k.Sentence, "| since | " + k.Since}
+		if k.Only != policy.Linux {
+			wants = append(wants, `HKLM\Software\Policies\EncounterLauncher\`+k.Name, "/v "+k.Name+" /t "+k.Type.Registry())
+		}
+		if k.Only != policy.Windows {
+			wants = append(wants, "/"+k.Name+"`", `"`+k.Name+`": `+k.Example)
+		}
+		for _, want := range wants {
 			if !strings.Contains(section, want) {
 				t.Errorf("docs/admin-policies.md, %s: %q is missing", k.Name, want)
 			}
 		}
-		if strings.Contains(section, `HKCU\`) != (k.Scope == policy.MachineAndUser) {
+		if k.Only != policy.Linux && strings.Contains(section, `HKCU\`) != (k.Scope == policy.MachineAndUser) {
 			t.Errorf("docs/admin-policies.md, %s: the user policy", k.Name)
 		}
-		if !strings.Contains(device, "/"+k.Name+"` | `<") || !strings.Contains(device, "-Name "+k.Name+" -PropertyType ") {
+		if k.Only != policy.Linux && (!strings.Contains(device, "/"+k.Name+"` | `<") || !strings.Contains(device, "-Name "+k.Name+" -PropertyType ")) {
 			t.Errorf("docs/intune.md: %s has no row or no line", k.Name)
 		}
 	}

@@ -162,7 +162,7 @@ func values(k policy.Key) []string {
 func TestWhatTheTemplatesWriteIsReadAsItIsMeant(t *testing.T) {
 	ownHives(t)
 	l := nobodysFolders()
-	keys := policy.Keys()
+	keys := forSystem(policy.Keys(), policy.Windows)
 	tried := 0
 	for _, setting := range template(t).all("policies", "policy") {
 		k := keyNamed(keys, setting.attr["name"])
@@ -189,7 +189,7 @@ func TestWhatTheTemplatesWriteIsReadAsItIsMeant(t *testing.T) {
 
 func TestWhatTheTemplatesWriteTogetherIsAPolicyInWhichLaunchesGoOn(t *testing.T) {
 	ownHives(t)
-	keys := policy.Keys()
+	keys := forSystem(policy.Keys(), policy.Windows)
 	for _, setting := range template(t).all("policies", "policy") {
 		k := keyNamed(keys, setting.attr["name"])
 		apply(t, registry.LOCAL_MACHINE, setting, k.RegistryData(k.WindowsExample()))
@@ -214,7 +214,7 @@ func TestTheLinesOfThePageForAdministratorsAreTakenByTheCommandPrompt(t *testing
 			lines++
 		}
 	}
-	keys := policy.Keys()
+	keys := forSystem(policy.Keys(), policy.Windows)
 	if lines != len(keys) {
 		t.Fatalf("%d lines for %d keys", lines, len(keys))
 	}
