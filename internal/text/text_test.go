@@ -301,21 +301,24 @@ func TestNoWordIsLeftInEnglish(t *testing.T) {
 
 // untold are the rooms whose facts no tray, notice, window or sign-in page shows.
 var untold = map[string]string{
-	"autostart": "removing it is for the command line; the agent only logs it",
-	"cli":       "the command line speaks English",
-	"control":   "refuses the system's account, which has no window",
-	"intake":    "the form of a link is for integrators",
-	"launch":    "the form of a link is for integrators",
-	"orgserver": "a server's answers, for integrators",
-	"scheme":    "but the one below, what an installer does",
+	"autostart":     "removing it is for the command line; the agent only logs it",
+	"browserpolicy": "what an origin looks like is for IT, on the command line",
+	"cli":           "the command line speaks English",
+	"control":       "refuses the system's account, which has no window",
+	"intake":        "the form of a link is for integrators",
+	"launch":        "the form of a link is for integrators",
+	"orgserver":     "a server's answers, for integrators",
+	"scheme":        "but the one below, what an installer does",
 }
 
 // toldAnyhow are facts of those rooms that a person is shown all the same.
 var toldAnyhow = []string{"Who receives links from the EHR could not be found out."}
 
-// forIT are facts that are only left out: policy's own names of a wrong value, and
-// a value that the window never offers.
+// forIT are facts that are only left out: policy's own names of a wrong value, a
+// value that the window never offers, and a file that only “policy check” reads.
 var forIT = []string{
+	"The file cannot be read: {}.",
+	"There is no such file.",
 	"ProxyMode pac cannot be used on this computer.",
 	"ProxyMode is none of system, direct, manual and pac.",
 	"{} {}.",
