@@ -274,6 +274,13 @@ func checkFile(v value, _ rules) string {
 	return ""
 }
 
+func checkThumbprint(v value, _ rules) string {
+	if len(v.text) != 40 || strings.Trim(v.text, "0123456789abcdefABCDEF") != "" {
+		return "must be the 40 hexadecimal digits of a SHA-1 thumbprint, without spaces"
+	}
+	return ""
+}
+
 // address reports whether text is an https address in the one form that it
 // prints back to: nothing in it can be read in two ways. demo also allows
 // http://127.0.0.1:<port>.

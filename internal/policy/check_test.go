@@ -90,6 +90,11 @@ func TestTheOtherKeysTakeWhatTheySay(t *testing.T) {
 	verdicts(t, "ProxyMode", rules{pac: true}, []string{`"pac"`}, nil)
 	verdicts(t, "Language", rules{}, []string{`"en"`, `"fr"`, `"es"`, `"de"`}, []string{`"en-GB"`, `"EN"`, `"it"`, `""`})
 	verdicts(t, "ExtraCAFile", rules{}, nil, []string{`"ca.pem"`, `"./ca.pem"`, `"../ca.pem"`, `""`, `"/etc/\u0000"`})
+	for _, file := range []string{"ClientCertificateFile", "ClientKeyFile"} {
+		verdicts(t, file, rules{}, nil, []string{`"client.pem"`, `"../client.pem"`, `""`, `17`})
+	}
+	verdicts(t, "ClientCertificateThumbprint", rules{}, []string{`"0123456789abcdefABCDEF0123456789abcdef01"`},
+		[]string{`"0123456789abcdef"`, `"01 23 45 67 89 ab cd ef 01 23 45 67 89 ab cd ef 01 23 45 67"`, `"‎0123456789abcdefABCDEF0123456789abcdef01"`, `"g123456789abcdefABCDEF0123456789abcdef01"`, `""`, `1`})
 	verdicts(t, "OrganizationName", rules{}, []string{`"Hôpital Saint-Louis"`, `"東京病院"`}, []string{`" a"`, `"a\nb"`, `"a\u202eb"`, `"a\u200bb"`, `"\ud800"`, quote(strings.Repeat("é", 101)), `"a\u2028b"`})
 }
 

@@ -110,6 +110,9 @@ type rules struct {
 	demo bool
 	// pac says that this system can evaluate a proxy script.
 	pac bool
+	// store says that this system keeps certificates in a store of its own, and that
+	// the rights to a file of a key cannot be read from its mode.
+	store bool
 }
 
 const (
@@ -270,6 +273,21 @@ func table() []Key {
 			Windows:  `"C:\\ProgramData\\EncounterLauncher\\extra-ca.pem"`,
 			check:    checkFile,
 			put:      func(s *Snapshot, v value) { s.ExtraCAFile = v.text },
+		}, {
+			Name: "ClientCertificateFile", Type: Text, Default: nothing, Since: v1, Scope: Machine, OnError: RefuseLaunches, Safest: nothing,
+			Sentence: "A PEM file with the certificate, and those between it and its root, that is shown to the host of BackendURL when it asks for one, and to no other host; on Linux, with ClientKeyFile.",
+			check:    checkFile,
+			put:      func(s *Snapshot, v value) { s.ClientCertificateFile = v.text },
+		}, {
+			Name: "ClientKeyFile", Type: Text, Default: nothing, Since: v1, Scope: Machine, OnError: RefuseLaunches, Safest: nothing,
+			Sentence: "The PEM file with the private key of ClientCertificateFile, not encrypted; the user must be able to read it, and neither everybody to read it nor others to write it.",
+			check:    checkFile,
+			put:      func(s *Snapshot, v value) { s.ClientKeyFile = v.text },
+		}, {
+			Name: "ClientCertificateThumbprint", Type: Text, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing,
+			Sentence: "The SHA-1 thumbprint of a certificate in Windows' store (Personal, of the computer or else of the user) that is shown to the host of BackendURL when it asks for one, and to no other host; its private key never leaves the store.",
+			check:    checkThumbprint,
+			put:      func(s *Snapshot, v value) { s.ClientCertificateThumbprint = v.text },
 		}, {
 			Name: "Language", Type: Choice, Default: nothing, Since: v1, Scope: MachineAndUser, PersonMayChoose: true, OnError: TakeSafest, Safest: nothing,
 			Allowed:  []string{"en", "fr", "es", "de"},

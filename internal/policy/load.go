@@ -14,7 +14,7 @@ import (
 // whatever is wrong stands in Findings, and LaunchProblem says whether launches
 // may go on.
 func Load(l paths.Layout) Snapshot {
-	return resolve(read(l), rules{demo: l.IsDemo(), pac: hasPAC})
+	return resolve(read(l), rules{demo: l.IsDemo(), pac: hasPAC, store: hasStore})
 }
 
 // CheckFile says what this version would make of a file as the machine policy of
@@ -149,6 +149,18 @@ func resolve(readings []reading, r rules) Snapshot {
 		across("ProxyMode", "is manual, and ProxyURL is not set: set it, or choose another mode")
 	case s.ProxyMode == "pac" && s.ProxyPACURL == "" && !unusable["ProxyPACURL"]:
 		across("ProxyMode", "is pac, and ProxyPACURL is not set: set it, or choose another mode")
+	}
+	switch {
+	case r.store && s.ClientCertificateFile != "":
+		across("ClientCertificateFile", "is not for this system: put the certificate into its store and set ClientCertificateThumbprint instead")
+	case r.store && s.ClientKeyFile != "":
+		across("ClientKeyFile", "is not for this system: put the certificate into its store and set ClientCertificateThumbprint instead")
+	case !r.store && s.ClientCertificateThumbprint != "":
+		across("ClientCertificateThumbprint", "is not for this system, which has no store of certificates: set ClientCertificateFile and ClientKeyFile instead")
+	case s.ClientCertificateFile != "" && s.ClientKeyFile == "" && !unusable["ClientKeyFile"]:
+		across("ClientCertificateFile", "is set, and ClientKeyFile is not: set it too")
+	case s.ClientKeyFile != "" && s.ClientCertificateFile == "" && !unusable["ClientCertificateFile"]:
+		across("ClientKeyFile", "is set, and ClientCertificateFile is not: set it too")
 	}
 	if s.OIDCAudience != "" && s.OIDCAudience == s.OIDCClientID {
 		across("OIDCAudience", "is the client id: give the backend a name of its own at the issuer")

@@ -47,6 +47,11 @@ type Snapshot struct {
 	ProxyURL, ProxyPACURL string
 	// ExtraCAFile is an absolute path to PEM certificates, or empty.
 	ExtraCAFile string
+	// ClientCertificateFile and ClientKeyFile are absolute paths of PEM files, both
+	// set or both empty, and never set together with ClientCertificateThumbprint.
+	ClientCertificateFile, ClientKeyFile string
+	// ClientCertificateThumbprint is 40 hexadecimal digits in either case, or empty.
+	ClientCertificateThumbprint string
 	// Language is a BCP 47 tag of the supported list; empty means the system's.
 	Language string
 	// AuditDestination is file, system or none.

@@ -123,9 +123,10 @@ func TestMachinePolicyThenUserPolicyThenThePersonsChoiceWhereTheKeyAllowsOneThen
 func TestTheTableIsTheDesignsTable(t *testing.T) {
 	want := strings.Fields(`OrganizationName HelpDeskURL BackendURL OIDCIssuer OIDCClientID OIDCScopes OIDCAudience OIDCRedirectPorts OIDCPrompt
 		EncounterURLHosts AllowedLinkForms LinkKeys RecentsLimit RecentsRetentionHours RecentsLabel SharedWorkstation IdleSignOutMinutes SignOutOnLock
-		MaxSignInAgeMinutes Autostart ProxyMode ProxyURL ProxyPACURL ExtraCAFile Language AuditDestination LogLevel Notices HiddenItems`)
+		MaxSignInAgeMinutes Autostart ProxyMode ProxyURL ProxyPACURL ExtraCAFile ClientCertificateFile ClientKeyFile
+		ClientCertificateThumbprint Language AuditDestination LogLevel Notices HiddenItems`)
 	refuse := func(name string) bool {
-		return strings.HasPrefix(name, "OIDC") || strings.HasPrefix(name, "Proxy") ||
+		return strings.HasPrefix(name, "OIDC") || strings.HasPrefix(name, "Proxy") || strings.HasPrefix(name, "Client") ||
 			slices.Contains(strings.Fields("BackendURL EncounterURLHosts AllowedLinkForms LinkKeys ExtraCAFile SharedWorkstation SignOutOnLock IdleSignOutMinutes MaxSignInAgeMinutes"), name)
 	}
 	var names []string
@@ -174,7 +175,8 @@ func samples(t *testing.T) map[string]string {
 		"AllowedLinkForms": `["identifiers"]`, "LinkKeys": keySet(t), "RecentsLimit": "200", "RecentsRetentionHours": "720", "RecentsLabel": `"name"`,
 		"SharedWorkstation": "true", "IdleSignOutMinutes": "1440", "SignOutOnLock": "true", "MaxSignInAgeMinutes": "43200", "Autostart": "false",
 		"ProxyMode": `"direct"`, "ProxyURL": `"http://proxy.example:3128"`, "ProxyPACURL": `"http://wpad.example/proxy.pac"`,
-		"ExtraCAFile": quote(filepath.Join(os.TempDir(), "extra.pem")), "Language": `"fr"`, "AuditDestination": `"system"`, "LogLevel": `"debug"`,
+		"ExtraCAFile": quote(filepath.Join(os.TempDir(), "extra.pem")), "ClientCertificateFile": quote(filepath.Join(os.TempDir(), "client.pem")),
+		"ClientKeyFile": quote(filepath.Join(os.TempDir(), "client.key")), "ClientCertificateThumbprint": `"0123456789abcdefABCDEF0123456789abcdef01"`, "Language": `"fr"`, "AuditDestination": `"system"`, "LogLevel": `"debug"`,
 		"Notices": `"none"`, "HiddenItems": `["quit","recents"]`,
 	}
 }
@@ -357,6 +359,19 @@ func TestKeysThatNeedEachOtherAreSeenTogether(t *testing.T) {
 	} {
 		if got := codeOf(resolve([]reading{says(t, SourceMachine, object)}, linux)); got != want {
 			t.Errorf("%s: %q, want %q", object, got, want)
+		}
+	}
+	file, key := with(t, "ClientCertificateFile", `"/etc/pki/client.pem"`), with(t, "ClientKeyFile", `"/etc/pki/client.key"`)
+	thumbprint := with(t, "ClientCertificateThumbprint", `"0123456789abcdefABCDEF0123456789abcdef01"`)
+	both := strings.Replace(file, "{", `{"ClientKeyFile":"/etc/pki/client.key",`, 1)
+	for object, want := range map[string][2]problem.Code{ // where keys are files, where there is a store
+		file: {problem.PolicyInvalid, problem.PolicyInvalid}, key: {problem.PolicyInvalid, problem.PolicyInvalid},
+		both: {"", problem.PolicyInvalid}, thumbprint: {problem.PolicyInvalid, ""},
+	} {
+		for i, r := range []rules{linux, {store: true}} {
+			if got := codeOf(resolve([]reading{says(t, SourceMachine, object)}, r)); got != want[i] {
+				t.Errorf("%s with %+v: %q, want %q", object, r, got, want[i])
+			}
 		}
 	}
 	windows := rules{pac: true}

@@ -8,5 +8,8 @@ import "encounterlauncher/internal/paths"
 // script here.
 const hasPAC = false
 
+// hasStore: certificates and their keys are files here.
+const hasStore = false
+
 // read reads every source of this system, strongest first.
 func read(l paths.Layout) []reading { return readFiles(l) }

@@ -323,6 +323,7 @@ var facts = [...]string{
 	"The proxy wants a way of signing in that this program does not have.",
 	"This computer's certificates cannot be read.",
 	"Its certificate is for another name.",
+	"It asks for a certificate of this computer, or does not take the one that it has.",
 	"Its certificate comes from an authority that this computer does not know.",
 	"Its certificate has expired, or this computer's clock is wrong.",
 	"Another session of yours did not finish in time.",

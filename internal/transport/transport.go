@@ -24,6 +24,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"encounterlauncher/internal/policy"
@@ -52,9 +53,11 @@ const (
 )
 
 // NewClient returns the client for a policy. It reads ProxyMode (system, also
-// when empty; direct; manual with ProxyURL; pac with ProxyPACURL), and
-// ExtraCAFile (PEM certificates that are trusted beside the system's roots). A
-// value that cannot be used is a policy_invalid problem, and no client is made.
+// when empty; direct; manual with ProxyURL; pac with ProxyPACURL),
+// ExtraCAFile (PEM certificates that are trusted beside the system's roots), and
+// ClientCertificateFile with ClientKeyFile, or ClientCertificateThumbprint (shown to
+// BackendURL's host and port when that asks, and to nobody else). A value that cannot
+// be used is a policy_invalid problem, and no client is made.
 //
 // Proxies that ask for a name and a password are answered from k, which is asked
 // when the first one does, and not before; with a nil k there are none.
@@ -70,6 +73,10 @@ func NewClient(p policy.Snapshot, k Credentials) (*http.Client, error) {
 	extra, err := extraCertificates(p.ExtraCAFile)
 	if err != nil {
 		return nil, problem.With(problem.PolicyInvalid, "ExtraCAFile cannot be used.", err)
+	}
+	own, err := clientCertificate(p)
+	if err != nil {
+		return nil, err
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	t := &roundTripper{ready: make(chan struct{}), proxies: proxies, purse: newPurse(k)}
@@ -87,6 +94,10 @@ func NewClient(p policy.Snapshot, k Credentials) (*http.Client, error) {
 	}
 	if p.ProxyMode != "direct" {
 		t.base.Proxy = proxies.forRequest
+	}
+	if backend, err := url.Parse(p.BackendURL); own != nil && err == nil && backend.Scheme == "https" {
+		t.backendHost = hostPort(backend)
+		t.backend = forBackend(t.base, t.backendHost, own)
 	}
 	// The system's certificates take milliseconds to read, in which a starting agent
 	// can already take a link and ask the keyring.
@@ -114,6 +125,9 @@ func (t *roundTripper) trust(system func() (*x509.CertPool, error), extra []*x50
 		roots.AddCert(c)
 	}
 	t.base.TLSClientConfig.RootCAs = roots
+	if t.backend != nil {
+		t.backend.TLSClientConfig.RootCAs = roots
+	}
 }
 
 // readCertificates is strict where x509's own reader skips what it does not
@@ -181,8 +195,11 @@ type roundTripper struct {
 	ready      chan struct{}
 	untrusting *problem.Problem
 	base       *http.Transport
-	proxies    *chooser
-	purse      *purse
+	// backend shows the client's certificate, to backendHost; nil when there is none.
+	backend     *http.Transport
+	backendHost string
+	proxies     *chooser
+	purse       *purse
 }
 
 // RoundTrip does one exchange. Its errors are those of the package comment.
@@ -231,7 +248,11 @@ func (t *roundTripper) exchange(r *http.Request) (*http.Response, error) {
 			r.Header.Set(proxyAuthorization, given)
 		}
 	}
-	answer, err := t.base.RoundTrip(r)
+	way := t.base
+	if t.backend != nil && r.URL.Scheme == "https" && hostPort(r.URL) == t.backendHost {
+		way = t.backend
+	}
+	answer, err := way.RoundTrip(r)
 	if err == nil && answer.StatusCode == http.StatusProxyAuthRequired {
 		_ = answer.Body.Close()
 		// Inside a tunnel it is the server that says so, and it gets nothing.
@@ -276,6 +297,9 @@ func (t *roundTripper) told(r *http.Request, err error) error {
 // CloseIdleConnections closes the connections that nobody uses now.
 func (t *roundTripper) CloseIdleConnections() {
 	t.base.CloseIdleConnections()
+	if t.backend != nil {
+		t.backend.CloseIdleConnections()
+	}
 	if t.proxies != nil {
 		t.proxies.stop()
 	}
@@ -307,6 +331,8 @@ func classify(err error) error {
 		return problem.With(problem.TLSUntrusted, "Its certificate comes from an authority that this computer does not know.", issued(err))
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return problem.With(problem.TLSUntrusted, "Its certificate has expired, or this computer's clock is wrong.", issued(err))
+	case alert && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate"):
+		return problem.With(problem.TLSUntrusted, "It asks for a certificate of this computer, or does not take the one that it has.", err)
 	case unacceptable:
 		return problem.New(problem.TLSUntrusted, issued(err))
 	}
