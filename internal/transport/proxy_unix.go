@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"os"
+	"strings"
 )
 
 // systemQuestions: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, which the standard library
@@ -18,10 +20,27 @@ func systemQuestions() []question {
 			return answer{}, errors.New("the environment's proxy is not a URL")
 		}
 		if u == nil {
+			if !readable(target.Scheme) {
+				return answer{}, errors.New("the environment's proxy is not a URL")
+			}
 			return answer{}, nil
 		}
 		return answer{found: true, choices: []*url.URL{u}}, nil
 	}}}
+}
+
+// readable reports whether the variable for a scheme is one that the standard library
+// can read: it takes one that it cannot for none.
+func readable(scheme string) bool {
+	value := os.Getenv(strings.ToUpper(scheme) + "_PROXY")
+	if value == "" {
+		value = os.Getenv(scheme + "_proxy")
+	}
+	if !strings.Contains(value, "://") {
+		value = "http://" + value
+	}
+	_, err := url.Parse(value)
+	return err == nil
 }
 
 // scriptQuestion refuses: nothing here evaluates PAC scripts.

@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/windows"
+	"golang.org/x/sys/windows/registry"
 )
 
 // WinHTTP, from the system's own folder only. What is not there on an old Windows
@@ -66,19 +67,16 @@ type autoproxyOptions struct {
 // systemQuestions asks Windows in the order of its browsers: detection, the script,
 // the proxy of the person's Internet settings, and what "netsh winhttp" has set.
 func systemQuestions() []question {
-	var s personSettings
 	var questions []question
-	if done, _ := call(procPersonSettings, uintptr(unsafe.Pointer(&s))); done {
-		script, proxy, bypass := taken(s.script), taken(s.proxy), taken(s.bypass)
-		if s.detect != 0 {
-			questions = append(questions, question{FromDetection, true, func(target *url.URL) (answer, error) { return winhttpProxy("", target) }})
-		}
-		if script != "" {
-			questions = append(questions, question{FromScript, true, func(target *url.URL) (answer, error) { return winhttpProxy(script, target) }})
-		}
-		if proxy != "" {
-			questions = append(questions, question{FromSettings, false, func(target *url.URL) (answer, error) { return static(proxy, bypass, target) }})
-		}
+	detect, script, proxy, bypass := internetOptions()
+	if detect {
+		questions = append(questions, question{FromDetection, true, func(target *url.URL) (answer, error) { return winhttpProxy("", target) }})
+	}
+	if script != "" {
+		questions = append(questions, question{FromScript, true, func(target *url.URL) (answer, error) { return winhttpProxy(script, target) }})
+	}
+	if proxy != "" {
+		questions = append(questions, question{FromSettings, false, func(target *url.URL) (answer, error) { return static(proxy, bypass, target) }})
 	}
 	return append(questions, question{FromComputer, false, func(target *url.URL) (answer, error) {
 		var m proxyInfo
@@ -91,6 +89,43 @@ func systemQuestions() []question {
 		}
 		return static(proxy, bypass, target)
 	}})
+}
+
+const (
+	optionsKey = `Software\Microsoft\Windows\CurrentVersion\Internet Settings`
+	optionsGPO = `Software\Policies\Microsoft\Windows\CurrentVersion\Internet Settings`
+)
+
+// internetOptions reads the Internet settings that are in force for this person now.
+// WinHTTP knows them as Windows keeps them; where it knows of no proxy, the plain values
+// count, which logon scripts and group policy preferences write.
+func internetOptions() (detect bool, script, proxy, bypass string) {
+	var s personSettings
+	if done, _ := call(procPersonSettings, uintptr(unsafe.Pointer(&s))); done {
+		detect, script, proxy, bypass = s.detect != 0, taken(s.script), taken(s.proxy), taken(s.bypass)
+	}
+	if script != "" || proxy != "" {
+		return detect, script, proxy, bypass
+	}
+	root := registry.CURRENT_USER
+	if k, err := registry.OpenKey(registry.LOCAL_MACHINE, optionsGPO, registry.QUERY_VALUE); err == nil {
+		if perUser, _, err := k.GetIntegerValue("ProxySettingsPerUser"); err == nil && perUser == 0 {
+			root = registry.LOCAL_MACHINE
+		}
+		_ = k.Close()
+	}
+	k, err := registry.OpenKey(root, optionsKey, registry.QUERY_VALUE)
+	if err != nil {
+		return detect, "", "", ""
+	}
+	defer k.Close()
+	// A value that is not there is empty.
+	script, _, _ = k.GetStringValue("AutoConfigURL")
+	if enabled, _, err := k.GetIntegerValue("ProxyEnable"); err == nil && enabled != 0 {
+		proxy, _, _ = k.GetStringValue("ProxyServer")
+		bypass, _, _ = k.GetStringValue("ProxyOverride")
+	}
+	return detect, script, proxy, bypass
 }
 
 func static(proxy, bypass string, target *url.URL) (answer, error) {
