@@ -276,18 +276,21 @@ func table() []Key {
 		}, {
 			Name: "ClientCertificateFile", Type: Text, Default: nothing, Since: v1, Scope: Machine, OnError: RefuseLaunches, Safest: nothing,
 			Sentence: "A PEM file with the certificate, and those between it and its root, that is shown to the host of BackendURL when it asks for one, and to no other host; on Linux, with ClientKeyFile.",
-			check:    checkFile,
-			put:      func(s *Snapshot, v value) { s.ClientCertificateFile = v.text },
+			Only:     Linux, Example: `"/etc/encounter-launcher/client.pem"`, Windows: `"C:\\ProgramData\\EncounterLauncher\\client.pem"`,
+			check: checkFile,
+			put:   func(s *Snapshot, v value) { s.ClientCertificateFile = v.text },
 		}, {
 			Name: "ClientKeyFile", Type: Text, Default: nothing, Since: v1, Scope: Machine, OnError: RefuseLaunches, Safest: nothing,
 			Sentence: "The PEM file with the private key of ClientCertificateFile, not encrypted; the user must be able to read it, and neither everybody to read it nor others to write it.",
-			check:    checkFile,
-			put:      func(s *Snapshot, v value) { s.ClientKeyFile = v.text },
+			Only:     Linux, Example: `"/etc/encounter-launcher/client.key"`, Windows: `"C:\\ProgramData\\EncounterLauncher\\client.key"`,
+			check: checkFile,
+			put:   func(s *Snapshot, v value) { s.ClientKeyFile = v.text },
 		}, {
 			Name: "ClientCertificateThumbprint", Type: Text, Default: nothing, Since: v1, Scope: MachineAndUser, OnError: RefuseLaunches, Safest: nothing,
 			Sentence: "The SHA-1 thumbprint of a certificate in Windows' store (Personal, of the computer or else of the user) that is shown to the host of BackendURL when it asks for one, and to no other host; its private key never leaves the store.",
-			check:    checkThumbprint,
-			put:      func(s *Snapshot, v value) { s.ClientCertificateThumbprint = v.text },
+			Only:     Windows, Example: `"0123456789abcdef0123456789abcdef01234567"`,
+			check: checkThumbprint,
+			put:   func(s *Snapshot, v value) { s.ClientCertificateThumbprint = v.text },
 		}, {
 			Name: "Language", Type: Choice, Default: nothing, Since: v1, Scope: MachineAndUser, PersonMayChoose: true, OnError: TakeSafest, Safest: nothing,
 			Allowed:  []string{"en", "fr", "es", "de"},

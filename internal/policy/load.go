@@ -34,7 +34,7 @@ func CheckFile(l paths.Layout, path string) (Snapshot, error) {
 		return Snapshot{}, problem.With(problem.RequestInvalid, "There is no such file.", errors.New("a policy file that is not there"))
 	}
 	r.fill(data, "")
-	return resolve([]reading{r}, rules{demo: l.IsDemo(), pac: hasPAC}), nil
+	return resolve([]reading{r}, rules{demo: l.IsDemo(), pac: hasPAC, store: hasStore}), nil
 }
 
 // readFiles reads the sources of a system, or a flavour, without a registry.

@@ -65,7 +65,7 @@ func topics() []topic {
 		{"Links", "Links and encounters", []string{"EncounterURLHosts", "AllowedLinkForms", "LinkKeys"}},
 		{"Recents", "Recent encounters", []string{"RecentsLimit", "RecentsRetentionHours", "RecentsLabel"}},
 		{"Shared", "Signing out and shared workstations", []string{"SharedWorkstation", "IdleSignOutMinutes", "SignOutOnLock", "MaxSignInAgeMinutes"}},
-		{"Network", "Network", []string{"ProxyMode", "ProxyURL", "ProxyPACURL", "ExtraCAFile"}},
+		{"Network", "Network", []string{"ProxyMode", "ProxyURL", "ProxyPACURL", "ExtraCAFile", "ClientCertificateFile", "ClientKeyFile", "ClientCertificateThumbprint"}},
 		{"Desktop", "Tray, window and start", []string{"Autostart", "Language", "Notices", "HiddenItems"}},
 		{"Records", "Audit and log", []string{"AuditDestination", "LogLevel"}},
 	}
