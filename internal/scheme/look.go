@@ -223,20 +223,20 @@ func (s State) Ask(ctx context.Context) (Asked, error) {
 func Repair(l paths.Layout, executable string) (did []string, err error) {
 	did, err = repair(l, executable)
 	if err != nil {
-		return did, problem.With(problem.Internal, "The program could not be registered for links from the EHR.", err)
+		return did, told("The program could not be registered for links from the EHR.", err)
 	}
 	return did, nil
 }
 
 // RemoveStale removes the registrations of ours for this user that hide the machine's:
-// those that lead to another program, where the machine's registration of ours names
-// executable and is of the form that it needs. It returns what it removed. Everything
+// those that lead to another program or are not of the form that they need, where the
+// machine's registration of ours names executable and is of that form. It returns what it removed. Everything
 // else stays: a registration for this user where the machine has none of ours, and
 // what other programs have written. Every error is an internal problem.
 func RemoveStale(l paths.Layout, executable string) ([]Registration, error) {
 	removed, err := removeStale(l, executable)
 	if err != nil {
-		return removed, problem.With(problem.Internal, "The registration for links from the EHR could not be removed.", err)
+		return removed, told("The registration for links from the EHR could not be removed.", err)
 	}
 	return removed, nil
 }

@@ -1,6 +1,10 @@
 package scheme
 
-import "errors"
+import (
+	"errors"
+
+	"encounterlauncher/internal/problem"
+)
 
 func (d desktop) removeStale(executable string) ([]Registration, error) {
 	s := d.look()
@@ -8,7 +12,7 @@ func (d desktop) removeStale(executable string) ([]Registration, error) {
 		return nil, nil
 	}
 	for _, r := range s.Registrations {
-		if r.Place != ForUser || !r.Ours || r.Where != d.entryFile() || SameProgram(r.Program, executable) {
+		if r.Place != ForUser || !r.Ours || r.Where != d.entryFile() || SameProgram(r.Program, executable) && len(r.Faults) == 0 {
 			continue
 		}
 		if err := d.dropEntry(); err != nil {
@@ -46,7 +50,7 @@ func (d desktop) repair(executable string) (did []string, err error) {
 		did = append(did, "registered this program for this user")
 	}
 	if !d.look().settled(executable) {
-		return did, errors.New("another list of defaults is asked first")
+		return did, problem.With(problem.Internal, "Another program is still asked first for links from the EHR.", errors.New("another list of defaults is asked first"))
 	}
 	return did, nil
 }

@@ -7,6 +7,8 @@
 package scheme
 
 import (
+	"errors"
+
 	"encounterlauncher/internal/paths"
 	"encounterlauncher/internal/problem"
 )
@@ -28,13 +30,18 @@ type Handler struct {
 // Registering again is harmless.
 //
 // The registration passes the link as exactly one argument, whatever characters
-// the path holds; a path with control characters or an equals sign cannot be
-// registered (Desktop Entry Specification, "The Exec key"), nor can a file that
-// is missing or not executable. A file under our name that this package did not
-// write is left alone and is an error. Every error is an internal problem.
+// the path holds. On the free desktops a path with control characters or an equals
+// sign cannot be registered (Desktop Entry Specification, "The Exec key"), on Windows
+// one with a quote or a percent sign, which stands for a part of the link there; nor
+// can a file that is missing or not executable. On Windows the program of the links
+// is always the .exe: of encounter-launcher.com the one that stands beside it.
+//
+// A file or key under our name that this package did not write is left alone and is
+// an error. So is another program that was chosen in the settings of Windows: no
+// program may change that. Every error is an internal problem.
 func Register(l paths.Layout, executable string) error {
 	if err := register(l, executable); err != nil {
-		return problem.With(problem.Internal, "The program could not be registered for links from the EHR.", err)
+		return told("The program could not be registered for links from the EHR.", err)
 	}
 	return nil
 }
@@ -44,7 +51,7 @@ func Register(l paths.Layout, executable string) error {
 // also under our name, stays. Every error is an internal problem.
 func Unregister(l paths.Layout) error {
 	if err := unregister(l); err != nil {
-		return problem.With(problem.Internal, "The registration for links from the EHR could not be removed.", err)
+		return told("The registration for links from the EHR could not be removed.", err)
 	}
 	return nil
 }
@@ -58,4 +65,12 @@ func Owner(l paths.Layout) (Handler, error) {
 		return Handler{}, err
 	}
 	return s.Owner(), nil
+}
+
+// told gives an error that says nothing to people yet a fact.
+func told(fact string, err error) error {
+	if p := (*problem.Problem)(nil); errors.As(err, &p) {
+		return p
+	}
+	return problem.With(problem.Internal, fact, err)
 }
