@@ -15,7 +15,7 @@ const program = `C:\Program Files\Encounter Launcher\encounter-launcher.exe`
 // them.
 func ofTheTest(t *testing.T) paths.Layout {
 	t.Helper()
-	l := paths.Under(t.TempDir(), "of-the-test")
+	l := paths.Of("of-the-test")
 	t.Cleanup(func() {
 		if k, err := registry.OpenKey(registry.CURRENT_USER, runKey, registry.SET_VALUE); err == nil {
 			_ = k.DeleteValue(l.Name)
