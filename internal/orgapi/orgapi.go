@@ -24,6 +24,9 @@ const (
 	HeaderIdempotencyKey = "Idempotency-Key"
 	// HeaderRequestID names one call in the logs of both sides.
 	HeaderRequestID = "X-Request-Id"
+	// HeaderContract names, in an answer, the version of the contract that the
+	// backend keeps (see ContractVersion). A backend need not send it.
+	HeaderContract = "Encounter-Launcher-Contract"
 	// ProblemContentType is that of every error (RFC 9457 §3).
 	ProblemContentType = "application/problem+json"
 	// HeaderLastEventID says after which event a stream goes on (WHATWG HTML §9.2.4).
@@ -31,6 +34,10 @@ const (
 	// EventStreamContentType is that of GET /events (WHATWG HTML §9.2.5).
 	EventStreamContentType = "text/event-stream"
 )
+
+// ContractVersion is the version of openapi.yaml. Another first number would be
+// another contract; a larger second one only adds.
+const ContractVersion = "1.1.0"
 
 // EventExported is the one type of event: its data is an ExportedEvent.
 const EventExported = "encounter.exported"

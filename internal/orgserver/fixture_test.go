@@ -334,6 +334,9 @@ func (w *world) checkEveryAnswer(t *testing.T, q request, got reply) {
 	if id := got.header.Get(orgapi.HeaderRequestID); id == "" || (headerWord(q.id) && id != q.id) {
 		t.Errorf("X-Request-Id is %q", id)
 	}
+	if v := got.header.Get(orgapi.HeaderContract); v != orgapi.ContractVersion {
+		t.Errorf("the answer names the contract %q", v)
+	}
 	if got.status < 400 || q.method == http.MethodHead {
 		return
 	}

@@ -245,6 +245,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set(orgapi.HeaderContract, orgapi.ContractVersion)
 	id, idErr := requestID(r)
 	h.Set(orgapi.HeaderRequestID, id)
 	route := "none"

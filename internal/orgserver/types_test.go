@@ -24,7 +24,10 @@ type schema struct {
 }
 
 type document struct {
-	OpenAPI    string                    `yaml:"openapi"`
+	OpenAPI string `yaml:"openapi"`
+	Info    struct {
+		Version string `yaml:"version"`
+	} `yaml:"info"`
 	Paths      map[string]map[string]any `yaml:"paths"`
 	Components struct {
 		Schemas map[string]schema `yaml:"schemas"`
@@ -107,6 +110,12 @@ func typeOf(t reflect.Type) any {
 		return "object"
 	}
 	return "string"
+}
+
+func TestTheContractAndTheGoVersionSayTheSame(t *testing.T) {
+	if d := readContract(t); d.Info.Version != orgapi.ContractVersion {
+		t.Errorf("the contract is version %s, Go says %s", d.Info.Version, orgapi.ContractVersion)
+	}
 }
 
 func TestTheContractAndTheGoLimitsSayTheSame(t *testing.T) {

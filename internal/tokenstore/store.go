@@ -113,19 +113,10 @@ func (s *Store) Load(ctx context.Context) (e Entry, found bool, err error) {
 // asked for nothing else, so that no prompt for its password comes up; another may
 // show one. Errors are as for Load.
 func (s *Store) Check(ctx context.Context) error {
-	if k, ok := s.calls.keyring.(interface{ Locked() (bool, error) }); ok {
-		work, cancel := context.WithTimeout(ctx, s.deadline)
-		defer cancel()
-		_, err := s.calls.do(work, func() (string, error) {
-			locked, err := k.Locked()
-			if err == nil && locked {
-				err = ErrLocked
-			}
-			return "", err
-		})
-		if err != nil {
-			return outcome(ctx, fmt.Errorf("asking whether the keyring is locked: %w", err))
-		}
+	work, cancel := context.WithTimeout(ctx, s.deadline)
+	defer cancel()
+	if err := s.unlocked(work); err != nil {
+		return outcome(ctx, fmt.Errorf("asking whether the keyring is locked: %w", err))
 	}
 	_, _, err := s.Load(ctx)
 	return err
