@@ -323,7 +323,7 @@ func (a *Agent) launch(ctx context.Context, t *tracked, at func(view.Stage)) (fl
 	}
 	if err == nil {
 		a.showRecents()
-		a.log.Info("launch opened", "id", t.id, "dropped", out.Dropped)
+		a.log.Info("launch opened", "id", t.id, "dropped", out.Dropped, "ms", a.launches.took(t))
 	} else {
 		a.ended(ctx, t, err)
 	}
@@ -332,7 +332,7 @@ func (a *Agent) launch(ctx context.Context, t *tracked, at func(view.Stage)) (fl
 
 func (a *Agent) ended(ctx context.Context, t *tracked, err error) {
 	p := problem.Of(err)
-	a.log.Log(ctx, p.Row().Level, "launch ended", "id", t.id, "problem", p)
+	a.log.Log(ctx, p.Row().Level, "launch ended", "id", t.id, "problem", p, "ms", a.launches.took(t))
 }
 
 // judged makes sure that the rules in force have checked the request: a retry,

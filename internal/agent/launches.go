@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -476,6 +477,14 @@ func (q *launches) idle() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.running == nil && len(q.queue) == 0
+}
+
+// took returns after how many milliseconds each stage of a launch was reached, for the
+// log: support reads from there where launches take long.
+func (q *launches) took(t *tracked) map[view.Stage]int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return maps.Clone(t.ms)
 }
 
 // look calls f with the launch to show (the running one, or the last), under

@@ -58,7 +58,7 @@ type Program struct {
 
 // verbs are the first words of a command line that is not a link.
 var verbs = [...]string{
-	"agent", "audit", "browser-policy", "cancel", "check-link", "completion", "fresh-link", "help", "open-recent", "policy", "proxy-credential", "quit", "recents", "register",
+	"agent", "audit", "browser-policy", "cancel", "check-link", "completion", "doctor", "fresh-link", "help", "open-recent", "policy", "proxy-credential", "quit", "recents", "register",
 	"retry", "settings", "sign-in", "sign-out", "status", "unregister", "version", "window",
 	"--help", "-h", "--version", "-v", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd,
 }
@@ -200,7 +200,7 @@ refused, 3 the agent does not run.`,
 	)
 	root.AddCommand(
 		p.statusCommand(), p.recentsCommand(), p.openRecentCommand(), p.signInCommand(), p.signOutCommand(), p.cancelCommand(), p.retryCommand(), p.freshLinkCommand(), p.settingsCommand(), p.quitCommand(),
-		p.checkLinkCommand(), p.policyCommand(), p.browserPolicyCommand(), p.proxyCredentialCommand(), p.auditCommand(), p.registerCommand(), p.unregisterCommand(), p.versionCommand(),
+		p.checkLinkCommand(), p.policyCommand(), p.doctorCommand(), p.browserPolicyCommand(), p.proxyCredentialCommand(), p.auditCommand(), p.registerCommand(), p.unregisterCommand(), p.versionCommand(),
 		p.agentCommand(), p.windowCommand(),
 	)
 	p.settle(root)

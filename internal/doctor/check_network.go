@@ -72,20 +72,31 @@ func checkProxy(ctx context.Context, w *world, c check) []Finding {
 		return f(ctx)
 	}
 	return w.network(c, func(p *place) []Finding {
-		proxy, err := p.proxy(ctx)
-		switch {
-		case err != nil:
+		chosen, err := p.proxy(ctx)
+		if err != nil {
 			return []Finding{w.say(c, "lookup_failed", "host", p.host()).because(causeOf(err))}
-		case proxy == nil:
-			return []Finding{w.say(c, "direct", "host", p.host())}
+		}
+		var found []Finding
+		if len(chosen.Failed) > 0 {
+			first := chosen.Failed[0]
+			f := w.say(c, "fallback", "host", p.host()).because(first.Cause)
+			f.detail = string(first.Source) + ": " + f.detail
+			found = append(found, f)
+		}
+		if chosen.Address == "" {
+			return append(found, w.say(c, "direct", "host", p.host()))
+		}
+		proxy, err := url.Parse(chosen.Address)
+		if err != nil {
+			return append(found, w.say(c, "lookup_failed", "host", p.host()))
 		}
 		if err := dial(proxy); err != nil {
-			return []Finding{w.say(c, "no_answer", "proxy", proxyName(proxy)).because(quoteless(err))}
+			return append(found, w.say(c, "no_answer", "proxy", proxyName(proxy)).because(quoteless(err)))
 		}
 		if m := p.meet(ctx); problem.IsCode(m.err, problem.ProxyAuthNeeded) {
-			return []Finding{w.say(c, "sign_in_needed", "proxy", proxyName(proxy))}
+			return append(found, w.say(c, "sign_in_needed", "proxy", proxyName(proxy)))
 		}
-		return []Finding{w.say(c, "by_proxy", "host", p.host(), "proxy", proxyName(proxy))}
+		return append(found, w.say(c, "by_proxy", "host", p.host(), "proxy", proxyName(proxy)))
 	})
 }
 
@@ -111,7 +122,7 @@ func checkDNS(ctx context.Context, w *world, c check) []Finding {
 		if _, err := netip.ParseAddr(name); err == nil {
 			return []Finding{w.say(c, "fine", "host", p.host())}
 		}
-		if proxy, err := p.proxy(ctx); err == nil && proxy != nil {
+		if proxy, err := p.proxy(ctx); err == nil && proxy.Address != "" {
 			return []Finding{w.say(c, "by_proxy", "host", p.host())}
 		}
 		ctx, cancel := context.WithTimeout(ctx, resolveTime)

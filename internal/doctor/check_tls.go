@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 
 	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/transport"
 )
 
 // soonEnds is how long before its end a certificate is worth a word.
@@ -119,9 +119,8 @@ func livesShortly(ch chain) bool {
 // untrusted names the authority of a certificate that was refused.
 func (w *world) untrusted(c check, host string, err error) Finding {
 	issuer := "?"
-	var refused *tls.CertificateVerificationError
-	if errors.As(err, &refused) && len(refused.UnverifiedCertificates) > 0 {
-		shown := refused.UnverifiedCertificates
+	shown := transport.Presented(err)
+	if len(shown) > 0 {
 		issuer = nameOfIssuer(shown[len(shown)-1])
 	}
 	var (
@@ -135,7 +134,7 @@ func (w *world) untrusted(c check, host string, err error) Finding {
 		code = "wrong_name"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		code = "expired"
-	case errors.As(err, &unknown), refused != nil:
+	case errors.As(err, &unknown), len(shown) > 0:
 	default:
 		return w.say(c, "not_tls", "host", host).because(causeOf(err))
 	}

@@ -113,6 +113,7 @@ var checks = []check{
 	{"proxy", GroupNetwork, []Code{
 		{"direct", OK, []string{"host"}},
 		{"by_proxy", OK, []string{"host", "proxy"}},
+		{"fallback", Warning, []string{"host"}},
 		{"lookup_failed", Broken, []string{"host"}},
 		{"no_answer", Broken, []string{"proxy"}},
 		{"sign_in_needed", Broken, []string{"proxy"}},

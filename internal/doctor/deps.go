@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,14 +34,16 @@ type Keyring interface {
 	Check(ctx context.Context) error
 }
 
-// WebView tells on Windows which WebView2 is installed. Version is empty when there is
-// none; Oldest is the oldest that the window works with; Needed is false where the
-// window needs none.
+// WebView tells which WebView2 is installed. Version is empty when there is none;
+// Needed is false where the window needs none.
 type WebView struct {
-	Needed          bool
-	Version, Oldest string
-	TooOld          bool
+	Needed  bool
+	Version string
 }
+
+// oldestWebView is the oldest WebView2 that Wails v2 works with; the root package's
+// window_webview_windows.go has the same, and a test compares them.
+const oldestWebView = "94.0.992.31"
 
 // Deps is the world as the checks see it. Real makes that of this computer.
 type Deps struct {
@@ -62,8 +63,8 @@ type Deps struct {
 	// HTTP is the client of the policy; nil when HTTPProblem says why there is none.
 	HTTP        *http.Client
 	HTTPProblem error
-	// Proxy returns the proxy for an address, nil for none.
-	Proxy func(ctx context.Context, to *url.URL) (*url.URL, error)
+	// Proxy says which proxy leads to a host.
+	Proxy func(ctx context.Context, host string) (transport.Proxy, error)
 	// Resolve looks a name up, Dial connects to a proxy.
 	Resolve func(ctx context.Context, host string) ([]string, error)
 	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
@@ -81,7 +82,7 @@ type Deps struct {
 	Free func(folder string) (uint64, error)
 	// Tray says whether the desktop shows trays.
 	Tray func(ctx context.Context) TrayState
-	// WebView asks for WebView2; nil where the window needs none.
+	// WebView asks for WebView2.
 	WebView func() (WebView, error)
 	// Display says whether this session has a display.
 	Display func() bool
@@ -101,9 +102,9 @@ const (
 	TrayNoSession
 )
 
-// Real returns this computer's world. webView may be nil. It reads the policy and does
-// nothing else.
-func Real(l paths.Layout, version, executable string, webView func() (WebView, error), log *slog.Logger) Deps {
+// Real returns this computer's world. It reads the policy and does nothing else. log
+// gets the details of findings at debug; nil drops them.
+func Real(l paths.Layout, version, executable string, log *slog.Logger) Deps {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -128,15 +129,9 @@ func Real(l paths.Layout, version, executable string, webView func() (WebView, e
 	}
 	d.BrowserPolicies = func() []browserPolicy { return browserPolicies(l.Scheme()) }
 	d.Copies = func() []string { return copies(l.Name) }
-	d.HTTP, d.HTTPProblem = transport.NewClient(p)
-	d.Proxy = func(_ context.Context, to *url.URL) (*url.URL, error) {
-		t, ok := d.HTTP.Transport.(interface {
-			Proxy(*http.Request) (*url.URL, error)
-		})
-		if !ok {
-			return nil, errors.New("the client does not tell its proxy")
-		}
-		return t.Proxy(&http.Request{URL: to})
+	d.HTTP, d.HTTPProblem = transport.NewClient(p, nil)
+	d.Proxy = func(ctx context.Context, host string) (transport.Proxy, error) {
+		return transport.LookupProxy(ctx, p, host)
 	}
 	return d
 }
@@ -199,7 +194,7 @@ func (w *world) shown(fact string) string {
 	if home := strings.TrimRight(w.Home, `/\`); len(home) > 1 {
 		fact = strings.ReplaceAll(fact, home, "~")
 	}
-	return view.Inert(fact, 200)
+	return view.Inert(masked(fact), 200)
 }
 
 // causeOf is an error for the log, with its inner cause.

@@ -16,6 +16,7 @@ import (
 
 	"encounterlauncher/internal/orgapi"
 	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/transport"
 )
 
 const (
@@ -37,7 +38,7 @@ type place struct {
 	first      string // the address of the first exchange
 	encounters bool   // encounters open there; this program itself never talks to it
 	meet       func(ctx context.Context) met
-	proxy      func(ctx context.Context) (*url.URL, error)
+	proxy      func(ctx context.Context) (transport.Proxy, error)
 }
 
 // met is how a server was met: an answer, or why there is none.
@@ -60,14 +61,14 @@ func (w *world) placeOf(address, path string) *place {
 	p := &place{url: u, first: strings.TrimSuffix(address, "/") + path}
 	p.meet = once(exchangeTime, func(ctx context.Context) met { return w.exchange(ctx, http.MethodGet, p.first, "") })
 	type answer struct {
-		u   *url.URL
-		err error
+		proxy transport.Proxy
+		err   error
 	}
 	look := once(proxyTime, func(ctx context.Context) answer {
-		u, err := within(ctx, func() (*url.URL, error) { return w.Proxy(ctx, p.url) })
-		return answer{u, err}
+		proxy, err := within(ctx, func() (transport.Proxy, error) { return w.Proxy(ctx, u.Host) })
+		return answer{proxy, err}
 	})
-	p.proxy = func(ctx context.Context) (*url.URL, error) { a := look(ctx); return a.u, a.err }
+	p.proxy = func(ctx context.Context) (transport.Proxy, error) { a := look(ctx); return a.proxy, a.err }
 	return p
 }
 

@@ -39,3 +39,12 @@ func copies(name string) []string {
 	}
 	return found
 }
+
+// desktop is the desktop of the session and how it is drawn, as the session says.
+func desktop() (name, session string) {
+	return os.Getenv("XDG_CURRENT_DESKTOP"), os.Getenv("XDG_SESSION_TYPE")
+}
+
+// webView: the window is drawn by the system's own webview, to which its program is
+// linked.
+func webView() (WebView, error) { return WebView{}, nil }

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +27,36 @@ func free(folder string) (uint64, error) {
 
 // windowProgram: the program shows its window itself.
 func windowProgram(string) string { return "" }
+
+// webViewKeys are where the runtime of WebView2 says that it is installed (Microsoft,
+// "Distribute your app and the WebView2 Runtime": the value pv, for the computer and
+// for the user).
+var webViewKeys = [...]struct {
+	root registry.Key
+	path string
+}{
+	{registry.LOCAL_MACHINE, `SOFTWARE\WOW6432Node\Microsoft\EdgeUpdate\Clients\{F3017226-FE2A-4295-8BDF-00C3A9A7E4C5}`},
+	{registry.LOCAL_MACHINE, `SOFTWARE\Microsoft\EdgeUpdate\Clients\{F3017226-FE2A-4295-8BDF-00C3A9A7E4C5}`},
+	{registry.CURRENT_USER, `Software\Microsoft\EdgeUpdate\Clients\{F3017226-FE2A-4295-8BDF-00C3A9A7E4C5}`},
+}
+
+// webView reads the newest version from the registry, so that the console's program
+// needs no loader of WebView2.
+func webView() (WebView, error) {
+	found := WebView{Needed: true}
+	for _, place := range webViewKeys {
+		k, err := registry.OpenKey(place.root, place.path, registry.QUERY_VALUE|registry.WOW64_64KEY)
+		if err != nil {
+			continue
+		}
+		version, _, err := k.GetStringValue("pv")
+		_ = k.Close()
+		if err == nil && version != "" && version != "0.0.0.0" && (found.Version == "" || olderThan(found.Version, version)) {
+			found.Version = version
+		}
+	}
+	return found, nil
+}
 
 // trayHost: the notification area is part of the shell.
 func trayHost(context.Context) TrayState { return TrayShown }
@@ -166,4 +197,20 @@ func listBelow(k registry.Key, name string) []string {
 		}
 	}
 	return values
+}
+
+const systemName = "windows"
+
+// release is the version of Windows with its build, which an old manifest cannot hide.
+func release() string {
+	v := windows.RtlGetVersion()
+	return fmt.Sprintf("%d.%d.%d", v.MajorVersion, v.MinorVersion, v.BuildNumber)
+}
+
+// desktop: there is one, and its session is local or remote.
+func desktop() (name, session string) {
+	if s := os.Getenv("SESSIONNAME"); strings.HasPrefix(s, "RDP-") || strings.HasPrefix(s, "ICA-") {
+		return "windows", "remote"
+	}
+	return "windows", "local"
 }

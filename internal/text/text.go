@@ -193,8 +193,8 @@ func argument(args []string, name string) (string, bool) {
 }
 
 // Export returns the catalogue of a language as the window imports it: one JSON
-// object from key to text, first the words in their fixed order, then the
-// sentence and the next step of each problem in the order of the codes. The
+// object from key to text, first the words in their fixed order without those of
+// findings, which the agent tells in the person's language, then the sentence and the next step of each problem in the order of the codes. The
 // same program always returns the same bytes.
 func Export(language string) []byte {
 	c := For(language)
@@ -220,6 +220,19 @@ func Export(language string) []byte {
 	}
 	out.WriteString("}\n")
 	return out.Bytes()
+}
+
+// Keys returns the keys that begin with a prefix, in the order of the catalogue.
+func Keys(prefix string) []string {
+	var keys []string
+	for _, list := range [...][]entry{entries[:], findings[:]} {
+		for _, e := range list {
+			if strings.HasPrefix(e.key, prefix) {
+				keys = append(keys, e.key)
+			}
+		}
+	}
+	return keys
 }
 
 func quoted(s string) []byte {

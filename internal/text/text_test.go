@@ -104,7 +104,7 @@ func TestThereIsACatalogueForEveryLanguageAndNoOther(t *testing.T) {
 func TestEveryCatalogueHasExactlyTheWordsInTheOrderOfTheCode(t *testing.T) {
 	for _, language := range languages {
 		var want []string
-		for _, e := range entries {
+		for _, e := range every() {
 			want = append(want, e.key)
 		}
 		// English problems stand in the table of problems, for whoever has no catalogue.
@@ -148,7 +148,7 @@ func TestEveryCatalogueHasExactlyTheWordsInTheOrderOfTheCode(t *testing.T) {
 				t.Errorf("%s.json holds a key twice", language)
 			}
 		}
-		for _, e := range entries {
+		for _, e := range every() {
 			got := placeholders(words[e.key])
 			if want := slices.Sorted(slices.Values(e.placeholders)); words[e.key] != "" && !slices.Equal(got, want) {
 				t.Errorf("%s.json: %s has the placeholders %q, want %q", language, e.key, got, want)
@@ -200,9 +200,22 @@ func placeholders(word string) []string {
 // mayBeEmpty are lists and not words.
 var mayBeEmpty = []string{"time.twelve_hour_regions", "time.month_first_regions"}
 
+// every is every word: those of the window, and those of findings.
+func every() []entry { return slices.Concat(entries[:], findings[:]) }
+
+// exported are the words that the window gets, and those of findings beside them.
+func exported(t *testing.T, language string) map[string]string {
+	t.Helper()
+	_, words := ordered(t, Export(language))
+	for _, e := range findings {
+		words[e.key] = For(language).words[e.key]
+	}
+	return words
+}
+
 func TestWordsArePlainAndCalm(t *testing.T) {
 	for _, language := range languages {
-		_, words := ordered(t, Export(language))
+		words := exported(t, language)
 		for key, word := range words {
 			if word == "" && slices.Contains(mayBeEmpty, key) {
 				continue
@@ -242,7 +255,7 @@ func TestQuotesAndApostrophesAreThoseOfTheLanguage(t *testing.T) {
 		"de": regexp.MustCompile(`["'‘’”«»]|\s[:;?]`),
 	}
 	for _, language := range languages {
-		_, words := ordered(t, Export(language))
+		words := exported(t, language)
 		for _, fact := range facts {
 			words[factKey+fact] = For(language).Fact(fact)
 		}
@@ -281,7 +294,7 @@ var sameAsEnglish = map[string]string{
 func TestNoWordIsLeftInEnglish(t *testing.T) {
 	english, met := For(English), map[string]bool{}
 	for _, language := range languages[1:] {
-		_, words := ordered(t, Export(language))
+		words := exported(t, language)
 		for key, word := range words {
 			if word != english.any(key) {
 				continue
@@ -756,7 +769,7 @@ func arguments(text string) string {
 
 func TestEveryWordThatTheProgramAsksForExistsAndGetsItsPlaceholders(t *testing.T) {
 	want := map[string][]string{}
-	for _, e := range entries {
+	for _, e := range every() {
 		want[e.key] = slices.Sorted(slices.Values(e.placeholders))
 	}
 	asked := 0

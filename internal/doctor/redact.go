@@ -1,0 +1,106 @@
+package doctor
+
+import (
+	_ "embed"
+	"regexp"
+	"strings"
+	"sync"
+
+	"encounterlauncher/internal/policy"
+	"encounterlauncher/internal/problem"
+)
+
+// redacted stands where something was taken out.
+const redacted = "[redacted]"
+
+// secrets are forms that no fact shows, whatever another program wrote into its
+// registration or an authority into its certificate.
+var secrets = []*regexp.Regexp{
+	// An address with a scheme.
+	regexp.MustCompile(`(?i)\b[a-z][a-z0-9+.-]{1,40}://[^\s"'<>]*`),
+	// What follows a word that names a secret.
+	regexp.MustCompile(`(?i)\b(?:handle|request|token|code|nonce|password|secret|key|patient)=[^\s"'&]+`),
+	// A token of the JOSE family (RFC 7515 §3): a header that begins with {".
+	regexp.MustCompile(`\beyJ[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*)*`),
+	// Somebody's e-mail.
+	regexp.MustCompile(`[\pL\pN._%+-]+@[\pL\pN-]+(?:\.[\pL\pN-]+)*`),
+	// An opaque value: a long run with a digit in it, without what separates words.
+	regexp.MustCompile(`[A-Za-z_+=]*[0-9][A-Za-z0-9_+=]{21,}`),
+}
+
+// masked takes out of a fact what has the form of a secret, an address or a person.
+func masked(fact string) string {
+	for _, form := range secrets {
+		fact = form.ReplaceAllString(fact, redacted)
+	}
+	return fact
+}
+
+//go:embed vocabulary.txt
+var vocabularyText string
+
+// vocabulary are the words that this program, and the libraries and systems below it,
+// use in their own messages, as they are written there. vocabulary_test.go makes the
+// list; one that lags behind costs a word in an archive and nothing else.
+var vocabulary = sync.OnceValue(func() map[string]bool {
+	known := map[string]bool{}
+	for word := range strings.FieldsSeq(vocabularyText) {
+		known[word] = true
+	}
+	for _, k := range policy.Keys() {
+		known[k.Name] = true
+	}
+	for _, row := range problem.Rows() {
+		known[string(row.Code)] = true
+	}
+	return known
+})
+
+// What is kept beside words of the vocabulary: small numbers, and what names a call or
+// a problem in the logs of both sides.
+var (
+	pieces    = regexp.MustCompile(`[\pL\pM\pN_@%+~\\/^=.-]+|[^\pL\pM\pN_@%+~\\/^=.-]+`)
+	between   = regexp.MustCompile(`^[\s:;,()\[\]{}"'!?<>|…“”*&#$]*$`)
+	inside    = regexp.MustCompile(`[./\\=_-]+`)
+	small     = regexp.MustCompile(`^[0-9]{1,3}(?:ms|s|m|h|MB|GB)?$`)
+	uuid      = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+	reference = regexp.MustCompile(`^[0-9A-HJKMNP-TV-Z]{8}$`)
+	version   = regexp.MustCompile(`^[0-9]{1,4}(?:\.[0-9]{1,5}){2}(?:-dev|-rc[0-9]{1,2})?$`)
+	many      = regexp.MustCompile(`\[redacted\](?: +\[redacted\])+`)
+	moment    = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})$`)
+)
+
+// known keeps of a text the words that the program itself uses, and replaces every
+// other one: names, dates, numbers, tokens and addresses are none of them. It is how
+// free text gets into an archive. A list of what to take out could not be complete;
+// this is a list of what to leave in.
+func known(text string) string {
+	var out strings.Builder
+	last := false
+	for _, piece := range pieces.FindAllString(text, -1) {
+		keep := between.MatchString(piece) || worded(piece)
+		switch {
+		case keep:
+			out.WriteString(piece)
+		case !last:
+			out.WriteString(redacted)
+		}
+		last = !keep
+	}
+	return many.ReplaceAllString(out.String(), redacted)
+}
+
+// worded reports whether a piece of text is made of known words: one of them, or several
+// with a mark between, as in a path or a key of the log.
+func worded(piece string) bool {
+	if uuid.MatchString(piece) || version.MatchString(piece) || vocabulary()[piece] {
+		return true
+	}
+	for _, word := range inside.Split(strings.Trim(piece, "."), -1) {
+		if word != "" && word != "~" && !small.MatchString(word) && !vocabulary()[word] {
+			return false
+		}
+	}
+	// Numbers alone that marks hold together are dates, numbers of a record, addresses.
+	return strings.Trim(piece, "0123456789.-/\\_=") != "" || small.MatchString(piece) || strings.Trim(piece, `.-/\_=~`) == ""
+}

@@ -1,0 +1,5 @@
+package doctor
+
+const systemName = "darwin"
+
+func release() string { return "" }
