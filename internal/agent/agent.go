@@ -50,6 +50,10 @@ type Options struct {
 	// It ends the process when ctx does: the window goes with the agent, unless
 	// the agent only starts anew and no sign-out by policy would have to close it.
 	Window func(ctx context.Context, click control.Activation) (ended <-chan error, err error)
+	// Doctor examines the computer in a process of its own, passes each line that this
+	// prints to line as it comes, and returns when the process has ended, which it does
+	// with ctx at the latest. Nil where there is none.
+	Doctor func(ctx context.Context, line func([]byte)) error
 	// Keyring is the OS keyring when nil.
 	Keyring tokenstore.Keyring
 	// Now is the clock; time.Now when nil.
@@ -66,7 +70,7 @@ type Options struct {
 //
 // Who holds one of its locks takes another only in this order: settings.choosing,
 // undo.doing and showing, which are held while files are read; launches.mu; board.mu;
-// then one of session.mu, mu, undo.mu, guard.mu, recents.mu and slow.mu; work.mu last.
+// then one of session.mu, mu, undo.mu, guard.mu, recents.mu, slow.mu and examined.mu; work.mu last.
 // None but the first three, and auditOf.mu and linkKeys.mu, within which none other is
 // taken, is held while a file, the keyring or the network is waited for.
 type Agent struct {
@@ -95,6 +99,8 @@ type Agent struct {
 	used         bell // tells settle of what a person did
 	recentsDirty bell // tells keepRecents to read them
 	checks       bell // tells keepChecking of a look at the set-up
+	examine      bell // tells keepExamining of the same
+	examined     examined
 	eventsDirty  bell // tells followEvents to look again
 	undo         undo
 	showing      sync.Mutex  // held from reading the recents to publishing them
@@ -148,7 +154,7 @@ func newAgent(opts Options) (*Agent, error) {
 	}
 	a := &Agent{
 		opts: opts, log: log, now: opts.Now,
-		wakeUp: newBell(), used: newBell(), recentsDirty: newBell(), checks: newBell(), eventsDirty: newBell(),
+		wakeUp: newBell(), used: newBell(), recentsDirty: newBell(), checks: newBell(), examine: newBell(), eventsDirty: newBell(),
 		settings: newSettings(), slow: newSlowWatch(), work: new(work), noticed: make(map[problem.Code]time.Time),
 	}
 	a.board = newBoard(view.Snapshot{
@@ -200,6 +206,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	others.Go(func() { settle(ctx, a.used) })
 	others.Go(func() { a.keepRecents(ctx) })
 	others.Go(func() { a.keepChecking(ctx) })
+	others.Go(func() { a.keepExamining(ctx) })
 	others.Go(func() { a.keepAutostart(ctx) })
 	others.Go(a.lookWhetherFirst)
 	others.Go(func() { a.guard.run(ctx) })

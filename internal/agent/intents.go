@@ -60,6 +60,7 @@ func (a *Agent) Do(ctx context.Context, i control.Intent) error {
 		return a.choose(i.Key, i.Value)
 	case control.Check:
 		a.check()
+		a.examineComputer()
 		return nil
 	case control.RemoveRecent:
 		return a.removeRecents(ctx, i.ID, false)

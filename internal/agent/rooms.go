@@ -82,6 +82,7 @@ func (a *Agent) take(p policy.Snapshot) {
 	}
 	a.takeSettings(p)
 	a.showPolicy()
+	a.showExamination() // its words
 	a.showBackend()
 	a.launchChanged(nil) // labels and language
 	a.sessionChanged()

@@ -1,13 +1,16 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	stdlog "log"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"syscall"
 	"time"
@@ -47,7 +50,7 @@ func (p Program) agent(ctx context.Context) error {
 	// terminal.
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
-	err = agent.Run(ctx, agent.Options{Layout: p.Layout, Version: p.Version, Window: p.StartWindow, Log: log, Level: level})
+	err = agent.Run(ctx, agent.Options{Layout: p.Layout, Version: p.Version, Window: p.StartWindow, Doctor: p.examineApart, Log: log, Level: level})
 	switch {
 	case errors.Is(err, control.ErrOwned):
 		p.say("another agent of this user runs already")
@@ -57,6 +60,39 @@ func (p Program) agent(ctx context.Context) error {
 	default:
 		return err
 	}
+}
+
+// mostDoctorLine bounds one line of the doctor's, mostDoctorLines all of them.
+const (
+	mostDoctorLine  = 64 << 10
+	mostDoctorLines = 1 << 20
+)
+
+// examineApart examines the computer in a process of its own: what the checks need is
+// given back with it, and what hangs in one of them hangs there. The process ends with
+// ctx.
+func (p Program) examineApart(ctx context.Context, line func([]byte)) error {
+	process := exec.CommandContext(ctx, p.Executable, "doctor", "--json-lines")
+	process.WaitDelay = time.Second
+	out, err := process.StdoutPipe()
+	if err != nil {
+		return problem.New(problem.Internal, fmt.Errorf("examining the computer: %w", err))
+	}
+	if err := process.Start(); err != nil {
+		return problem.New(problem.Internal, errors.New("starting the process that examines the computer failed"))
+	}
+	lines := bufio.NewScanner(io.LimitReader(out, mostDoctorLines))
+	lines.Buffer(nil, mostDoctorLine)
+	for lines.Scan() {
+		line(lines.Bytes())
+	}
+	_, _ = io.Copy(io.Discard, out) // it must not wait for a reader
+	var ended *exec.ExitError
+	// Warnings and what is broken are its exit status, and no failure of it.
+	if err := process.Wait(); err != nil && !errors.As(err, &ended) {
+		return problem.New(problem.Internal, errors.New("waiting for the process that examines the computer failed"))
+	}
+	return nil
 }
 
 func (p Program) openLog(level slog.Leveler) (*slog.Logger, *os.File, error) {

@@ -76,6 +76,9 @@ type Snapshot struct {
 	Settings []Setting `json:"settings"`
 	// Checkup is the newest look at the set-up; nil until one was asked for.
 	Checkup *Checkup `json:"checkup"`
+	// Doctor is the newest examination of the computer, which begins with each look at
+	// the set-up; nil until one was asked for, and where it cannot be made.
+	Doctor *Doctor `json:"doctor"`
 	// Notice is the newest thing to tell the person by a system notification;
 	// nil when there is nothing. Its ID grows.
 	Notice *Notice `json:"notice"`
@@ -241,6 +244,47 @@ const (
 	HideDiagnostics = "diagnostics"
 	HideQuit        = "quit"
 )
+
+// The states of a DoctorCheck beside waiting, ok and skipped; the names are those of the
+// command "doctor".
+const (
+	CheckWarning CheckState = "warning"
+	CheckBroken  CheckState = "broken"
+)
+
+// Doctor is one examination of the computer by the command "doctor".
+type Doctor struct {
+	// Running says that it goes on.
+	Running bool `json:"running"`
+	// StartedAt is when it was asked for.
+	StartedAt time.Time `json:"started_at"`
+	// Checks are in the order in which they are shown.
+	Checks []DoctorCheck `json:"checks"`
+}
+
+// DoctorCheck is one check of a Doctor.
+type DoctorCheck struct {
+	// Name is its stable name, Title how people call it in the snapshot's language.
+	Name  string `json:"name"`
+	Title string `json:"title"`
+	// Group is "computer", "network" or "services"; empty until it has ended.
+	Group string `json:"group"`
+	// State is waiting, ok, skipped, warning or broken.
+	State CheckState `json:"state"`
+	// Findings are at least one once it has ended.
+	Findings []DoctorFinding `json:"findings"`
+	// MS is how long it took, in milliseconds; 0 until it has ended.
+	MS int64 `json:"ms"`
+}
+
+// DoctorFinding is one thing that a check found, in the snapshot's language.
+type DoctorFinding struct {
+	Code     string     `json:"code"`
+	State    CheckState `json:"state"`
+	Sentence string     `json:"sentence"`
+	// NextStep is empty where there is nothing to do.
+	NextStep string `json:"next_step"`
+}
 
 // Launch is the running launch, or the last one.
 type Launch struct {
