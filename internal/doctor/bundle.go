@@ -153,8 +153,10 @@ func (d Deps) archived(results []Result) Report {
 			facts := maps.Clone(strict[i].Findings[j].Facts)
 			for name, value := range facts {
 				switch name {
-				case "program", "command", "where", "folder", "key", "source", "running", "endpoint", "tool":
+				case "program", "command", "where", "folder", "key", "source", "endpoint", "tool":
 					facts[name] = known(value)
+				case "running":
+					facts[name] = asVersion(value)
 				}
 			}
 			strict[i].Findings[j].Facts = facts
@@ -326,9 +328,13 @@ func knownValue(value any, key string) any {
 		out := make(map[string]any, len(v))
 		for name, inner := range v {
 			if key == "ms" {
-				name = key + "." + name
+				// How long a stage took is a large number without a meaning elsewhere.
+				if _, ok := inner.(float64); ok && slices.Contains(stageNames, name) {
+					out[name] = inner
+				}
+				continue
 			}
-			out[known(strings.TrimPrefix(name, "ms."))] = knownValue(inner, name)
+			out[known(name)] = knownValue(inner, name)
 		}
 		return out
 	case []any:
@@ -338,13 +344,16 @@ func knownValue(value any, key string) any {
 		}
 		return out
 	case string:
-		if key == "time" && moment.MatchString(v) || key == "reference" && reference.MatchString(v) {
+		switch {
+		case key == "time" && moment.MatchString(v):
 			return v
+		case key == "reference":
+			return asReference(v)
 		}
 		return known(v)
 	case float64:
 		// A duration or a number of things; any other large one could be a record's.
-		if v >= 0 && v < 1000 || strings.HasPrefix(key, "ms.") || slices.Contains(measures[:], key) {
+		if v >= 0 && v < 1000 || slices.Contains(measures[:], key) {
 			return v
 		}
 		return redacted
@@ -378,9 +387,7 @@ func (d Deps) auditTail() []byte {
 				continue
 			}
 			l.Outcome, l.Code = known(l.Outcome), known(l.Code)
-			if !reference.MatchString(l.Reference) {
-				l.Reference = ""
-			}
+			l.Reference = asReference(l.Reference)
 			if !uuid.MatchString(l.RequestID) {
 				l.RequestID = ""
 			}
@@ -490,7 +497,7 @@ func (d Deps) system() archivedSystem {
 	language := text.System()
 	words := text.For(language)
 	s := archivedSystem{
-		Version: known(d.Version), Go: runtime.Version(), System: systemName, Architecture: runtime.GOARCH, Release: release(),
+		Version: asVersion(d.Version), Go: runtime.Version(), System: systemName, Architecture: runtime.GOARCH, Release: release(),
 		Language: words.Language(), Locale: known(text.SystemLocale(words.Language())), Processors: runtime.NumCPU(),
 	}
 	s.Desktop, s.Session = desktop()

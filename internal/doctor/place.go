@@ -59,7 +59,13 @@ func (w *world) placeOf(address, path string) *place {
 		return nil
 	}
 	p := &place{url: u, first: strings.TrimSuffix(address, "/") + path}
-	p.meet = once(exchangeTime, func(ctx context.Context) met { return w.exchange(ctx, http.MethodGet, p.first, "") })
+	p.meet = once(exchangeTime, func(ctx context.Context) met {
+		if p.encounters {
+			// This program has no business there: only whether it answers is looked at.
+			return w.exchange(ctx, http.MethodHead, p.first, "")
+		}
+		return w.exchange(ctx, http.MethodGet, p.first, "")
+	})
 	type answer struct {
 		proxy transport.Proxy
 		err   error

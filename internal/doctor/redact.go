@@ -64,8 +64,8 @@ var (
 	inside    = regexp.MustCompile(`[./\\=_-]+`)
 	small     = regexp.MustCompile(`^[0-9]{1,3}(?:ms|s|m|h|MB|GB)?$`)
 	uuid      = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
-	reference = regexp.MustCompile(`^[0-9A-HJKMNP-TV-Z]{8}$`)
-	version   = regexp.MustCompile(`^[0-9]{1,4}(?:\.[0-9]{1,5}){2}(?:-dev|-rc[0-9]{1,2})?$`)
+	reference = regexp.MustCompile(`^[0-9]*[A-HJKMNP-TV-Z][0-9A-HJKMNP-TV-Z]*$`) // numbers alone could be a record's
+	version   = regexp.MustCompile(`^[0-9]{1,4}(?:\.[0-9]{1,5}){2}(?:-[a-z0-9]{1,8})?$`)
 	many      = regexp.MustCompile(`\[redacted\](?: +\[redacted\])+`)
 	moment    = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})$`)
 )
@@ -77,8 +77,11 @@ var (
 func known(text string) string {
 	var out strings.Builder
 	last := false
-	for _, piece := range pieces.FindAllString(text, -1) {
-		keep := between.MatchString(piece) || worded(piece)
+	all := pieces.FindAllString(text, -1)
+	for i, piece := range all {
+		// Numbers in a row are how telephone numbers and dates are written.
+		row := small.MatchString(piece) && (i > 1 && numeric(all[i-2]) || i+2 < len(all) && numeric(all[i+2]))
+		keep := between.MatchString(piece) || worded(piece) && !row
 		switch {
 		case keep:
 			out.WriteString(piece)
@@ -90,10 +93,28 @@ func known(text string) string {
 	return many.ReplaceAllString(out.String(), redacted)
 }
 
+func numeric(piece string) bool { return strings.Trim(piece, "0123456789.+-/") == "" }
+
+// asReference is a reference of a problem, or nothing.
+func asReference(text string) string {
+	if len(text) == 8 && reference.MatchString(text) {
+		return text
+	}
+	return ""
+}
+
+// asVersion is a version of this program, or what is known of it.
+func asVersion(text string) string {
+	if version.MatchString(text) {
+		return text
+	}
+	return known(text)
+}
+
 // worded reports whether a piece of text is made of known words: one of them, or several
 // with a mark between, as in a path or a key of the log.
 func worded(piece string) bool {
-	if uuid.MatchString(piece) || version.MatchString(piece) || vocabulary()[piece] {
+	if vocabulary()[piece] || uuid.MatchString(piece) {
 		return true
 	}
 	for _, word := range inside.Split(strings.Trim(piece, "."), -1) {

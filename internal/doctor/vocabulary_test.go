@@ -31,7 +31,7 @@ var speaking = []string{
 var below = []string{"net", "net/http", "net/url", "crypto/tls", "crypto/x509", "os", "io", "io/fs", "syscall", "encoding/json", "context", "internal/poll"}
 
 // byHand are words of desktops, systems and folders, and of an archive's own files.
-const byHand = `linux windows darwin amd64 arm64 GNOME KDE XFCE LXDE LXQt MATE Cinnamon Unity Budgie ubuntu Debian wayland x11 tty en fr es de UTF C POSIX
+const byHand = `i o a time level msg source INFO WARN ERROR DEBUG linux windows darwin amd64 arm64 GNOME KDE XFCE LXDE LXQt MATE Cinnamon Unity Budgie ubuntu Debian wayland x11 tty en fr es de UTF C POSIX
 usr local bin opt etc share home tmp var run lib state config xdg applications desktop mimeapps list registry HKLM HKCU Software Classes shell open command
 Program Files Programs Encounter Launcher exe com encounter launcher opened dropped id ms received signing_in creating opening failed cancelled`
 
