@@ -89,8 +89,8 @@ func TestEveryCommandIsAVerbAndSaysItsExitStatus(t *testing.T) {
 			t.Errorf("%s: exit status %d, and its help does not say the exit status:\n%s", name, status, text)
 		}
 	}
-	if n != 22 {
-		t.Errorf("%d verbs are offered, want 22", n)
+	if n != 23 {
+		t.Errorf("%d verbs are offered, want 23", n)
 	}
 	for _, word := range []string{"", "encounter-launcher://launch", "--", "-x", "Status", "status "} {
 		if cli.IsVerb(word) {

@@ -75,11 +75,7 @@ func (p Program) examine(ctx context.Context, e examination) error {
 	var printed func(doctor.Result)
 	switch {
 	case e.lines:
-		names := e.only
-		if len(names) == 0 {
-			names = doctor.Names()
-		}
-		if err := p.line(planLine{Plan: names}); err != nil {
+		if err := p.line(planLine{Plan: planned(e.only)}); err != nil {
 			return err
 		}
 		printed = func(r doctor.Result) { _ = p.line(doctor.Describe(r, words)) }
@@ -166,14 +162,14 @@ func (p Program) bundle(d doctor.Deps, e examination, results []doctor.Result, q
 // marks are how a terminal shows a state, without colours: the words carry it too.
 var marks = map[doctor.State]string{doctor.OK: "ok     ", doctor.Skipped: "skipped", doctor.Warning: "warning", doctor.Broken: "BROKEN "}
 
+// planned are the checks that will be made, in their order.
+func planned(only []string) []string {
+	return slices.DeleteFunc(doctor.Names(), func(name string) bool { return len(only) > 0 && !slices.Contains(only, name) })
+}
+
 // inOrder prints each result as soon as all before it have been printed.
 func (p Program) inOrder(only []string, words text.Catalogue) func(doctor.Result) {
-	var names []string
-	for _, name := range doctor.Names() {
-		if len(only) == 0 || slices.Contains(only, name) {
-			names = append(names, name)
-		}
-	}
+	names := planned(only)
 	waiting := map[string]doctor.Result{}
 	return func(r doctor.Result) {
 		waiting[r.Name] = r
