@@ -36,6 +36,7 @@ type examined struct {
 // then one comes for each check, and the last has neither.
 type doctorLine struct {
 	Plan     []string        `json:"plan"`
+	Groups   []string        `json:"groups"` // of the checks of Plan
 	Name     string          `json:"name"`
 	Group    string          `json:"group"`
 	State    view.CheckState `json:"state"`
@@ -113,8 +114,12 @@ func (e *examined) take(l doctorLine) {
 	switch {
 	case len(l.Plan) > 0:
 		e.checks = nil
-		for _, name := range l.Plan[:min(len(l.Plan), mostDoctorChecks)] {
-			e.checks = append(e.checks, doctorLine{Name: name, State: view.CheckWaiting})
+		for i, name := range l.Plan[:min(len(l.Plan), mostDoctorChecks)] {
+			planned := doctorLine{Name: name, State: view.CheckWaiting}
+			if i < len(l.Groups) {
+				planned.Group = l.Groups[i]
+			}
+			e.checks = append(e.checks, planned)
 		}
 	case l.Name == "":
 	default:

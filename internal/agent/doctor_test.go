@@ -35,9 +35,9 @@ func TestAnExaminationIsShownAsItsChecksEndAndInThePersonsLanguage(t *testing.T)
 	})
 	w := h.logOn()
 	w.do(control.Intent{Name: control.Check})
-	steps <- `{"plan":["clock","keyring","brain"]}`
+	steps <- `{"plan":["clock","keyring","brain"],"groups":["network","computer"]}`
 	s := w.await("the plan", func(s view.Snapshot) bool { return s.Doctor != nil && len(s.Doctor.Checks) == 3 })
-	if c := s.Doctor.Checks[0]; !s.Doctor.Running || c.Title != "Uhr" || c.State != view.CheckWaiting || len(c.Findings) != 0 {
+	if c := s.Doctor.Checks[0]; !s.Doctor.Running || c.Title != "Uhr" || c.Group != "network" || c.State != view.CheckWaiting || len(c.Findings) != 0 {
 		t.Errorf("got %+v", s.Doctor)
 	}
 	w.do(control.Intent{Name: control.Check}) // joins the one that goes on

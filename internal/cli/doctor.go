@@ -75,7 +75,7 @@ func (p Program) examine(ctx context.Context, e examination) error {
 	var printed func(doctor.Result)
 	switch {
 	case e.lines:
-		if err := p.line(planLine{Plan: planned(e.only)}); err != nil {
+		if err := p.line(planOf(planned(e.only))); err != nil {
 			return err
 		}
 		printed = func(r doctor.Result) { _ = p.line(doctor.Describe(r, words)) }
@@ -127,6 +127,18 @@ func (p Program) examine(ctx context.Context, e examination) error {
 // planLine is the first line of --json-lines, endLine the last.
 type planLine struct {
 	Plan []string `json:"plan"`
+	// Groups are those of the checks of Plan.
+	Groups []string `json:"groups"`
+}
+
+func planOf(names []string) planLine {
+	plan := planLine{Plan: names}
+	for _, c := range doctor.Checks() {
+		if slices.Contains(names, c.Name) {
+			plan.Groups = append(plan.Groups, c.Group)
+		}
+	}
+	return plan
 }
 
 type endLine struct {

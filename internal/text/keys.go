@@ -210,6 +210,10 @@ var entries = [...]entry{
 	{"diagnostics.versions", nil},
 	{"diagnostics.window", nil},
 	{"diagnostics.agent", nil},
+	{"diagnostics.computer", nil},
+	{"diagnostics.network", nil},
+	{"diagnostics.services", nil},
+	{"diagnostics.others", nil},
 
 	{"check.policy", nil},
 	{"check.keyring", nil},
@@ -221,6 +225,8 @@ var entries = [...]entry{
 	{"check.is_ok", nil},
 	{"check.is_problem", nil},
 	{"check.is_skipped", nil},
+	{"check.is_warning", nil},
+	{"check.is_left_out", nil},
 
 	{"about.what", nil},
 	{"about.stores", nil},

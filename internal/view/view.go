@@ -267,7 +267,7 @@ type DoctorCheck struct {
 	// Name is its stable name, Title how people call it in the snapshot's language.
 	Name  string `json:"name"`
 	Title string `json:"title"`
-	// Group is "computer", "network" or "services"; empty until it has ended.
+	// Group is "computer", "network" or "services".
 	Group string `json:"group"`
 	// State is waiting, ok, skipped, warning or broken.
 	State CheckState `json:"state"`

@@ -1,10 +1,13 @@
 import type { main, view } from '../../wailsjs/go/models';
 import {
   checkStates,
+  examinedStates,
   stages,
   type About,
   type Backend,
   type Checkup,
+  type Doctor,
+  type ExaminedState,
   type Launch,
   type Problem,
   type Recent,
@@ -20,6 +23,7 @@ import { inert } from './inert';
 const mostRecents = 500;
 const mostFindings = 50;
 const mostOfOthers = 30;
+const mostExamined = 40;
 
 /** Reads a snapshot off the wire. It never throws, whatever it is given. */
 export function readSnapshot(wire: view.Snapshot): Snapshot {
@@ -66,6 +70,7 @@ export function readSnapshot(wire: view.Snapshot): Snapshot {
     undo: readUndo(w.undo),
     settings: list(w.settings).slice(0, mostOfOthers).flatMap(readSetting),
     checkup: readCheckup(w.checkup),
+    doctor: readDoctor(w.doctor),
   };
 }
 
@@ -151,6 +156,37 @@ function readCheckup(wire: view.Checkup | null | undefined): Checkup | null {
         problem: readProblem(check.problem),
       })),
   };
+}
+
+function readDoctor(wire: view.Doctor | null | undefined): Doctor | null {
+  if (!isObject(wire)) return null;
+  return {
+    running: wire.running === true,
+    startedAt: dateOf(wire.started_at) ?? new Date(0),
+    checks: list(wire.checks)
+      .slice(0, mostExamined)
+      .filter(isObject)
+      .map((check) => ({
+        name: inert(check.name, 40),
+        title: inert(check.title, 80),
+        group: inert(check.group, 20),
+        state: examinedState(check.state),
+        findings: list(check.findings)
+          .slice(0, mostExamined)
+          .filter(isObject)
+          .map((finding) => ({
+            code: inert(finding.code, 40),
+            state: examinedState(finding.state),
+            sentence: inert(finding.sentence, 400),
+            nextStep: inert(finding.next_step, 400),
+          })),
+      })),
+  };
+}
+
+// A state of a newer agent counts as one to look at.
+function examinedState(state: unknown): ExaminedState {
+  return examinedStates.find((s) => s === state) ?? 'warning';
 }
 
 function readRecent(wire: view.Recent): Recent[] {

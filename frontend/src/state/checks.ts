@@ -1,4 +1,4 @@
-import type { Check, CheckState, Snapshot } from './types';
+import type { Check, CheckState, Doctor, Examined, Snapshot } from './types';
 
 // The parts of the set-up in the order in which they are checked.
 const order = ['policy', 'keyring', 'link', 'sign_in', 'backend'] as const;
@@ -39,6 +39,25 @@ export function progress(list: readonly Check[]): { done: number; total: number;
   };
 }
 
+/** The groups of an examination, in the order in which they are read. */
+export const groups = ['computer', 'network', 'services', 'others'] as const;
+export type Group = (typeof groups)[number];
+
+/** Returns an examination's checks of one group; those of no known group are the others. */
+export function inGroup(doctor: Doctor, group: Group): readonly Examined[] {
+  const known = (name: string) => name !== 'others' && groups.some((g) => g === name);
+  return doctor.checks.filter((c) => (known(c.group) ? c.group === group : group === 'others'));
+}
+
+/** Counts how far an examination is. */
+export function examined(doctor: Doctor): { done: number; total: number; problems: number } {
+  return {
+    done: doctor.checks.filter((c) => c.state !== 'waiting').length,
+    total: doctor.checks.length,
+    problems: doctor.checks.filter((c) => c.state === 'warning' || c.state === 'broken').length,
+  };
+}
+
 /**
  * Returns what a help desk needs to know as plain text: versions, codes and
  * references. Never a name, an address or a label; the words are those of the
@@ -58,6 +77,7 @@ export function summary(windowVersion: string, snapshot: Snapshot, now: Date): s
     `backend ${snapshot.backend.state}${told(snapshot.backend.problem)}`,
     `launch ${launch === null ? 'none' : `${launch.stage}${told(launch.problem)}`}`,
     ...(snapshot.checkup?.checks ?? []).map((c) => `check ${plain(c.name)} ${c.state}${told(c.problem)}`),
+    ...(snapshot.doctor?.checks ?? []).map((c) => ['doctor', plain(c.name), c.state, ...c.findings.map((f) => plain(f.code))].join(' ')),
   ];
   return `${lines.join('\n')}\n`;
 }

@@ -72,6 +72,33 @@ export interface Checkup {
   readonly checks: readonly Check[];
 }
 
+export const examinedStates = ['waiting', 'ok', 'skipped', 'warning', 'broken'] as const;
+export type ExaminedState = (typeof examinedStates)[number];
+
+/** One thing that the examination of the computer found, in the agent's words. */
+export interface Finding {
+  readonly code: string;
+  readonly state: ExaminedState;
+  readonly sentence: string;
+  /** Empty where there is nothing to do. */
+  readonly nextStep: string;
+}
+
+export interface Examined {
+  readonly name: string;
+  readonly title: string;
+  readonly group: string;
+  readonly state: ExaminedState;
+  readonly findings: readonly Finding[];
+}
+
+/** One examination of the computer by the command “doctor”. */
+export interface Doctor {
+  readonly running: boolean;
+  readonly startedAt: Date;
+  readonly checks: readonly Examined[];
+}
+
 /** What policy can hide. */
 export type Hideable = 'sign-in' | 'sign-out' | 'recents' | 'settings' | 'diagnostics' | 'quit';
 
@@ -118,6 +145,8 @@ export interface Snapshot {
   readonly settings: readonly Setting[];
   /** The newest look at the set-up; null until one was asked for. */
   readonly checkup: Checkup | null;
+  /** The newest examination of the computer; null until one was asked for, or where none can be made. */
+  readonly doctor: Doctor | null;
 }
 
 export interface About {

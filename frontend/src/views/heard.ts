@@ -1,4 +1,4 @@
-import { checks, progress } from '../state/checks';
+import { checks, examined, progress } from '../state/checks';
 import type { Screen, Trouble } from '../state/screen';
 import type { Snapshot } from '../state/types';
 import type { Words } from '../words/words';
@@ -15,8 +15,9 @@ export function heard(shown: Screen, snapshot: Snapshot | null, trouble: Trouble
     case 'agent_gone':
       return words.say('gone.text');
     case 'welcome':
-    case 'diagnostics':
       return snapshot === null ? '' : found(snapshot, words);
+    case 'diagnostics':
+      return snapshot === null ? '' : seen(snapshot, words);
     case 'home':
       if (snapshot?.launch?.stage === 'opened') return words.say('last.now_open');
       return snapshot?.launch?.stage === 'cancelled' ? words.say('last.now_cancelled') : '';
@@ -30,5 +31,13 @@ export function found(snapshot: Snapshot, words: Words): string {
   if (snapshot.checkup === null) return '';
   const { done, total, problems } = progress(checks(snapshot));
   if (snapshot.checkup.running) return words.say('diagnostics.running', { done, total });
+  return problems === 0 ? words.say('diagnostics.all_well') : words.say('diagnostics.problems', { problems, total });
+}
+
+/** How far the examination of the computer is, or what it found; where there is none, the look at the set-up. */
+export function seen(snapshot: Snapshot, words: Words): string {
+  if (snapshot.doctor === null) return found(snapshot, words);
+  const { done, total, problems } = examined(snapshot.doctor);
+  if (snapshot.doctor.running) return words.say('diagnostics.running', { done, total });
   return problems === 0 ? words.say('diagnostics.all_well') : words.say('diagnostics.problems', { problems, total });
 }

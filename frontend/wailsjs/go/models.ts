@@ -33,6 +33,28 @@ export namespace view {
 	    started_at: any;
 	    checks: Check[];
 	}
+	export interface DoctorFinding {
+	    code: string;
+	    state: string;
+	    sentence: string;
+	    next_step: string;
+	}
+	export interface DoctorCheck {
+	    name: string;
+	    title: string;
+	    group: string;
+	    state: string;
+	    findings: DoctorFinding[];
+	    ms: number;
+	}
+	export interface Doctor {
+	    running: boolean;
+	    // Go type: time
+	    started_at: any;
+	    checks: DoctorCheck[];
+	}
+	
+	
 	export interface Keyring {
 	    code: string;
 	}
@@ -124,6 +146,7 @@ export namespace view {
 	    undo?: Undo;
 	    settings: Setting[];
 	    checkup?: Checkup;
+	    doctor?: Doctor;
 	    notice?: Notice;
 	    raise_window: number;
 	}
