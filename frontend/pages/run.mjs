@@ -95,7 +95,7 @@ let visits = 0;
 async function open(page, { language, state }) {
   const locale = locales[language] ?? language;
   const script = {
-    snapshot: state.sent === null ? null : { ...state.sent, language, locale },
+    snapshot: state.sent === null ? null : { ...(typeof state.sent === 'function' ? state.sent(language) : state.sent), language, locale },
     about: { version: '1.2.3', language },
     gone: state.gone === true,
     refusal: state.refusal ?? null,

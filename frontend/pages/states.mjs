@@ -1,7 +1,8 @@
 // Every view in every state: what the agent sent, and what the person did since.
+import { readFileSync } from 'node:fs';
 
 /** @param {typeof import('../src/testing/fakes')} fakes */
-export function states({ signedIn, signedOut, signingIn, unreachable, wire, wireCheckup, wireLaunch, wireRecents }) {
+export function states({ signedIn, signedOut, signingIn, unreachable, wire, wireCheckup, wireDoctor, wireLaunch, wireRecents }) {
   const failed = (changes = {}, problem = {}) => wireLaunch('failed', { problem: { ...unreachable, ...problem }, ...changes });
   const yesterday = '2026-03-03T17:45:00';
   const hostile = `<img src=x onerror="alert(1)"><b>b</b>\u202e\u2066 one\ntwo 😀👩‍⚕️ ${'Z\u0301\u0302\u0303\u0304\u0305'.repeat(9)}${'W'.repeat(10_000)}`;
@@ -14,6 +15,20 @@ export function states({ signedIn, signedOut, signingIn, unreachable, wire, wire
     source,
   });
   const lastOpened = wireLaunch('opened', { label: 'M. K.', recent_id: 'r1', started_at: '2026-03-04T14:27:00', fresh_until: '2026-03-04T14:37:00' });
+  // Every finding that there is, in the agent's words, with facts as long as they come.
+  const facts = { host: 'backend.long-name-of-a-hospital.example:8443', issuer: 'Long Name of a Hospital Inspection CA G2', program: '~/opt/encounter-launcher/bin/encounter-launcher', where: 'HKCU\\Software\\Classes\\encounter-launcher', command: '"C:\\Program Files\\Encounter Launcher\\encounter-launcher.exe" "%1"' };
+  const examined = (language) => {
+    const words = JSON.parse(readFileSync(new URL(`../../internal/text/words/${language}.json`, import.meta.url), 'utf8'));
+    const say = (key) => (words[key] ?? '').replace(/\{(\w+)\}/g, (_, name) => facts[name] ?? name);
+    const names = Object.keys(words).flatMap((key) => /^doctor\.(\w+)\.title$/.exec(key)?.[1] ?? []);
+    const checks = names.map((name, i) => {
+      const codes = Object.keys(words).flatMap((key) => new RegExp(`^doctor\\.${name}\\.(\\w+)\\.next$`).exec(key)?.[1] ?? []);
+      const findings = codes.map((code) => ({ code, state: 'broken', sentence: say(`doctor.${name}.${code}.sentence`), next_step: say(`doctor.${name}.${code}.next`) }));
+      const state = ['broken', 'warning', 'skipped'][i % 3];
+      return { name, title: say(`doctor.${name}.title`), group: i < 9 ? 'computer' : i < 13 ? 'network' : 'services', state, ms: 12, findings };
+    });
+    return { running: false, started_at: '2026-03-04T14:29:00', checks };
+  };
   const first = { first_run: true, sign_in: signedOut, recents: [], backend: { state: 'unknown' } };
 
   return {
@@ -87,6 +102,15 @@ export function states({ signedIn, signedOut, signingIn, unreachable, wire, wire
       sent: wire({
         policy: { ok: false, problems: ['LogLevel has a value that is not allowed.'], refuses_launches: false },
         checkup: wireCheckup({ policy: 'problem', sign_in: 'problem', backend: 'skipped' }),
+      }),
+      go: 'diagnostics',
+    },
+    'diagnostics-examining': { sent: wire({ checkup: wireCheckup(), doctor: wireDoctor({ tls: 'waiting', clock: 'warning', backend: 'waiting' }, true) }), go: 'diagnostics' },
+    'diagnostics-examined-well': { sent: wire({ checkup: wireCheckup(), doctor: wireDoctor() }), go: 'diagnostics' },
+    'diagnostics-examined': { sent: (language) => wire({ checkup: wireCheckup(), doctor: examined(language) }), go: 'diagnostics' },
+    'diagnostics-examined-hostile': {
+      sent: wire({
+        doctor: { running: false, started_at: '2026-03-04T14:29:00', checks: [{ name: hostile, title: hostile, group: hostile, state: 'broken', ms: 1, findings: [{ code: 'x', state: 'broken', sentence: hostile, next_step: hostile }] }] },
       }),
       go: 'diagnostics',
     },

@@ -5,7 +5,7 @@ import type { view } from '../wailsjs/go/models';
 import App from './App.svelte';
 import { readSnapshot } from './bridge/read';
 import { Shown } from './state/snapshot.svelte';
-import { FakeBridge, now, showing, signedIn, signedOut, signingIn, unreachable, wire, wireCheckup, wireLaunch, wireRecents } from './testing/fakes';
+import { FakeBridge, now, showing, signedIn, signedOut, signingIn, unreachable, wire, wireCheckup, wireDoctor, wireLaunch, wireRecents } from './testing/fakes';
 
 function open(sent: view.Snapshot | null) {
   const shown = sent === null ? new Shown() : showing(sent);
@@ -484,6 +484,51 @@ describe('diagnostics', () => {
     expect(text).not.toMatch(/amara|riverside|M\. K\.|J\. D\.|:\/\/|@/i);
   });
 
+  const examination = () =>
+    within(page.getByRole('main')).getAllByRole('heading', { level: 3 }).map((h) => [h.textContent, ...within(h.parentElement as HTMLElement).getAllByRole('listitem').map((i) => i.querySelector('.line')?.textContent)]);
+
+  test('shows the examination of the computer by groups, with what was found and what to do', () => {
+    const { intents } = at({ checkup: wireCheckup(), doctor: wireDoctor({ clock: 'warning', scheme: 'broken', tls: 'skipped' }) });
+    expect(status()).toBe('Needs attention: 2 of 8');
+    expect(examination()).toEqual([
+      ['This computer', 'PolicyIn order', 'Files and diskIn order', 'Links from the EHRNeeds attention', 'Password storeIn order'],
+      ['Network', 'Names of the serversIn order', 'Secure connectionsSkipped', 'ClockWorth a look'],
+      ['Services', "Organisation's serverIn order"],
+    ]);
+    expect(page.getByText('Clock is off by 45 seconds.')).toBeTruthy();
+    expect(page.getAllByText('Let the computer set its clock by the network.')).toHaveLength(3);
+    expect(page.queryByText('Policy is off by 45 seconds.')).toBeNull();
+    press('Check now');
+    expect(intents.asked).toEqual(['check']);
+  });
+
+  test('shows the examination as it goes on, tells how far it is, and starts no second one', () => {
+    const { intents, send } = at({ checkup: wireCheckup(), doctor: wireDoctor({ tls: 'waiting', backend: 'waiting' }, true) });
+    expect(status()).toBe('Checked: 6 of 8');
+    press('Check now');
+    expect(intents.asked).toEqual([]);
+    send(wire({ checkup: wireCheckup(), doctor: wireDoctor({ backend: 'waiting' }, true) }));
+    expect(status()).toBe('Checked: 7 of 8');
+    send(wire({ checkup: wireCheckup(), doctor: wireDoctor() }));
+    expect(status()).toBe('Everything is in order.');
+  });
+
+  test('shows a check of a newer agent among the others, and its unknown state as one to look at', () => {
+    const doctor = wireDoctor();
+    doctor.checks.push({ name: 'brain', title: 'Brain', group: 'body', state: 'odd', ms: 1, findings: [] } as unknown as (typeof doctor.checks)[number]);
+    at({ doctor });
+    expect(examination().at(-1)).toEqual(['Other checks', 'BrainWorth a look']);
+    expect(status()).toBe('Needs attention: 1 of 9');
+  });
+
+  test('copies the codes of an examination and none of its words', async () => {
+    const { intents } = at({ checkup: wireCheckup(), doctor: wireDoctor({ clock: 'broken' }) });
+    press('Copy a summary');
+    await waitFor(() => expect(status()).toBe('Copied'));
+    expect(intents.asked[0]).toContain('doctor clock broken clock_code\n');
+    expect(intents.asked[0]).not.toMatch(/seconds|Links from/);
+  });
+
   test('does not claim to have copied when it could not', async () => {
     const { intents } = at();
     intents.clipboard = false;
@@ -638,6 +683,13 @@ describe('hostile text', () => {
   test.each([
     ['Settings', everywhere],
     ['Diagnostics', { ...everywhere, checkup: { ...wireCheckup(), checks: [{ name: hostile, state: 'problem', problem, ms: 1 }] } }],
+    [
+      'Diagnostics',
+      {
+        ...everywhere,
+        doctor: { running: false, started_at: hostile, checks: [{ name: hostile, title: hostile, group: hostile, state: hostile, ms: 1, findings: [{ code: hostile, state: 'broken', sentence: hostile, next_step: hostile }] }] } as unknown as view.Doctor,
+      },
+    ],
     ['About', everywhere],
   ])('is inert and short on %s', (name, sent) => {
     open(sent);

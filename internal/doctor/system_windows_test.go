@@ -27,6 +27,17 @@ func set(t *testing.T, root registry.Key, path string, values map[string]string)
 	}
 }
 
+// folder is a temporary one whose removal may fail: Wine cannot always.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "doctor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 func TestTheRegistryHoldsTheBrowsersPolicies(t *testing.T) {
 	const base = `Software\Policies\`
 	set(t, registry.CURRENT_USER, base+`Google\Chrome`, map[string]string{
@@ -76,20 +87,20 @@ func TestTheRegistrySaysWhichWebView2IsInstalled(t *testing.T) {
 }
 
 func TestTheRegistrySaysWhereOtherCopiesAreInstalled(t *testing.T) {
-	dir := t.TempDir()
+	dir := folder(t)
 	program := filepath.Join(dir, "encounter-launcher.exe")
 	if err := os.WriteFile(program, []byte("program"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	set(t, registry.CURRENT_USER, uninstallPath+`\{11111111-2222-3333-4444-555555555555}`, map[string]string{"DisplayName": "Encounter Launcher", "InstallLocation": dir + `\`})
-	set(t, registry.CURRENT_USER, uninstallPath+`\Other`, map[string]string{"DisplayName": "Another program", "InstallLocation": t.TempDir()})
+	set(t, registry.CURRENT_USER, uninstallPath+`\Other`, map[string]string{"DisplayName": "Another program", "InstallLocation": folder(t)})
 	if got := copies("encounter-launcher"); !slices.Contains(got, program) || len(got) != 1 {
 		t.Errorf("got %v", got)
 	}
 }
 
 func TestTheDiskAndTheSystemSayTheirNumbers(t *testing.T) {
-	if n, err := free(t.TempDir()); err != nil || n == 0 {
+	if n, err := free(folder(t)); err != nil || n == 0 {
 		t.Errorf("%d, %v", n, err)
 	}
 	if release() == "" || release() == "0.0.0" {

@@ -87,6 +87,30 @@ export function wireCheckup(states: Readonly<Record<string, string>> = {}, runni
   };
 }
 
+/** An examination in which these checks are in these states, the others well; what is not well has a finding. */
+export function wireDoctor(states: Readonly<Record<string, string>> = {}, running = false): view.Doctor {
+  const titles: readonly (readonly [string, string, string])[] = [
+    ['policy', 'Policy', 'computer'],
+    ['files', 'Files and disk', 'computer'],
+    ['scheme', 'Links from the EHR', 'computer'],
+    ['keyring', 'Password store', 'computer'],
+    ['dns', 'Names of the servers', 'network'],
+    ['tls', 'Secure connections', 'network'],
+    ['clock', 'Clock', 'network'],
+    ['backend', "Organisation's server", 'services'],
+  ];
+  return {
+    running,
+    started_at: '2026-03-04T14:29:00',
+    checks: titles.map(([name, title, group]) => {
+      const state = states[name] ?? 'ok';
+      const next = 'Let the computer set its clock by the network.';
+      const finding = { code: `${name}_code`, state, sentence: `${title} is off by 45 seconds.`, next_step: state === 'ok' ? '' : next };
+      return { name, title, group, state, ms: 12, findings: state === 'waiting' ? [] : [finding] };
+    }) as view.DoctorCheck[],
+  } as view.Doctor;
+}
+
 /** So many recents: P. 0 to P. n-1, every third with its note exported. */
 export function wireRecents(n: number): view.Recent[] {
   return Array.from({ length: n }, (_, i) => ({
