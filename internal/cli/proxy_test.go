@@ -100,6 +100,18 @@ func TestWithoutAProxyTheVerbSaysSo(t *testing.T) {
 	}
 }
 
+func TestAProxyScriptIsRefusedHereWithASentenceThatSaysWhatToUse(t *testing.T) {
+	root := t.TempDir()
+	writePolicy(t, root, `{"BackendURL":"https://backend.hospital.example","ProxyMode":"pac","ProxyPACURL":"http://wpad.hospital.example/proxy.pac"}`)
+	status, out, _ := run(t, root, "policy")
+	if status != cli.Negative || !strings.Contains(out, "use system, manual or direct") || !strings.Contains(out, "policy_invalid") {
+		t.Errorf("%d %s", status, out)
+	}
+	if status, _, errs := proxyRun(t, root, tokenstore.Memory(), "ada\nx\n", "set"); status != cli.Refused || !strings.Contains(errs, "--proxy") {
+		t.Errorf("%d %s", status, errs)
+	}
+}
+
 // closed is a keyring that the person has not unlocked.
 type closed struct{}
 

@@ -20,6 +20,7 @@ import (
 //	refresh               the head: {"v":1,"gen":G,"parts":N,"prev":P,"sum":…,"value":…}
 //	refresh.<gen>.<i>     part i of generation gen, from 0
 //	secret.<name>         a named secret: {"v":1,"sum":…,"value":…}
+//	proxy.<host>          what a person has stored for a proxy (proxy.go)
 //
 // The head decides: what it names is the value. A value that fits stands in the
 // head itself (N is 0); a longer one is cut into N parts. "sum" is the SHA-256

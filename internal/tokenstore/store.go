@@ -1,10 +1,10 @@
-// Package tokenstore keeps one refresh token, and a few small named secrets, in
-// the keyring of the operating system, and holds the lock that the sessions of
-// one person share.
+// Package tokenstore keeps one refresh token, a few small named secrets, and what a
+// person has stored for the network's proxies, in the keyring of the operating
+// system, and holds the lock that the sessions of one person share.
 //
 // It tells four outcomes apart: not found, locked, unavailable and corrupt. A
 // write that is torn by a crash leaves the value before it readable. It never
-// deletes anything but in Delete and DeleteSecret, never takes a locked keyring
+// deletes anything but in Delete, DeleteSecret and ForgetProxyCredential, never takes a locked keyring
 // for an empty one, never writes a secret into a file, and never waits longer
 // than its deadline.
 package tokenstore

@@ -210,6 +210,36 @@ func TestAProxyThatCannotBeReachedComesLastForAWhile(t *testing.T) {
 	}
 }
 
+func TestTheNextAttemptTakesTheNextProxyOfAScript(t *testing.T) {
+	backend := server(t, greeting)
+	good, _ := connectProxy(t, backend.Listener.Addr().String(), "")
+	s := newSystem(t, says(FromScript, "http://127.0.0.1:1", good.URL))
+	c := client(t, policy.Snapshot{ExtraCAFile: caFile(t, backend)})
+	rt := c.Transport.(*roundTripper)
+	rt.proxies, rt.base.Proxy = s.chooser, s.forRequest
+	_, err := get(t, c, name)
+	wantCode(t, err, problem.OrgUnreachable)
+	if got, err := get(t, c, name); err != nil || got != "hello" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestTheProxyToTheBackendIsLookedUpBeforeAnybodyClicks(t *testing.T) {
+	c := client(t, policy.Snapshot{BackendURL: "https://backend.hospital.example/api"})
+	proxies := c.Transport.(*roundTripper).proxies
+	for {
+		proxies.mu.Lock()
+		known := proxies.known["https://backend.hospital.example"]
+		proxies.mu.Unlock()
+		if known != nil {
+			return
+		}
+		if t.Context().Err() != nil {
+			t.Fatal("it was never looked up")
+		}
+	}
+}
+
 func TestLookupProxySaysWhereAProxyComesFrom(t *testing.T) {
 	for _, c := range []struct {
 		rules policy.Snapshot

@@ -1,17 +1,23 @@
 // Package transport makes the one HTTP client with which the agent talks to the
-// outside: through the proxy that the policy names, trusting the system's roots
-// and the policy's extra ones, over TLS 1.2 or newer.
+// outside: through the proxy that the policy or the system names for each host,
+// trusting the system's roots and the policy's extra ones, over TLS 1.2 or newer,
+// showing the backend the client certificate that the policy names. It also says
+// which proxy leads to a host, for those who want to know why one cannot be reached.
 //
 // Its errors are classified where they arise: every error of a round trip is a
-// *problem.Problem of code tls_untrusted, proxy_auth_needed or org_unreachable,
-// or the context's own error. None of them holds a URL.
+// *problem.Problem of code tls_untrusted, proxy_auth_needed or org_unreachable, one
+// that the keyring or a client certificate has met, or the context's own error. None
+// of them holds a URL.
 //
 // It never switches the verification of certificates off, never follows a
-// redirection to another host, never keeps a cookie, and never takes a user name
-// or password for a proxy from policy.
+// redirection to another host, never keeps a cookie, never takes a user name or
+// password for a proxy from policy, never gives one to another host than the proxy
+// for which it was stored, and never shows a client certificate to another host than
+// the backend's.
 package transport
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -95,9 +101,13 @@ func NewClient(p policy.Snapshot, k Credentials) (*http.Client, error) {
 	if p.ProxyMode != "direct" {
 		t.base.Proxy = proxies.forRequest
 	}
-	if backend, err := url.Parse(p.BackendURL); own != nil && err == nil && backend.Scheme == "https" {
-		t.backendHost = hostPort(backend)
-		t.backend = forBackend(t.base, t.backendHost, own)
+	if backend, err := url.Parse(p.BackendURL); err == nil && backend.Scheme == "https" {
+		if own != nil {
+			t.backendHost = hostPort(backend)
+			t.backend = forBackend(t.base, t.backendHost, own)
+		}
+		// Windows' detection can take seconds, in which nobody has clicked yet.
+		go func() { _, _ = proxies.choose(context.Background(), backend) }()
 	}
 	// The system's certificates take milliseconds to read, in which a starting agent
 	// can already take a link and ask the keyring.
