@@ -361,9 +361,10 @@ func TestKeysThatNeedEachOtherAreSeenTogether(t *testing.T) {
 			t.Errorf("%s: %q, want %q", object, got, want)
 		}
 	}
-	file, key := with(t, "ClientCertificateFile", `"/etc/pki/client.pem"`), with(t, "ClientKeyFile", `"/etc/pki/client.key"`)
+	path := quote(filepath.Join(os.TempDir(), "client.pem"))
+	file, key := with(t, "ClientCertificateFile", path), with(t, "ClientKeyFile", path)
 	thumbprint := with(t, "ClientCertificateThumbprint", `"0123456789abcdefABCDEF0123456789abcdef01"`)
-	both := strings.Replace(file, "{", `{"ClientKeyFile":"/etc/pki/client.key",`, 1)
+	both := strings.Replace(file, "{", `{"ClientKeyFile":`+path+`,`, 1)
 	for object, want := range map[string][2]problem.Code{ // where keys are files, where there is a store
 		file: {problem.PolicyInvalid, problem.PolicyInvalid}, key: {problem.PolicyInvalid, problem.PolicyInvalid},
 		both: {"", problem.PolicyInvalid}, thumbprint: {problem.PolicyInvalid, ""},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,13 +11,11 @@ import (
 	"encounterlauncher/internal/secret"
 )
 
-func proxyStore(t *testing.T, k Keyring) *Store {
-	t.Helper()
-	return New(k, "test", filepath.Join(t.TempDir(), "lock"), 0)
-}
+// proxyStore needs no lock: each credential is one item.
+func proxyStore(k Keyring) *Store { return New(k, "test", "", 0) }
 
 func TestAProxysCredentialIsKeptForItsHostOnly(t *testing.T) {
-	s := proxyStore(t, Memory())
+	s := proxyStore(Memory())
 	if err := s.SetProxyCredential(t.Context(), "Proxy.Hospital.example", secret.New("ada"), secret.New("pa:ss wörd")); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +41,7 @@ func TestAProxysCredentialIsKeptForItsHostOnly(t *testing.T) {
 
 func TestTheLongestCredentialOfAProxyFitsIntoOneItemOfWindows(t *testing.T) {
 	k := Memory()
-	s := proxyStore(t, k)
+	s := proxyStore(k)
 	long := strings.Repeat("\"\\<ü>", 512/6)
 	if err := s.SetProxyCredential(t.Context(), strings.Repeat("a", 253), secret.New(long), secret.New(strings.Repeat("x", 512))); err != nil {
 		t.Fatal(err)
@@ -56,7 +53,7 @@ func TestTheLongestCredentialOfAProxyFitsIntoOneItemOfWindows(t *testing.T) {
 }
 
 func TestABadCredentialOfAProxyIsRefusedAndTheOneBeforeStays(t *testing.T) {
-	s := proxyStore(t, Memory())
+	s := proxyStore(Memory())
 	if err := s.SetProxyCredential(t.Context(), "proxy", secret.New("ada"), secret.New("first")); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +74,7 @@ func TestABadCredentialOfAProxyIsRefusedAndTheOneBeforeStays(t *testing.T) {
 
 func TestAProxysCredentialThatWasTamperedWithIsCorruptAndShowsNothing(t *testing.T) {
 	k := Memory()
-	s := proxyStore(t, k)
+	s := proxyStore(k)
 	if err := s.SetProxyCredential(t.Context(), "proxy", secret.New("canary"), secret.New("canary")); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +111,7 @@ func (s shut) Delete(string, string) error        { return s.err }
 
 func TestALockedOrMissingKeyringIsToldWhenAProxysCredentialIsAskedFor(t *testing.T) {
 	for outcome, code := range map[error]problem.Code{ErrLocked: problem.KeyringLocked, ErrUnavailable: problem.KeyringUnavailable} {
-		s := proxyStore(t, shut{outcome})
+		s := proxyStore(shut{outcome})
 		_, found, err := s.ProxyCredential(t.Context(), "proxy")
 		if found || !problem.IsCode(err, code) {
 			t.Errorf("read: %v", err)
@@ -128,7 +125,7 @@ func TestALockedOrMissingKeyringIsToldWhenAProxysCredentialIsAskedFor(t *testing
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := proxyStore(t, Memory()).ProxyCredential(ctx, "proxy"); !problem.IsCode(err, problem.Cancelled) {
+	if _, _, err := proxyStore(Memory()).ProxyCredential(ctx, "proxy"); !problem.IsCode(err, problem.Cancelled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }

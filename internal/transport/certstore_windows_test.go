@@ -2,13 +2,21 @@ package transport
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/hex"
+	"errors"
 	"math/big"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -91,5 +99,54 @@ func TestTheTwoHalvesOfCNGsSignatureBecomeTheTwoNumbersOfTLS(t *testing.T) {
 		if _, err := derSignature(bad); err == nil {
 			t.Errorf("%v became a signature", bad)
 		}
+	}
+}
+
+// inMyStore does something in the person's store, which is kept when it is closed.
+func inMyStore(t *testing.T, do func(store windows.Handle) error) {
+	t.Helper()
+	my, _ := windows.UTF16PtrFromString("MY")
+	store, err := windows.CertOpenStore(windows.CERT_STORE_PROV_SYSTEM, 0, 0, windows.CERT_SYSTEM_STORE_CURRENT_USER, uintptr(unsafe.Pointer(my)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(do(store), windows.CertCloseStore(store, 0)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestACertificateWhoseKeyThisUserDoesNotHaveIsFoundAndRefused(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "workstation"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := windows.CertCreateCertificateContext(windows.X509_ASN_ENCODING, &der[0], uint32(len(der)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inMyStore(t, func(store windows.Handle) error {
+		return windows.CertAddCertificateContextToStore(store, c, windows.CERT_STORE_ADD_ALWAYS, nil)
+	})
+	t.Cleanup(func() {
+		inMyStore(t, func(store windows.Handle) error {
+			found, err := windows.CertFindCertificateInStore(store, windows.X509_ASN_ENCODING, 0, windows.CERT_FIND_EXISTING, unsafe.Pointer(c), nil)
+			if err != nil {
+				return err
+			}
+			return windows.CertDeleteCertificateFromStore(found)
+		})
+	})
+	sum := sha1.Sum(der)
+	_, err = storedCertificate(strings.ToUpper(hex.EncodeToString(sum[:])))
+	if err == nil || !strings.Contains(err.Error(), "does not give its key to this user") {
+		t.Errorf("got %v", err)
+	}
+	if chain, err := chainOf(c); err != nil || len(chain) != 1 || string(chain[0]) != string(der) {
+		t.Errorf("%d certificates, %v", len(chain), err)
 	}
 }
