@@ -166,6 +166,8 @@ type asked struct {
 	done   chan struct{}
 	answer answer
 	err    error
+	// stuck says that a call has waited long enough for it; guarded by mu.
+	stuck bool
 }
 
 // newChooser reads the policy's Proxy keys; the error is policy_invalid.
@@ -331,11 +333,18 @@ func (c *chooser) ask(ctx context.Context, q question, bare *url.URL, key string
 	if !q.slow {
 		return q.ask(bare)
 	}
-	a := c.begin(q, bare, key)
+	a, stuck := c.begin(q, bare, key)
+	if stuck {
+		// One call has waited for it; the next attempts of that call must not.
+		return answer{}, errLate
+	}
 	select {
 	case <-a.done:
 		return a.answer, a.err
 	case <-late:
+		c.mu.Lock()
+		a.stuck = true
+		c.mu.Unlock()
 		return answer{}, errLate
 	case <-ctx.Done():
 		return answer{}, ctx.Err()
@@ -345,14 +354,14 @@ func (c *chooser) ask(ctx context.Context, q question, bare *url.URL, key string
 // begin begins a question, or joins the same one where it is under way already. An
 // answer that comes when nobody waits for it any more makes what is kept old, so
 // that the next call has it looked up anew.
-func (c *chooser) begin(q question, bare *url.URL, key string) *asked {
+func (c *chooser) begin(q question, bare *url.URL, key string) (a *asked, stuck bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := askKey{q.source, key}
 	if a := c.asking[id]; a != nil {
-		return a
+		return a, a.stuck
 	}
-	a := &asked{done: make(chan struct{})}
+	a = &asked{done: make(chan struct{})}
 	c.asking[id] = a
 	go func() {
 		a.answer, a.err = q.ask(bare)
@@ -368,7 +377,7 @@ func (c *chooser) begin(q question, bare *url.URL, key string) *asked {
 		c.mu.Unlock()
 		close(a.done)
 	}()
-	return a
+	return a, false
 }
 
 // reachableFirst puts what could not be reached lately behind the rest. The caller

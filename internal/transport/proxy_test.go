@@ -113,6 +113,9 @@ func TestALateLookUpLetsTheCallGoOnAndCountsWhenItHasCome(t *testing.T) {
 		t.Fatalf("got %+v, %v", p, err)
 	}
 	<-asked
+	s.mu.Lock()
+	s.late = make(chan struct{}) // a second call waits for no stuck question at all
+	s.mu.Unlock()
 	s.unreachable(mustURL(t, name), false)
 	if got := s.address(t, name); got != "http://static.example:1" {
 		t.Errorf("while it is stuck: %q", got)
@@ -126,9 +129,6 @@ func TestALateLookUpLetsTheCallGoOnAndCountsWhenItHasCome(t *testing.T) {
 	s.chooser.mu.Unlock()
 	close(gate)
 	<-stuck.done
-	s.mu.Lock()
-	s.late = make(chan struct{})
-	s.mu.Unlock()
 	s.address(t, name) // begins the look-up
 	for s.address(t, name) != "http://detected.example:8080" {
 		if t.Context().Err() != nil {
