@@ -16,7 +16,7 @@ BUILD_WINDOW = CGO_ENABLED=1 $(GO) build -trimpath -buildmode=pie -tags $(WINDOW
 .PHONY: help
 help: ## show this
 	@echo "make demo          try it: sample EHR, backend, sign-in and launcher on this machine (Ctrl-C ends it)"
-	@echo "make test          prove it: format, vet, units, front end, builds, played demo, end to end"
+	@echo "make test          prove it: format, vet, units, front end, builds, played demo, Wine, packages, end to end"
 	@echo
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 20
 
@@ -70,7 +70,7 @@ window-dev: setup-window frontend/node_modules/.stamp ## the window with live re
 # --- prove ---------------------------------------------------------------------------
 
 .PHONY: test check format vet unit fuzz-seeds frontend-check bindings builds play e2e
-test: setup-test check unit frontend-check bindings builds play e2e ## everything that must pass before anything lands
+test: setup-test check unit frontend-check bindings builds play wine test-msi test-deb test-rpm e2e ## everything that must pass before anything lands
 
 check: format vet
 
@@ -94,7 +94,7 @@ frontend-check: setup-test frontend/node_modules/.stamp ## the window's pages: t
 bindings: ## generate the window's bindings anew and compare them with those committed
 	@build/bindings.sh check
 
-builds: build build-demo build-windows
+builds: build build-demo build-windows build-windows-arm64
 
 play: build-demo ## play the demo: no display, bus, keyring or browser needed
 	$(BIN)/encounter-launcher-sandbox --play

@@ -29,7 +29,7 @@ play=$!
 # The stories of the command line speak to a shell of Unix; program.sh stands for
 # them. The rooms that touch Windows, and those that touch files.
 rooms=()
-for room in audit autostart control intake launch notify paths policy recents scheme session signin text tokenstore transport tray view; do
+for room in audit autostart browserpolicy control doctor intake launch notify paths policy policyfiles recents scheme session signin text tokenstore transport tray view; do
   rooms+=("./internal/$room")
 done
 GOOS=windows CGO_ENABLED=0 go test -p 2 -timeout 3m -overlay "$out/overlay.json" -exec wine \
