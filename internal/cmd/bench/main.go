@@ -162,7 +162,11 @@ func build(ctx context.Context, dir string) (built, error) {
 		{"window", here + "window", "", windowTags, "1"},
 		{"filter", here + "filter", "", windowTags, "1"},
 	} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w"+p.ldflags, "-tags", p.tags, "-o", b.program(p.name), p.source)
+		mode, ldflags := "exe", "-s -w"+p.ldflags
+		if p.tags != "" {
+			mode, ldflags = "pie", ldflags+" -bindnow" // as the window is released
+		}
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildmode="+mode, "-ldflags", ldflags, "-tags", p.tags, "-o", b.program(p.name), p.source)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED="+p.cgo)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return built{}, fmt.Errorf("building %s: %w\n%s", p.name, err, out)
