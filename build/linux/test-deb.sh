@@ -178,6 +178,13 @@ chown root /etc/$name/policy.json
 until_true 10 "the policy is believed again" policy_ok
 said=$(run user 3 "" as)
 grep -q "\"$old\"" <<<"$said" || fail "the agent is not of version $old: $said"
+if [ "$TEST_DEB_INSIDE" = layers ]; then # nobody else misses it
+  library=$(ldd /usr/bin/$name-window | awk '$1 == "libwebkit2gtk-4.1.so.0" { print $3 }')
+  mv "$library" "$library.away"
+  said=$(as timeout 60 $name window 2>&1) && fail "the window opens without its library"
+  mv "$library.away" "$library"
+  grep -q 'library that it needs is not installed.*window_unavailable' <<<"$said" || fail "of a missing library it says: $said"
+fi
 as timeout 60 $name window || fail "the window does not open"
 pgrep -u "$person" -x -f "/usr/bin/$name-window" >/dev/null || fail "the window is not the installed one"
 say "used: links by gio and xdg-open, policy and defaults, window"
