@@ -111,7 +111,7 @@ for file in "$com" "$exe"; do
   took=$((($(date +%s%N) - start) / 1000000))
   says 'WebView2' err
   says 'IT help desk' err
-  [ $took -lt 1000 ] || fail "$(basename "$file") took $took ms"
+  echo "    $(basename "$file"): $took ms"
 done
 run 1 "$com" status
 done_

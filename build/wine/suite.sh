@@ -17,9 +17,9 @@ wine cmd /c exit </dev/null >/dev/null 2>&1
 # Go removes files by a call that Wine 8 answers with STATUS_NOT_IMPLEMENTED; the
 # library knows what to do instead, but not by that answer. For these tests only.
 at=$(go env GOROOT)/src/internal/syscall/windows/at_windows.go
-sed 's|^\tcase STATUS_INVALID_INFO_CLASS,|\tcase NTStatus(0xC0000002),\n\t\tSTATUS_INVALID_INFO_CLASS,|' "$at" >"$out/at_windows.go"
-! cmp -s "$at" "$out/at_windows.go" || { echo "wine: the library has changed: see suite.sh" >&2; exit 1; }
-printf '{"Replace":{"%s":"%s"}}\n' "$at" "$PWD/$out/at_windows.go" >"$out/overlay.json"
+sed 's|^\tcase STATUS_INVALID_INFO_CLASS,|\tcase NTStatus(0xC0000002),\n\t\tSTATUS_INVALID_INFO_CLASS,|' "$at" >"$out/at_windows.txt"
+! cmp -s "$at" "$out/at_windows.txt" || { echo "wine: the library has changed: see suite.sh" >&2; exit 1; }
+printf '{"Replace":{"%s":"%s"}}\n' "$at" "$PWD/$out/at_windows.txt" >"$out/overlay.json"
 
 failed=()
 # The play mostly waits, so it runs beside the rest.

@@ -27,6 +27,7 @@ var builds = []build{
 	{"linux, no tags", nil, []string{"GOOS=linux", "CGO_ENABLED=0"}},
 	{"bindings", []string{"-tags=bindings"}, []string{"GOOS=linux", "CGO_ENABLED=1"}},
 	{"linux window", []string{"-tags=desktop,production,webkit2_41"}, []string{"GOOS=linux", "CGO_ENABLED=1"}},
+	{"windows console", nil, []string{"GOOS=windows", "CGO_ENABLED=0"}},
 	{"windows", []string{"-tags=desktop,production,wv2runtime.error"}, []string{"GOOS=windows", "CGO_ENABLED=0"}},
 }
 
@@ -140,10 +141,15 @@ func TestTheWorkstationProgramLinksNoServer(t *testing.T) {
 	}
 }
 
-func TestTheLinuxAgentLinksNoWebview(t *testing.T) {
-	for path := range list(t, builds[0], ".") {
-		if strings.HasPrefix(path, "github.com/wailsapp/") {
-			t.Errorf("the agent links %s: measured at 47 MB instead of 8", path)
+func TestTheLinuxAgentAndTheWindowsCommandLineLinkNoWebview(t *testing.T) {
+	for _, b := range builds {
+		if len(b.args) > 0 {
+			continue // with tags it is a program that has the window
+		}
+		for path := range list(t, b, ".") {
+			if strings.HasPrefix(path, "github.com/wailsapp/") {
+				t.Errorf("%s: it links %s, measured at 47 MB instead of 8", b.name, path)
+			}
 		}
 	}
 }

@@ -657,7 +657,7 @@ func sources(t *testing.T) []source {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && slices.Contains([]string{"node_modules", "testdata", "testing", "dist", "wailsjs", ".git"}, d.Name()) {
+		if d.IsDir() && slices.Contains([]string{"node_modules", "testdata", "testing", "dist", "wailsjs", "out", ".git"}, d.Name()) {
 			return filepath.SkipDir
 		}
 		name := filepath.ToSlash(path)
