@@ -11,9 +11,6 @@ work=$(mktemp -d /tmp/encounter-suite.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 began=$SECONDS
 
-# Windows' own processes start with the first program and would hold its output open.
-wine cmd /c exit </dev/null >/dev/null 2>&1
-
 # Go removes files by a call that Wine 8 answers with STATUS_NOT_IMPLEMENTED; the
 # library knows what to do instead, but not by that answer. For these tests only.
 at=$(go env GOROOT)/src/internal/syscall/windows/at_windows.go

@@ -18,6 +18,12 @@ import (
 // pipeBuffer is the size of each direction's buffer in bytes; a snapshot fits.
 const pipeBuffer = 16 << 10
 
+// pipeAccess is what a client asks for and what the system's account is given:
+// FILE_GENERIC_READ|FILE_GENERIC_WRITE without FILE_CREATE_PIPE_INSTANCE. A client
+// that asked for GENERIC_WRITE would ask for that too, and the system's account be
+// turned away ("Named Pipe Security and Access Rights", Microsoft Learn).
+const pipeAccess = 0x12019b
+
 // identity is a user in a logon session.
 type identity struct {
 	sid     string
@@ -31,11 +37,10 @@ func pipeName(program string, who identity) string {
 }
 
 // pipeSDDL gives the user everything and the system's account reading and writing
-// without the right to make further instances of the pipe
-// (FILE_GENERIC_READ|FILE_GENERIC_WRITE without FILE_CREATE_PIPE_INSTANCE); who
-// comes over the network gets nothing, and nobody else is named.
+// without the right to make further instances of the pipe; who comes over the
+// network gets nothing, and nobody else is named.
 func pipeSDDL(sid string) string {
-	return "D:P(D;;GA;;;NU)(A;;GA;;;" + sid + ")(A;;0x12019b;;;SY)"
+	return fmt.Sprintf("D:P(D;;GA;;;NU)(A;;GA;;;%s)(A;;%#x;;;SY)", sid, uint32(pipeAccess))
 }
 
 // bind takes the lock of this logon session and then the name. go-winio creates
@@ -106,7 +111,7 @@ func dial(ctx context.Context, l paths.Layout) (net.Conn, int, error) {
 func dialTo(ctx context.Context, program string, who identity) (net.Conn, int, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	conn, err := winio.DialPipeContext(ctx, pipeName(program, who))
+	conn, err := winio.DialPipeAccess(ctx, pipeName(program, who), pipeAccess)
 	if err != nil {
 		if errors.Is(err, windows.ERROR_FILE_NOT_FOUND) {
 			return nil, 0, ErrNoAgent

@@ -23,6 +23,20 @@ func TestTwoUsersOrTwoSessionsNeverShareAPipe(t *testing.T) {
 	}
 }
 
+func TestAClientAsksForNoMoreThanTheSystemsAccountIsGiven(t *testing.T) {
+	const makeInstances = 0x4 // FILE_CREATE_PIPE_INSTANCE, which is part of GENERIC_WRITE
+	if pipeAccess&makeInstances != 0 || pipeAccess&(windows.FILE_READ_DATA|windows.FILE_WRITE_DATA) != windows.FILE_READ_DATA|windows.FILE_WRITE_DATA {
+		t.Errorf("%#x", pipeAccess)
+	}
+}
+
+func TestTheAccessListsOfTwoUsersHaveNothingInCommonButTheSystem(t *testing.T) {
+	one, two := pipeSDDL("S-1-5-21-1-2-3-1001"), pipeSDDL("S-1-5-21-1-2-3-1002")
+	if strings.Contains(one, "1002") || strings.Contains(two, "1001") || strings.ReplaceAll(one, "1001", "1002") != two {
+		t.Errorf("%s\n%s", one, two)
+	}
+}
+
 func TestTheAccessListOfThePipeNamesTheUserAndTheSystemAndNobodyElse(t *testing.T) {
 	const sid = "S-1-5-21-1-2-3-1001"
 	want := "D:P(D;;GA;;;NU)(A;;GA;;;" + sid + ")(A;;0x12019b;;;SY)"
