@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"time"
 
@@ -86,6 +87,9 @@ func reach(layout paths.Layout) (*control.Client, error) {
 		return client, err
 	}
 	ended, err := startAgent()
+	if errors.Is(err, fs.ErrNotExist) { // a .com without its .exe
+		return nil, problem.With(problem.AgentUnreachable, "Its program is not installed.", err)
+	}
 	if err != nil {
 		return nil, problem.New(problem.AgentUnreachable, err)
 	}

@@ -91,6 +91,13 @@ done <internal/intake/testdata/argv.jsonl
 [ -z "$(agents)" ] || fail "an agent was started"
 done_
 
+begin "a .com that was copied without its .exe says so and shows no box"
+mkdir "$work/alone"
+cp "$com" "$work/alone/"
+run 3 "$work/alone/$name.com" "$link"
+says 'not installed' err
+done_
+
 begin "a link starts the agent, which is the .exe, and the next link finds it"
 run 2 "$com" "$link" # no policy: the agent refuses
 says 'policy_missing' err
