@@ -42,6 +42,8 @@ export function states({ signedIn, signedOut, signingIn, unreachable, wire, wire
     'home-cleared': { sent: wire({ recents: [], undo: { removed: 12, until: '2026-03-04T14:30:10' } }) },
     'home-signed-out': { sent: wire({ sign_in: signedOut, recents: [] }) },
     'home-backend-unknown': { sent: wire({ backend: { state: 'unknown' } }) },
+    'home-link-other': { sent: wire({ link: { state: 'other' } }) },
+    'home-link-nobody': { sent: wire({ link: { state: 'nobody' } }) },
     'home-backend-trouble': { sent: wire({ backend: { state: 'trouble', problem: unreachable, at: '2026-03-04T14:21:00' } }) },
     'home-shared': {
       sent: wire({

@@ -291,6 +291,20 @@ describe('workstation', () => {
     expect(page.getAllByText(want)).toHaveLength(state === 'trouble' && problem === undefined ? 2 : 1);
   });
 
+  test.each([
+    ['other', 'Links from the EHR open with another program.'],
+    ['nobody', 'Links from the EHR open with no program.'],
+  ])('says that the links do not come here any more, and what to do: %s', (state, want) => {
+    open(wire({ link: { state } }));
+    expect(page.getByText(want)).toBeTruthy();
+    expect(page.getByText(/Tell the IT help desk/)).toBeTruthy();
+  });
+
+  test.each(['ours', 'unknown', 'of a newer agent'])('says nothing of links that nothing is amiss with: %s', (state) => {
+    open(wire({ link: { state } }));
+    expect(page.queryByText(/Links from the EHR/)).toBeNull();
+  });
+
   test('says who manages it and opens the help desk', () => {
     const { intents } = open(wire());
     expect(page.getByText('Managed by Riverside Hospital')).toBeTruthy();

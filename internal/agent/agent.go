@@ -4,8 +4,9 @@
 //
 // It never links a webview or a server, never keeps a one-time URL, and writes
 // nothing but its log, the audit, the sealed recents, the OS keyring, the person's
-// choices, the entry for the start at logon, and an empty file once somebody has
-// signed in.
+// choices, the entry for the start at logon, the path of its program once the links
+// came to it, and an empty file once somebody has signed in. Of the registrations for
+// links it removes those of older copies, for this user only.
 package agent
 
 import (
@@ -101,13 +102,16 @@ type Agent struct {
 	checks       bell // tells keepChecking of a look at the set-up
 	examine      bell // tells keepExamining of the same
 	examined     examined
+	linksDirty   bell // tells keepLinks to look again
 	eventsDirty  bell // tells followEvents to look again
 	undo         undo
 	showing      sync.Mutex  // held from reading the recents to publishing them
 	shownFor     flow.Person // whose recents the snapshot has; guarded by the board's lock
 
-	// timer and eventsPause are time.NewTimer and the pause itself, but for tests.
+	// timer, linksTimer and eventsPause are time.NewTimer, twice, and the pause itself,
+	// but for tests.
 	timer       func(time.Duration) (at <-chan time.Time, stop func() bool)
+	linksTimer  func(time.Duration) (at <-chan time.Time, stop func() bool)
 	eventsPause func(time.Duration) time.Duration
 
 	mu sync.Mutex
@@ -154,20 +158,20 @@ func newAgent(opts Options) (*Agent, error) {
 	}
 	a := &Agent{
 		opts: opts, log: log, now: opts.Now,
-		wakeUp: newBell(), used: newBell(), recentsDirty: newBell(), checks: newBell(), examine: newBell(), eventsDirty: newBell(),
+		wakeUp: newBell(), used: newBell(), recentsDirty: newBell(), checks: newBell(), examine: newBell(), eventsDirty: newBell(), linksDirty: newBell(),
 		settings: newSettings(), slow: newSlowWatch(), work: new(work), noticed: make(map[problem.Code]time.Time),
 	}
 	a.board = newBoard(view.Snapshot{
 		Version: opts.Version, Language: "en",
 		Locale: "en", Hidden: []string{}, Settings: []view.Setting{},
 		SignIn: view.SignIn{State: view.SignedOut}, Recents: []view.Recent{}, Policy: view.Policy{Problems: []string{}},
-		Backend: view.Backend{State: view.BackendUnknown},
+		Backend: view.Backend{State: view.BackendUnknown}, Link: view.Link{State: view.LinkUnknown},
 	})
 	a.windowLife, a.endWindow = context.WithCancel(context.Background())
 	a.words.Store(new(text.Catalogue)) // take reads the one to speak
 	a.store = tokenstore.New(opts.Keyring, opts.Layout.KeyringService(), opts.Layout.UserLockFile(), keyringDeadline)
 	a.session = newSession(a.store, a.now, log, a.sessionChanged, a.signedIn)
-	a.timer, a.eventsPause = a.session.timer, func(d time.Duration) time.Duration { return d }
+	a.timer, a.linksTimer, a.eventsPause = a.session.timer, a.session.timer, func(d time.Duration) time.Duration { return d }
 	a.session.work = a.work
 	a.session.wanted = func() bool { return a.launches.waiting() }
 	a.launches = newLaunches(a.now, uuid.NewString, a.launchChanged)
@@ -208,6 +212,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	others.Go(func() { a.keepChecking(ctx) })
 	others.Go(func() { a.keepExamining(ctx) })
 	others.Go(func() { a.keepAutostart(ctx) })
+	others.Go(func() { a.keepLinks(ctx) })
 	others.Go(a.lookWhetherFirst)
 	others.Go(func() { a.guard.run(ctx) })
 	others.Go(func() { a.keepTime(ctx) })

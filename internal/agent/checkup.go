@@ -122,6 +122,7 @@ func (a *Agent) checkOne(ctx context.Context, name string, r *rooms, refused err
 // cannot register, and its next step, the help desk with a reference, is the right
 // one here.
 func (a *Agent) checkLink() error {
+	a.linksDirty.ring() // what was mended meanwhile is seen at once
 	owner, err := scheme.Owner(a.opts.Layout)
 	if err != nil {
 		return err

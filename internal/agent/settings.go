@@ -115,7 +115,8 @@ func (a *Agent) takeSettings(p policy.Snapshot) {
 
 // mayNotice reports whether the person wants notices of a kind. What they tell is
 // in tray and window all the same. That policy has ended the sign-in counts as a
-// problem: the next click shows a page in place of an encounter.
+// problem: the next click shows a page in place of an encounter. So does that the links
+// do not come here any more: it opens none.
 func (a *Agent) mayNotice(kind string) bool {
 	notices := a.settings.notices.Load()
 	if notices == nil {
@@ -125,7 +126,7 @@ func (a *Agent) mayNotice(kind string) bool {
 	case "none":
 		return false
 	case "problems":
-		return kind == view.NoticeProblem || kind == view.NoticeSignedOut
+		return kind == view.NoticeProblem || kind == view.NoticeSignedOut || kind == view.NoticeLinkTaken
 	}
 	return true
 }
@@ -176,7 +177,7 @@ func (a *Agent) ownsLinks() (program string, owns bool) {
 	if resolved, err := filepath.EvalSymlinks(program); err == nil {
 		program = resolved
 	}
-	return program, program == owner.Program
+	return program, scheme.SameProgram(program, owner.Program)
 }
 
 // lookWhetherFirst publishes whether this is the first run: nobody has signed in

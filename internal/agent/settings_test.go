@@ -130,7 +130,7 @@ func TestOnlyTheNoticesThatThePersonWantsAreGivenAndTheWindowTellsAll(t *testing
 	h.mu.Unlock()
 	w.do(control.Intent{Name: control.Retry, ID: id})
 	w.await("the notice", func(s view.Snapshot) bool { return s.Notice != nil && s.Notice.Launch != id })
-	for kind, want := range map[string]bool{view.NoticeProblem: true, view.NoticeSignedOut: true, view.NoticeSlow: false, view.NoticeSignInEnds: false} {
+	for kind, want := range map[string]bool{view.NoticeProblem: true, view.NoticeSignedOut: true, view.NoticeLinkTaken: true, view.NoticeSlow: false, view.NoticeSignInEnds: false} {
 		if w.agent.mayNotice(kind) != want {
 			t.Errorf("problems only, and %s: %v", kind, !want)
 		}

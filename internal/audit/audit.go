@@ -43,6 +43,11 @@ const (
 	SignedOutAge          = "signed_out_age"
 	Started               = "started" // of the agent
 	Stopped               = "stopped"
+	// Of the links of the EHR: another program receives them, or none; this one does
+	// again; an older registration of this program was removed.
+	LinkTaken    = "link_taken"
+	LinkReturned = "link_returned"
+	LinkCleaned  = "link_cleaned"
 )
 
 // The outcomes that this room writes about the files themselves.

@@ -508,7 +508,7 @@ func TestNoNoticeOfAnyKindNamesAPatientOrAnAddress(t *testing.T) {
 	snapshots, _, _ := start(t)
 	at := time.Now().Add(time.Hour)
 	every := []string{view.ActionRetry, view.ActionSignIn, view.ActionCancel, view.ActionFreshLink, view.ActionHelpDesk, view.ActionOpenWindow}
-	for n, kind := range []string{view.NoticeProblem, view.NoticeSlow, view.NoticeSignInEnds, view.NoticeSignedOut} {
+	for n, kind := range []string{view.NoticeProblem, view.NoticeSlow, view.NoticeSignInEnds, view.NoticeSignedOut, view.NoticeLinkTaken} {
 		notice := noticeOf(uint64(n)+1, every...)
 		notice.Kind, notice.Launch, notice.At = kind, "l1", &at
 		snapshots <- view.Snapshot{
@@ -544,6 +544,7 @@ func TestEachKindSaysItsWordsAndHowUrgentItIs(t *testing.T) {
 		{view.Notice{Kind: view.NoticeSlow}, "Opening the encounter takes longer than usual. You can wait, or cancel and try again.", 1, true, ""},
 		{view.Notice{Kind: view.NoticeSignInEnds, At: &at}, "Your sign-in ends at 14:05. Sign in again now, and the next encounter opens without waiting.", 1, false, ""},
 		{view.Notice{Kind: view.NoticeSignInEnds}, "Your sign-in ends soon. Sign in again now, and the next encounter opens without waiting.", 1, false, ""},
+		{view.Notice{Kind: view.NoticeLinkTaken}, "Links from the EHR no longer open with this program. Tell the IT help desk.", 1, false, ""},
 		{view.Notice{Kind: view.NoticeSignedOut}, "You were signed out, as your organisation's policy for this computer asks.", 0, false, "presence.offline"},
 	} {
 		c.notice.ID = uint64(n) + 1

@@ -299,6 +299,8 @@ func compose(n view.Notice, words text.Catalogue, now time.Time) (out note, ok b
 		}
 	case view.NoticeSignedOut:
 		out.body, out.urgency, out.category = words.Word("notice.signed_out"), low, "presence.offline"
+	case view.NoticeLinkTaken:
+		out.body = words.Word("notice.link_taken")
 	default:
 		return note{}, false
 	}

@@ -154,6 +154,10 @@ func (l Layout) MachineAutostartFile() string {
 // this account before.
 func (l Layout) SignedInMark() string { return filepath.Join(l.StateDir(), "signed-in-before") }
 
+// LinkMark is a file of the state folder: the path of the program to which the links
+// of the EHR came when it was looked at last.
+func (l Layout) LinkMark() string { return filepath.Join(l.StateDir(), "link-handler") }
+
 func (l Layout) machine(path string) string {
 	if l.machineRoot == "" {
 		return path

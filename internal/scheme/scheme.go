@@ -8,6 +8,9 @@ package scheme
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 
 	"encounterlauncher/internal/paths"
 	"encounterlauncher/internal/problem"
@@ -50,7 +53,11 @@ func Register(l paths.Layout, executable string) error {
 // registration of ours it does nothing. A handler that somebody else installed,
 // also under our name, stays. Every error is an internal problem.
 func Unregister(l paths.Layout) error {
-	if err := unregister(l); err != nil {
+	err := unregister(l)
+	if gone := os.Remove(l.LinkMark()); !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	if err != nil {
 		return told("The registration for links from the EHR could not be removed.", err)
 	}
 	return nil
@@ -65,6 +72,30 @@ func Owner(l paths.Layout) (Handler, error) {
 		return Handler{}, err
 	}
 	return s.Owner(), nil
+}
+
+// Remember keeps that executable received the links, so that it is known after a
+// restart too. It writes one small file of the state folder, and only when that says
+// something else. Unregister forgets it. Every error is an internal problem.
+func Remember(l paths.Layout, executable string) error {
+	if Remembered(l, executable) {
+		return nil
+	}
+	_, err := l.EnsureStateDir()
+	if err == nil {
+		err = os.WriteFile(l.LinkMark(), []byte(executable), 0o600)
+	}
+	if err != nil {
+		return problem.New(problem.Internal, fmt.Errorf("keeping the handler of the links: %w", err))
+	}
+	return nil
+}
+
+// Remembered reports whether executable is the program that received the links when
+// Remember was called last.
+func Remembered(l paths.Layout, executable string) bool {
+	text, err := os.ReadFile(l.LinkMark())
+	return err == nil && string(text) == executable
 }
 
 // told gives an error that says nothing to people yet a fact.

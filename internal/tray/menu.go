@@ -120,7 +120,7 @@ func menu(s view.Snapshot, words text.Catalogue, now time.Time) model {
 	case s.SignIn.State == view.SigningInNow:
 		m.face = working
 		m.tooltip = words.Word("tray.tooltip_working", "stage", words.Word("tray.signing_in"))
-	case failed || s.Policy.RefusesLaunches || s.SignIn.Problem != nil:
+	case failed || s.Policy.RefusesLaunches || s.SignIn.Problem != nil || s.Link.Lost():
 		m.face = attention
 		m.tooltip = words.Word("tray.tooltip_attention")
 	case s.SignIn.State != view.SignedIn:
@@ -179,6 +179,8 @@ func (m *model) launch(s view.Snapshot, words text.Catalogue, now time.Time) {
 		attend(l.Problem)
 	case s.SignIn.Problem != nil && s.SignIn.State == view.SignedOut:
 		attend(s.SignIn.Problem)
+	case s.Link.Lost():
+		m.lines[launchLine].title = words.Word("tray.attention", "sentence", words.Word("home.link_"+string(s.Link.State)))
 	}
 	if l == nil {
 		return

@@ -67,6 +67,7 @@ type Snapshot struct {
 	Keyring     Keyring     `json:"keyring"`
 	Backend     Backend     `json:"backend"`
 	Workstation Workstation `json:"workstation"`
+	Link        Link        `json:"link"`
 	Launch      *Launch     `json:"launch"`
 	Recents     []Recent    `json:"recents"`
 	// Undo is what of the recents can still be taken back; nil when nothing can.
@@ -158,6 +159,30 @@ type Workstation struct {
 	// never.
 	IdleSignOutMinutes int `json:"idle_sign_out_minutes"`
 }
+
+// LinkState says to whom the links of the EHR come.
+type LinkState string
+
+// The states of the links.
+const (
+	// LinkUnknown: nobody has looked yet, or this program was never registered for
+	// them, so that nothing is amiss.
+	LinkUnknown LinkState = "unknown"
+	// LinkOurs: they come to this program.
+	LinkOurs LinkState = "ours"
+	// LinkOther: they came to this program, or should, and come to another.
+	LinkOther LinkState = "other"
+	// LinkNobody: they came to this program, or should, and no program receives them.
+	LinkNobody LinkState = "nobody"
+)
+
+// Link tells to whom the links of the EHR come, as the system had it at the newest look.
+type Link struct {
+	State LinkState `json:"state"`
+}
+
+// Lost reports whether the links come to somebody else, or to nobody.
+func (l Link) Lost() bool { return l.State == LinkOther || l.State == LinkNobody }
 
 // Undo is what of the recents was removed a moment ago.
 type Undo struct {
@@ -340,6 +365,9 @@ const (
 	NoticeSignInEnds = "sign_in_ends"
 	// NoticeSignedOut tells that policy has signed the person out.
 	NoticeSignedOut = "signed_out"
+	// NoticeLinkTaken tells that the links of the EHR do not come to this program any
+	// more.
+	NoticeLinkTaken = "link_taken"
 )
 
 // Notice is one thing to tell the person. It never names a patient.

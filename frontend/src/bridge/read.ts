@@ -60,6 +60,7 @@ export function readSnapshot(wire: view.Snapshot): Snapshot {
     },
     keyringCode: inert(w.keyring?.code, 40),
     backend: readBackend(w.backend),
+    link: readLink(w.link),
     workstation: {
       shared: workstation.shared === true,
       signOutOnLock: workstation.sign_out_on_lock === true,
@@ -118,6 +119,11 @@ function readBackend(wire: view.Backend | null | undefined): Backend {
     problem: readProblem(problem),
     at: dateOf(at),
   };
+}
+
+function readLink(wire: view.Link | null | undefined): Snapshot['link'] {
+  const { state }: Loose<view.Link> = isObject(wire) ? wire : {};
+  return state === 'ours' || state === 'other' || state === 'nobody' ? state : 'unknown';
 }
 
 function readUndo(wire: view.Undo | null | undefined): Snapshot['undo'] {

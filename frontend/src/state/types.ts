@@ -132,6 +132,8 @@ export interface Snapshot {
   /** Empty when all is well. */
   readonly keyringCode: string;
   readonly backend: Backend;
+  /** To whom the links of the EHR come; other and nobody are amiss. */
+  readonly link: 'ours' | 'other' | 'nobody' | 'unknown';
   readonly workstation: {
     readonly shared: boolean;
     readonly signOutOnLock: boolean;

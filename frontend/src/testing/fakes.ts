@@ -61,6 +61,7 @@ export function wire(changes: Partial<view.Snapshot> = {}): view.Snapshot {
     keyring: { code: '' },
     backend: { state: 'reachable', at: '2026-03-04T14:18:00' },
     workstation: { shared: false, sign_out_on_lock: false, idle_sign_out_minutes: 0 },
+    link: { state: 'ours' },
     recents: [
       { id: 'r1', label: 'M. K.', opened_at: '2026-03-04T14:18:00', status: 'opened' },
       { id: 'r2', label: 'J. D.', opened_at: '2026-03-03T09:05:00', status: 'exported' },

@@ -72,6 +72,9 @@ export namespace view {
 	    // Go type: time
 	    fresh_until?: any;
 	}
+	export interface Link {
+	    state: string;
+	}
 	export interface Notice {
 	    id: number;
 	    kind: string;
@@ -141,6 +144,7 @@ export namespace view {
 	    keyring: Keyring;
 	    backend: Backend;
 	    workstation: Workstation;
+	    link: Link;
 	    launch?: Launch;
 	    recents: Recent[];
 	    undo?: Undo;

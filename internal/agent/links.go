@@ -1,0 +1,134 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"encounterlauncher/internal/audit"
+	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/scheme"
+	"encounterlauncher/internal/view"
+)
+
+const (
+	// linksRest is how long after the start the handler of the links is looked at
+	// first: a click comes first.
+	linksRest = 5 * time.Second
+	// linksAgain is the time between two looks.
+	linksAgain = time.Hour
+)
+
+// keepLinks watches whether the links of the EHR come to this program, until ctx ends:
+// some time after the start, every hour, and when somebody has the set-up looked at. At
+// the first look it removes what an older copy of this program has left behind for this
+// user. A look reads a few files or keys; it starts nothing and asks nobody.
+func (a *Agent) keepLinks(ctx context.Context) {
+	program, err := os.Executable()
+	if err != nil {
+		a.log.Warn("the handler of the links is not watched", "problem", problem.New(problem.Internal, err))
+		return
+	}
+	lost := ""
+	for next, first := linksRest, true; ; next = linksAgain {
+		at, stop := a.linksTimer(next)
+		select {
+		case <-ctx.Done():
+			stop()
+			return
+		case <-at:
+		case <-a.linksDirty:
+		}
+		stop()
+		if first {
+			first = false
+			a.removeStaleLinks(program)
+		}
+		lost = a.lookAtLinks(program, lost)
+	}
+}
+
+// removeStaleLinks removes registrations of older copies for this user that would hide
+// the machine's of this program.
+func (a *Agent) removeStaleLinks(program string) {
+	removed, err := scheme.RemoveStale(a.opts.Layout, program)
+	for _, r := range removed {
+		a.audit.note(audit.Record{Outcome: audit.LinkCleaned})
+		a.log.Info("an older registration for links was removed for this user", "place", r.Place, "id", r.ID)
+	}
+	if err != nil {
+		a.log.Warn("an older registration for links could not be removed", "problem", problem.Of(err))
+	}
+}
+
+// lookAtLinks finds out who receives the links and tells when that has changed. lost
+// is what the person was told of before, empty for nothing; the new one is returned.
+func (a *Agent) lookAtLinks(program, lost string) string {
+	state, handler := a.whoseLinks(program)
+	now := ""
+	if state == view.LinkOther || state == view.LinkNobody {
+		now = string(state) + " " + handler.ID + " " + handler.Program + " " + handler.Command
+	}
+	a.board.change(func(s *view.Snapshot) {
+		s.Link.State = state
+		switch {
+		case now != "" && now != lost:
+			n := view.Notice{Kind: view.NoticeLinkTaken, Actions: []string{view.ActionOpenWindow}}
+			if s.HelpDeskURL != "" {
+				n.Actions = []string{view.ActionHelpDesk, view.ActionOpenWindow}
+			}
+			a.tell(s, n)
+		case now == "" && s.Notice != nil && s.Notice.Kind == view.NoticeLinkTaken:
+			s.Notice = nil
+		}
+	})
+	switch {
+	case now != "" && now != lost:
+		a.audit.note(audit.Record{Outcome: audit.LinkTaken})
+		a.log.Warn("the links of the EHR do not come to this program any more", "state", state, "place", handler.Place, "id", handler.ID)
+	case now == "" && lost != "" && state == view.LinkOurs:
+		a.audit.note(audit.Record{Outcome: audit.LinkReturned})
+		a.log.Info("the links of the EHR come to this program again")
+	}
+	return now
+}
+
+// whoseLinks says whether the links come to this program, and which registration the
+// system goes by. Only where this program has been the handler, or is registered, can
+// its links have been taken: of one that somebody has started from elsewhere to look at
+// it nothing is known. The machine's registration of ours is as good as ours: only an
+// administrator writes it, and it hands its links to this agent.
+func (a *Agent) whoseLinks(program string) (view.LinkState, scheme.Registration) {
+	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
+		return view.LinkUnknown, scheme.Registration{} // being removed
+	}
+	s, err := scheme.Look(a.opts.Layout)
+	if err != nil {
+		a.log.Info("who receives the links could not be found out", "problem", problem.Of(err))
+		return view.LinkUnknown, scheme.Registration{}
+	}
+	handler, found := s.Effective()
+	switch {
+	case found && scheme.SameProgram(handler.Program, program):
+		if err := scheme.Remember(a.opts.Layout, program); err != nil {
+			a.log.Warn("that the links come to this program could not be kept", "problem", problem.Of(err))
+		}
+		return view.LinkOurs, handler
+	case found && handler.Ours && handler.Place == scheme.ForMachine:
+		return view.LinkOurs, handler
+	}
+	_, forAll := s.Machine()
+	registered := slices.ContainsFunc(s.Registrations, func(r scheme.Registration) bool {
+		return r.Ours && scheme.SameProgram(r.Program, program)
+	})
+	switch {
+	case !forAll && !registered && !scheme.Remembered(a.opts.Layout, program):
+		return view.LinkUnknown, handler
+	case found:
+		return view.LinkOther, handler
+	}
+	return view.LinkNobody, handler
+}
