@@ -157,18 +157,23 @@ func (s State) Programs() []string {
 	return programs
 }
 
+// leadsTo reports whether it starts executable, in the form that it needs.
+func (r Registration) leadsTo(executable string) bool {
+	return len(r.Faults) == 0 && SameProgram(r.Program, executable)
+}
+
 // settled reports whether executable receives the links, by a registration of the form
 // that it needs.
 func (s State) settled(executable string) bool {
 	r, found := s.Effective()
-	return found && len(r.Faults) == 0 && SameProgram(r.Program, executable)
+	return found && r.leadsTo(executable)
 }
 
 // forAll reports whether the machine's registration of ours names executable in the
 // form that it needs.
 func (s State) forAll(executable string) bool {
 	r, found := s.Machine()
-	return found && len(r.Faults) == 0 && SameProgram(r.Program, executable)
+	return found && r.leadsTo(executable)
 }
 
 // SameProgram reports whether two paths name one file, whatever links lead to it.

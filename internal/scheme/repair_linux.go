@@ -12,7 +12,7 @@ func (d desktop) removeStale(executable string) ([]Registration, error) {
 		return nil, nil
 	}
 	for _, r := range s.Registrations {
-		if r.Place != ForUser || !r.Ours || r.Where != d.entryFile() || SameProgram(r.Program, executable) && len(r.Faults) == 0 {
+		if r.Place != ForUser || !r.Ours || r.Where != d.entryFile() || r.leadsTo(executable) {
 			continue
 		}
 		if err := d.dropEntry(); err != nil {
@@ -29,7 +29,7 @@ func (d desktop) repair(executable string) (did []string, err error) {
 		return nil, nil
 	}
 	for _, r := range s.Registrations {
-		if r.Place == ForUser && r.Ours && r.Where == d.entryFile() {
+		if r.Place == ForUser && r.Ours && r.Where == d.entryFile() && !r.leadsTo(executable) {
 			if err := d.dropEntry(); err != nil {
 				return did, err
 			}

@@ -14,7 +14,7 @@ func removeStale(l paths.Layout, executable string) ([]Registration, error) {
 		return nil, nil
 	}
 	for _, r := range s.Registrations {
-		if r.Place != ForUser || !r.Ours || SameProgram(r.Program, executable) && len(r.Faults) == 0 {
+		if r.Place != ForUser || !r.Ours || r.leadsTo(executable) {
 			continue
 		}
 		if err := drop(l.Scheme()); err != nil {
@@ -33,7 +33,7 @@ func repair(l paths.Layout, executable string) (did []string, err error) {
 		return nil, nil
 	}
 	for _, r := range s.Registrations {
-		if r.Place == ForUser && r.Ours {
+		if r.Place == ForUser && r.Ours && !r.leadsTo(executable) {
 			if err := drop(l.Scheme()); err != nil {
 				return did, err
 			}
