@@ -111,6 +111,14 @@ func TestTheMenuShowsWhatCanBeDoneAndNothingElse(t *testing.T) {
 			view.Snapshot{SignIn: signedInAs("a"), Policy: view.Policy{RefusesLaunches: true}}, attention, "Encounter Launcher needs your attention",
 			[]string{"Signed in as a", "Sign out → sign-out", "No recent encounters", "Open Encounter Launcher → open-window", "Quit → quit"},
 		},
+		"links that another program receives": {
+			view.Snapshot{SignIn: signedInAs("a"), Link: view.Link{State: view.LinkOther}}, attention, "Encounter Launcher needs your attention",
+			[]string{"Signed in as a", "Sign out → sign-out", "Needs attention: Links from the EHR open with another program.", "No recent encounters", "Open Encounter Launcher → open-window", "Quit → quit"},
+		},
+		"links that nobody receives": {
+			view.Snapshot{SignIn: signedInAs("a"), Link: view.Link{State: view.LinkNobody}}, attention, "Encounter Launcher needs your attention",
+			[]string{"Signed in as a", "Sign out → sign-out", "Needs attention: Links from the EHR open with no program.", "No recent encounters", "Open Encounter Launcher → open-window", "Quit → quit"},
+		},
 		"a policy that hides what can be hidden": {
 			view.Snapshot{SignIn: signedInAs("a"), Recents: []view.Recent{{ID: "r1", OpenedAt: noon}}, Hidden: []string{
 				view.HideSignIn, view.HideSignOut, view.HideRecents, view.HideSettings, view.HideDiagnostics, view.HideQuit, "from-the-future",
