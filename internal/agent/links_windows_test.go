@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	classesOfTheTest = `Software\Classes\encounter-launcher-of-the-test`
+	classesOfTheTest = `Software\Classes\encounter-launcher-agent-of-the-test`
 	runKey           = `Software\Microsoft\Windows\CurrentVersion\Run`
 )
 
@@ -51,12 +51,12 @@ func atStart(t *testing.T) (a *Agent, l paths.Layout, self string) {
 		removeClass(registry.CURRENT_USER)
 		removeClass(registry.LOCAL_MACHINE)
 		if k, err := registry.OpenKey(registry.CURRENT_USER, runKey, registry.SET_VALUE); err == nil {
-			_ = k.DeleteValue("encounter-launcher-of-the-test")
+			_ = k.DeleteValue("encounter-launcher-agent-of-the-test")
 			_ = k.Close()
 		}
 	}
 	clean()
-	l = paths.Under(dir, "of-the-test")
+	l = paths.Under(dir, "agent-of-the-test")
 	t.Cleanup(func() {
 		clean()
 		_ = os.Remove(l.LinkMark())
