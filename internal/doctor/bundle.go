@@ -345,7 +345,7 @@ func knownValue(value any, key string) any {
 		return out
 	case string:
 		switch {
-		case key == "time" && moment.MatchString(v):
+		case key == "time" && shaped().moment.MatchString(v):
 			return v
 		case key == "reference":
 			return asReference(v)
@@ -383,12 +383,12 @@ func (d Deps) auditTail() []byte {
 	for _, file := range files[:min(len(files), mostAuditFiles)] {
 		for _, text := range linesOf(file, mostAudit) {
 			var l archivedAudit
-			if json.Unmarshal([]byte(text), &l) != nil || !moment.MatchString(l.Time) {
+			if json.Unmarshal([]byte(text), &l) != nil || !shaped().moment.MatchString(l.Time) {
 				continue
 			}
 			l.Outcome, l.Code = known(l.Outcome), known(l.Code)
 			l.Reference = asReference(l.Reference)
-			if !uuid.MatchString(l.RequestID) {
+			if !shaped().uuid.MatchString(l.RequestID) {
 				l.RequestID = ""
 			}
 			for i := range l.Withheld {

@@ -3,7 +3,6 @@ package doctor
 import (
 	"bufio"
 	"os"
-	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -11,7 +10,10 @@ import (
 
 const systemName = "linux"
 
-var plainWord = regexp.MustCompile(`^[a-z0-9._-]{1,24}$`)
+// plainWord reports whether a word is short and of the letters that versions have.
+func plainWord(word string) bool {
+	return word != "" && len(word) <= 24 && strings.Trim(word, "abcdefghijklmnopqrstuvwxyz0123456789._-+") == ""
+}
 
 // release is the distribution with its version (os-release(5)) and the kernel's. Both
 // files are the system's, and only short plain words of them are taken.
@@ -22,7 +24,7 @@ func release() string {
 		lines := bufio.NewScanner(f)
 		for lines.Scan() {
 			key, value, _ := strings.Cut(lines.Text(), "=")
-			if value = strings.Trim(value, `"`); plainWord.MatchString(value) {
+			if value = strings.Trim(value, `"`); plainWord(value) {
 				found[key] = value
 			}
 		}
@@ -30,7 +32,7 @@ func release() string {
 	kernel := ""
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
-		if r := unix.ByteSliceToString(u.Release[:]); plainWord.MatchString(r) {
+		if r := unix.ByteSliceToString(u.Release[:]); plainWord(r) {
 			kernel = r
 		}
 	}
