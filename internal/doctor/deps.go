@@ -129,11 +129,28 @@ func Real(l paths.Layout, version, executable string, log *slog.Logger) Deps {
 	}
 	d.BrowserPolicies = func() []browserPolicy { return browserPolicies(l.Scheme()) }
 	d.Copies = func() []string { return copies(l.Name) }
-	d.HTTP, d.HTTPProblem = transport.NewClient(p, nil)
+	keyring := tokenstore.New(tokenstore.OS(), l.KeyringService(), l.UserLockFile(), keyringTime)
+	d.HTTP, d.HTTPProblem = transport.NewClient(p, proxyCredentials{keyring})
 	d.Proxy = func(ctx context.Context, host string) (transport.Proxy, error) {
 		return transport.LookupProxy(ctx, p, host)
 	}
 	return d
+}
+
+// proxyCredentials asks the keyring for what a proxy wants to know, as the agent does,
+// unless it is locked: nobody waits here who could answer its prompt.
+type proxyCredentials struct{ store *tokenstore.Store }
+
+// ProxyCredential implements transport.Credentials.
+func (p proxyCredentials) ProxyCredential(ctx context.Context, host string) (transport.Credential, bool, error) {
+	if err := p.store.Check(ctx); problem.IsCode(err, problem.KeyringLocked) {
+		return transport.Credential{}, false, err
+	}
+	c, found, err := p.store.ProxyCredential(ctx, host)
+	if problem.IsCode(err, problem.KeyringUnavailable) {
+		err = nil
+	}
+	return transport.Credential{User: c.User, Password: c.Password, Stamp: c.Set.Format(time.RFC3339Nano)}, found, err
 }
 
 // linkProgram is the program that links start: on Windows the one without a console,
