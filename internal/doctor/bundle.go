@@ -498,7 +498,7 @@ func (d Deps) system() archivedSystem {
 	words := text.For(language)
 	s := archivedSystem{
 		Version: asVersion(d.Version), Go: runtime.Version(), System: systemName, Architecture: runtime.GOARCH, Release: release(),
-		Language: words.Language(), Locale: known(text.SystemLocale(words.Language())), Processors: runtime.NumCPU(),
+		Language: words.Language(), Locale: locale(words.Language()), Processors: runtime.NumCPU(),
 	}
 	s.Desktop, s.Session = desktop()
 	s.Desktop, s.Session = known(s.Desktop), known(s.Session)
@@ -513,6 +513,15 @@ func (d Deps) system() archivedSystem {
 		}
 	}
 	return s
+}
+
+// locale is how times are written, such as "en-GB": a language and a region.
+func locale(language string) string {
+	l := text.SystemLocale(language)
+	if region, ok := strings.CutPrefix(l, language+"-"); l != language && (!ok || len(region) != 2 || strings.Trim(region, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "") {
+		return redacted
+	}
+	return l
 }
 
 const readme = `Encounter Launcher: what support needs to know about one computer.

@@ -179,6 +179,14 @@ func TestTheRealKeyringConforms(t *testing.T) {
 	startBus(t)
 	startKeyring(t, keyringPassword)
 	conformance(t, OS())
+	if err := newStore(t, OS()).Probe(context.Background()); err != nil {
+		t.Error(err)
+	}
+	for i := range 4 {
+		if _, err := OS().Get(testService, probeItem(i)); !errors.Is(err, ErrNotFound) {
+			t.Errorf("item %d of the probe is left: %v", i, err)
+		}
+	}
 }
 
 func TestALockedRealKeyringIsLockedAndOpensAgainWithEverythingInIt(t *testing.T) {
@@ -194,7 +202,7 @@ func TestALockedRealKeyringIsLockedAndOpensAgainWithEverythingInIt(t *testing.T)
 		t.Error("a secret was made")
 		return secret.New("x"), nil
 	})
-	for _, err := range []error{loadErr, saveErr, secretErr, s.Delete(ctx)} {
+	for _, err := range []error{loadErr, saveErr, secretErr, s.Delete(ctx), s.Probe(ctx)} {
 		if problem.CodeOf(err) != problem.KeyringLocked {
 			t.Errorf("got %v: %v", err, problem.Of(err).LogValue())
 		}
