@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -70,6 +71,9 @@ type examination struct {
 
 func (p Program) examine(ctx context.Context, e examination) error {
 	words := text.For(text.English)
+	if _, err := os.Lstat(e.bundle); e.bundle != "" && err == nil && !e.force {
+		return p.existing(doctor.ErrExists) // before the checks take their time
+	}
 	d := doctor.Real(p.Layout, p.Version, p.Executable, nil)
 	quiet := e.json || e.lines
 	var printed func(doctor.Result)
@@ -161,7 +165,7 @@ func (p Program) bundle(d doctor.Deps, e examination, results []doctor.Result, q
 	_, err := doctor.WriteBundle(e.bundle, e.force, d, results)
 	switch {
 	case errors.Is(err, doctor.ErrExists):
-		return problem.With(problem.RequestInvalid, "The file of --bundle exists already; --force replaces it.", err)
+		return p.existing(err)
 	case err != nil:
 		return problem.With(problem.RequestInvalid, "The file of --bundle cannot be written.", err)
 	}
@@ -169,6 +173,10 @@ func (p Program) bundle(d doctor.Deps, e examination, results []doctor.Result, q
 		p.say("\nwrote the file for support: look at its README.txt before you send it")
 	}
 	return nil
+}
+
+func (p Program) existing(err error) error {
+	return problem.With(problem.RequestInvalid, "The file of --bundle exists already; --force replaces it.", err)
 }
 
 // marks are how a terminal shows a state, without colours: the words carry it too.
