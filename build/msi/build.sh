@@ -93,3 +93,6 @@ coded "$(uuid "$name package $(sha256sum <"$work/launcher.msi")")"
 mkdir -p "$(dirname "$out")"
 mv "$work/launcher.msi" "$out"
 chmod 0644 "$out"
+size=$(stat -c %s "$out")
+echo "$out: $size bytes"
+[ "$size" -le $((12 * 1024 * 1024)) ] || fail "larger than 12 MB"
