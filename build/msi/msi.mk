@@ -3,7 +3,7 @@
 MSI := build/out/encounter-launcher_$(VERSION)_x64.msi
 # The test installs two versions that differ, release and demo of each.
 MSI_TEST := build/out/msi
-MSI_NEXT := 255.0.1
+MSI_NEXT := 99.0.1
 
 .PHONY: package-msi msi-reproducible test-msi msi-pairs
 package-msi: setup-test build-windows ## build the MSI for Windows into build/out

@@ -2,15 +2,15 @@
 # @FILEVERSION@ are filled in by build.sh. Types and attributes are those of the Windows
 # Installer database reference.
 
-# A value that is not given is not written; one that is gone is not brought back (64: Transitive).
-UPDATE Component SET Condition='AUTOSTART="1"', Attributes=324 WHERE Component='Run'
-UPDATE Component SET Condition='BACKENDURL', Attributes=324 WHERE Component='BackendURL'
-UPDATE Component SET Condition='OIDCISSUER', Attributes=324 WHERE Component='OIDCIssuer'
-UPDATE Component SET Condition='OIDCCLIENTID', Attributes=324 WHERE Component='OIDCClientID'
-UPDATE Component SET Condition='ENCOUNTERURLHOSTS', Attributes=324 WHERE Component='EncounterURLHosts'
-UPDATE Component SET Condition='AUTOSTART', Attributes=324 WHERE Component='Autostart'
-UPDATE Component SET Condition='LANGUAGE', Attributes=324 WHERE Component='Language'
-UPDATE Component SET Condition='ORGANIZATION', Attributes=324 WHERE Component='OrganizationName'
+# A value that is not given is not written; one that is gone is not brought back (64: Transitive); and whatever there is, goes in the end.
+UPDATE Component SET Condition='AUTOSTART="1" OR REMOVE="ALL"', Attributes=324 WHERE Component='Run'
+UPDATE Component SET Condition='BACKENDURL OR REMOVE="ALL"', Attributes=324 WHERE Component='BackendURL'
+UPDATE Component SET Condition='OIDCISSUER OR REMOVE="ALL"', Attributes=324 WHERE Component='OIDCIssuer'
+UPDATE Component SET Condition='OIDCCLIENTID OR REMOVE="ALL"', Attributes=324 WHERE Component='OIDCClientID'
+UPDATE Component SET Condition='ENCOUNTERURLHOSTS OR REMOVE="ALL"', Attributes=324 WHERE Component='EncounterURLHosts'
+UPDATE Component SET Condition='AUTOSTART OR REMOVE="ALL"', Attributes=324 WHERE Component='Autostart'
+UPDATE Component SET Condition='LANGUAGE OR REMOVE="ALL"', Attributes=324 WHERE Component='Language'
+UPDATE Component SET Condition='ORGANIZATION OR REMOVE="ALL"', Attributes=324 WHERE Component='OrganizationName'
 
 # What is given is kept by an upgrade and by a repair, unless something else is given (51: set a property).
 INSERT INTO CustomAction (Action, Type, Source, Target) VALUES ('KeepInstallDir', 51, 'INSTALLDIR', '[KEPTINSTALLDIR]')

@@ -1,17 +1,34 @@
 // A Windows of one's own (build/wine/with.sh), as the tests of the MSI and of the documents use it.
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, lstatSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, lstatSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { argumentsOf, processes, run } from '../e2e/processes.mjs';
+import { argumentsOf, processes } from '../e2e/processes.mjs';
 
 export const prefix = process.env.WINEPREFIX;
 if (!prefix || !process.env.HOME) throw new Error('runs inside build/wine/with.sh');
 export const drive = join(prefix, 'drive_c');
 
-const plain = (said) => ({ ...said, out: said.out.replaceAll('\r', ''), err: said.err.replaceAll('\r', '') });
-
-/** Runs a program of that Windows to its end. */
-export const wine = async (args, options = {}) => plain(await run('wine', args, { timeout: 120_000, ...options }));
+/**
+ * Runs a program of that Windows to its end and returns its exit status and what it said. The agent that a link starts
+ * keeps the streams of whoever pressed it, so they are files: their end is not waited for.
+ */
+export async function wine(args, { timeout = 60_000 } = {}) {
+  const folder = mkdtempSync(join(process.env.TMPDIR ?? '/tmp', 'said-'));
+  const [out, err] = ['out', 'err'].map((name) => openSync(join(folder, name), 'w'));
+  const code = await new Promise((done) => {
+    const child = spawn('wine', args, { stdio: ['ignore', out, err] });
+    const late = setTimeout(() => child.kill('SIGKILL'), timeout);
+    child.on('error', () => done(-1));
+    child.on('exit', (status) => (clearTimeout(late), done(status ?? -1)));
+  });
+  closeSync(out);
+  closeSync(err);
+  const said = (name) => readFileSync(join(folder, name), 'utf8').replaceAll('\r', '');
+  const answer = { code, out: said('out'), err: said('err') };
+  rmSync(folder, { recursive: true });
+  return answer;
+}
 
 /** The same, and how long it took in seconds. */
 export async function timed(args, options) {
@@ -34,6 +51,9 @@ export const running = (name, argument = '') => processes()
   })
   .map(({ pid }) => pid);
 
+/** The text of a value that regedit writes in hexadecimal. */
+export const decoded = (hex) => Buffer.from(hex.replace(/^hex\(\w+\):/, '').split(',').map((b) => parseInt(b, 16))).toString('utf16le');
+
 /** The whole registry: a line for each value, by its key and name. */
 export async function registry() {
   const file = join(drive, 'registry-of-the-test.reg');
@@ -46,7 +66,7 @@ export async function registry() {
   for (const line of text.split('\n')) {
     const value = line.match(/^(@|"(?:[^"\\]|\\.)*")=(.*)$/);
     if (line.startsWith('[')) values.set((key = line.slice(1, -1)), '');
-    else if (value) values.set(`${key} ${value[1]}`, value[2]);
+    else if (value) values.set(`${key} ${value[1]}`, value[2].replace(/^hex\(2\):.*/, (hex) => JSON.stringify(decoded(hex).replace(/\0$/, ''))));
   }
   return values;
 }
