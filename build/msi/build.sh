@@ -2,6 +2,7 @@
 # Builds the MSI from two programs that are built (and, if they are to be, signed) already.
 #
 #   build/msi/build.sh VERSION EXE COM OUT.msi [demo]
+#   build/msi/build.sh --codes VERSION     prints the upgrade code and the product code of a version
 #
 # The same inputs give the same bytes. All times in the file are SOURCE_DATE_EPOCH (default: the
 # last commit). The product code comes from the version, so a version has one for good; the
@@ -10,6 +11,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 fail() { echo "msi: $*" >&2; exit 1; }
+if [ "${1:-}" = --codes ] && [ $# -eq 2 ]; then set -- "$2" --codes "" ""; fi
 [ $# -ge 4 ] && [ $# -le 5 ] || fail "usage: build/msi/build.sh VERSION EXE COM OUT.msi [demo]"
 version=$1 exe=$2 com=$3 out=$4 flavour=${5:-}
 for tool in wixl node msibuild msiinfo convert perl; do command -v "$tool" >/dev/null || fail "$tool is missing: run build/setup.sh test"; done
@@ -32,6 +34,14 @@ uuid() {
   hash=$( (printf '\x0e\x41\x9c\x52\x6d\x3b\x4f\x0a\x9b\x17\x5c\x28\xd1\x64\xe0\x93'; printf '%s' "$1") | sha1sum)
   printf '%s-%s-5%s-%x%s-%s\n' "${hash:0:8}" "${hash:8:4}" "${hash:13:3}" $((0x${hash:16:1} & 3 | 8)) "${hash:17:3}" "${hash:20:12}" | tr a-f A-F
 }
+
+if [ "$exe" = --codes ]; then printf '{%s}\n{%s}\n' "$(uuid "$name upgrade")" "$(uuid "$name product $version x64")"; exit 0; fi
+
+# The version that Windows Installer compares is also that in the files (VS_FIXEDFILEINFO): it replaces older ones only.
+for file in "$exe" "$com"; do
+  found=$(perl -0777 -ne 'print join(".", (unpack("v4", substr($1, 8)))[1, 0, 3, 2]) if /(\xBD\x04\xEF\xFE.{12})/s' "$file")
+  [ "$found" = "$version.0" ] || fail "$(basename "$file") says that its version is ${found:-none}, not $version.0"
+done
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -139,6 +139,9 @@ class Product {
 
 const times = {};
 
+/** The agents have ended: what has ended in that Windows is gone a moment later on this system. */
+const ended = (pids) => until('the agents to end', () => !pids.some(alive), { within: 3000 });
+
 // --- the release --------------------------------------------------------------------------
 
 const release = new Product('encounter-launcher', 'Encounter Launcher', 'EncounterLauncher');
@@ -287,7 +290,7 @@ await step('an upgrade to another program keeps what was given, takes what is gi
   times.upgrade = said.seconds;
   expect(readFileSync(unix(release.exe)).equals(readFileSync(join(newFolder, 'encounter-launcher.exe'))), 'the exe is not the new one');
   expect(readFileSync(unix(release.com)).equals(readFileSync(join(newFolder, 'encounter-launcher.com'))), 'the com is not the new one');
-  expect(!alive(agent), 'the old agent still runs');
+  await ended([agent]);
   await defaultsAre(given);
   const version = await release.say('version');
   expect(version.out.trim() === newVersion, () => `it is version ${version.out}`);
@@ -323,7 +326,7 @@ await step('an uninstall leaves nothing but what is the users\' own', async () =
   const said = await msiexec('/x', release.new(), '/qn');
   installs(said);
   times.uninstall = said.seconds;
-  expect(release.agents().length === 0, 'an agent still runs');
+  await ended(release.agents());
   const left = await release.left(before);
   expect(left.length === 0, () => left.join('\n'));
 });
@@ -382,7 +385,7 @@ await step('a second link reaches the same agent', async () => {
 
 await step('an upgrade ends the agent, and the next link goes the whole way with the new one', async () => {
   installs(await msiexec('/i', demo.new(), '/qn'));
-  expect(!alive(agent), 'the old agent still runs');
+  await ended([agent]);
   await pause(3200);
   const said = await demo.open(await press('3'));
   expect(said.code === 0, () => `the link ended with ${said.code}: ${said.err}`);
@@ -393,7 +396,7 @@ await step('an upgrade ends the agent, and the next link goes the whole way with
 
 await step('the demo goes without a trace, its running agent too', async () => {
   installs(await msiexec('/x', demo.new(), '/qn'));
-  expect(demo.agents().length === 0, 'an agent still runs');
+  await ended(demo.agents());
   const left = await demo.left(before);
   expect(left.length === 0, () => left.join('\n'));
 });

@@ -8,4 +8,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 MSI_OLD=$(realpath "$1") MSI_OLD_VERSION=$2 MSI_NEW=$(realpath "$3") MSI_NEW_VERSION=$4 MSI_SANDBOX=$(realpath "$5")
 export MSI_OLD MSI_OLD_VERSION MSI_NEW MSI_NEW_VERSION MSI_SANDBOX
-exec build/wine/with.sh --fresh node build/msi/test.mjs
+build/wine/with.sh --fresh node build/msi/test.mjs
+echo "The commands of docs/enterprise.md, section Windows"
+build/wine/with.sh --fresh node build/msi/docs.mjs
