@@ -4,7 +4,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { expect, Steps } from '../e2e/steps.mjs';
-import { unix, wine } from './windows.mjs';
+import { mendPath, started, unix, wine } from './windows.mjs';
 
 const here = new URL('.', import.meta.url).pathname;
 const { MSI_OLD: oldFolder, MSI_NEW: newFolder, MSI_OLD_VERSION: oldVersion, MSI_NEW_VERSION: newVersion } = process.env;
@@ -51,6 +51,7 @@ async function shell(text) {
   return wine(['cmd', '/c', `z:${folder.replaceAll('/', '\\')}\\block.bat`]);
 }
 
+await started();
 await steps.step('the page names the codes of its version', async () => {
   expect(section.includes(`\`${productCode}\``) && section.includes(`\`${upgradeCode}\``), () => `the product code of ${first} is ${productCode}, the upgrade code ${upgradeCode}`);
 });
@@ -63,6 +64,7 @@ for (const { info, text } of blocks) {
     expect(language === 'bat', () => `nothing runs a block that is marked ${JSON.stringify(info)}`);
     const said = await shell(ofTheTest(text));
     expect(said.code === 0, () => `it ended with ${said.code}: ${said.out}${said.err}`);
+    if (stage === 'upgrade') await mendPath();
     await looks[stage]?.(said);
   });
 }

@@ -6,7 +6,7 @@ import { chmodSync, copyFileSync, existsSync, mkdirSync, openSync, readFileSync,
 import { join } from 'node:path';
 import { alive, endAll, freePort, run, start } from '../e2e/processes.mjs';
 import { expect, pause, Steps, until } from '../e2e/steps.mjs';
-import { bits, decoded, difference, disk, drive, prefix, registry, running, timed, unix, wine } from './windows.mjs';
+import { bits, decoded, difference, disk, drive, prefix, registry, running, started, timed, unix, wine } from './windows.mjs';
 
 const here = new URL('.', import.meta.url).pathname;
 const { MSI_OLD: oldFolder, MSI_NEW: newFolder, MSI_OLD_VERSION: oldVersion, MSI_NEW_VERSION: newVersion, MSI_SANDBOX: sandbox } = process.env;
@@ -107,12 +107,16 @@ class Product {
     // regedit shows HKCU a second time below the user's SID.
     const me = rest.replace(/^HKEY_USERS\\S-1-5-21-[\d-]+(?=\\)/, 'HKEY_CURRENT_USER');
     if (kind !== 'gone' && own.some((name) => me.startsWith(name))) return true;
+    // The keys above that of the toasts, empty.
+    if (kind === 'new' && /^HKEY_CURRENT_USER\\Software\\Classes(\\AppUserModelId)? $/.test(me)) return true;
     const ofWine = [
       // The devices that Wine finds when it starts, and the screen of the session.
       /^(new|changed|gone): HKEY_LOCAL_MACHINE\\(System\\(CurrentControlSet|ControlSet001)\\(Enum|Control\\(Class|DeviceClasses|Video|GraphicsDrivers|ServiceCurrent)|Hardware Profiles)|Hardware)\b/i,
       /^(new|changed|gone): HKEY_CURRENT_CONFIG\\/i,
       /^(new|changed|gone): HKEY_(CURRENT_USER|USERS\\[\w-]+)\\Software\\Wine\\Temporary System Parameters\\/i,
       /^new: HKEY_LOCAL_MACHINE\\Software\\Microsoft\\Windows\\CurrentVersion "Users" "%SystemDrive%\\\\Users"$/i,
+      // Windows Installer takes a key away with its last value; a fresh Wine has nothing else there.
+      /^gone: HKEY_LOCAL_MACHINE\\Software\\Microsoft\\Windows\\CurrentVersion\\Run$/i,
       // The keys in which Windows Installer keeps what it knows of products, empty.
       /^new: HKEY_LOCAL_MACHINE\\Software\\(Classes\\Installer(\\(Features|Products|UpgradeCodes))?|Microsoft\\Windows\\CurrentVersion\\Installer\\(UpgradeCodes|UserData(\\S-1-5-18(\\(Components|Products))?)?)) $/i,
       // Where Windows Installer keeps the packages; what is in it counts.
@@ -140,7 +144,7 @@ class Product {
 const times = {};
 
 /** The agents have ended: what has ended in that Windows is gone a moment later on this system. */
-const ended = (pids) => until('the agents to end', () => !pids.some(alive), { within: 3000 });
+const ended = (pids, said) => until(`the agents to end; the installer said ${JSON.stringify(said.out + said.err)}`, () => !pids.some(alive), { within: 3000 });
 
 // --- the release --------------------------------------------------------------------------
 
@@ -169,6 +173,7 @@ async function defaultsAre(set) {
 let before, agent;
 
 console.log('The release');
+await started();
 before = await release.snapshot();
 
 await step('what cannot be is refused, and nothing is installed', async () => {
@@ -290,7 +295,7 @@ await step('an upgrade to another program keeps what was given, takes what is gi
   times.upgrade = said.seconds;
   expect(readFileSync(unix(release.exe)).equals(readFileSync(join(newFolder, 'encounter-launcher.exe'))), 'the exe is not the new one');
   expect(readFileSync(unix(release.com)).equals(readFileSync(join(newFolder, 'encounter-launcher.com'))), 'the com is not the new one');
-  await ended([agent]);
+  await ended([agent], said);
   await defaultsAre(given);
   const version = await release.say('version');
   expect(version.out.trim() === newVersion, () => `it is version ${version.out}`);
@@ -326,7 +331,7 @@ await step('an uninstall leaves nothing but what is the users\' own', async () =
   const said = await msiexec('/x', release.new(), '/qn');
   installs(said);
   times.uninstall = said.seconds;
-  await ended(release.agents());
+  await ended(release.agents(), said);
   const left = await release.left(before);
   expect(left.length === 0, () => left.join('\n'));
 });
@@ -384,8 +389,9 @@ await step('a second link reaches the same agent', async () => {
 });
 
 await step('an upgrade ends the agent, and the next link goes the whole way with the new one', async () => {
-  installs(await msiexec('/i', demo.new(), '/qn'));
-  await ended([agent]);
+  const upgrade = await msiexec('/i', demo.new(), '/qn');
+  installs(upgrade);
+  await ended([agent], upgrade);
   await pause(3200);
   const said = await demo.open(await press('3'));
   expect(said.code === 0, () => `the link ended with ${said.code}: ${said.err}`);
@@ -395,8 +401,9 @@ await step('an upgrade ends the agent, and the next link goes the whole way with
 });
 
 await step('the demo goes without a trace, its running agent too', async () => {
-  installs(await msiexec('/x', demo.new(), '/qn'));
-  await ended(demo.agents());
+  const said = await msiexec('/x', demo.new(), '/qn');
+  installs(said);
+  await ended(demo.agents(), said);
   const left = await demo.left(before);
   expect(left.length === 0, () => left.join('\n'));
 });

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, existsSync, lstatSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { argumentsOf, processes } from '../e2e/processes.mjs';
+import { until } from '../e2e/steps.mjs';
 
 export const prefix = process.env.WINEPREFIX;
 if (!prefix || !process.env.HOME) throw new Error('runs inside build/wine/with.sh');
@@ -37,6 +38,16 @@ export async function timed(args, options) {
   return { ...said, seconds: (Date.now() - began) / 1000 };
 }
 
+/**
+ * Takes the empty entries out of the computer's Path. Wine's Windows Installer takes our folder out and leaves its semicolon;
+ * with two in a row Wine's cmd finds the .exe before the .com.
+ */
+export async function mendPath() {
+  const key = 'HKLM\\System\\CurrentControlSet\\Control\\Session Manager\\Environment';
+  const [, path] = (await wine(['reg', 'query', key, '/v', 'Path'])).out.match(/Path\s+REG_EXPAND_SZ\s+(.*)/i);
+  await wine(['reg', 'add', key, '/v', 'Path', '/t', 'REG_EXPAND_SZ', '/d', path.trim().replace(/;;+/g, ';'), '/f']);
+}
+
 /** What the shell of an exit status shows: a process of this system has eight bits of it. */
 export const bits = (status) => status & 255;
 
@@ -53,6 +64,12 @@ export const running = (name, argument = '') => processes()
 
 /** The text of a value that regedit writes in hexadecimal. */
 export const decoded = (hex) => Buffer.from(hex.replace(/^hex\(\w+\):/, '').split(',').map((b) => parseInt(b, 16))).toString('utf16le');
+
+/** Waits until this Windows has started: until then it may yet run what starts at logon. */
+export async function started() {
+  await wine(['cmd', '/c', 'exit']);
+  await until('Windows to start', () => running('wineboot.exe').length === 0);
+}
 
 /** The whole registry: a line for each value, by its key and name. */
 export async function registry() {

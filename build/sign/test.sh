@@ -48,7 +48,12 @@ holds() { # FILE: it verifies, and no more with one byte changed
 }
 
 # --- make sign ----------------------------------------------------------------------------
-SIGN_PFX="$work/publisher.pfx" make --no-print-directory sign VERSION="$version" >"$work/make" 2>&1 || { cat "$work/make" >&2; fail "make sign failed"; }
+# As docs/enterprise.md has it, with the files and the version of the test.
+command=$(sed -n '/^```sh run sign$/,/^```$/{/^```/d;p}' docs/enterprise.md)
+[ "$(wc -l <<<"$command")" = 1 ] && [ -n "$command" ] || fail "docs/enterprise.md has no command that signs"
+command=${command/publisher.pfx/\"$work/publisher.pfx\"}
+command=${command/passphrase.txt/\"$work/pass\"}
+(unset SIGN_PASS_FILE; eval "$command --no-print-directory VERSION=$version") >"$work/make" 2>&1 || { cat "$work/make" >&2; fail "make sign failed"; }
 signed=build/out/signed
 for file in "$signed"/encounter-launcher.{exe,com} "$signed/encounter-launcher_${version}_x64.msi"; do holds "$file"; done
 msiextract -C "$work/out" "$signed/encounter-launcher_${version}_x64.msi" >/dev/null
@@ -64,7 +69,7 @@ refused() { # WHY, then the environment
   cmp -s build/bin/encounter-launcher.com "$work/plain.com" || fail "$why: the file was changed"
   [ "$(find "$work" -name 'plain.com*' | wc -l)" = 1 ] || fail "$why: something was left"
 }
-echo wrong >"$work/wrong"
+printf 'wrong\n' >"$work/wrong"
 refused "nothing to sign with" -u SIGN_PFX
 refused "a wrong passphrase" SIGN_PFX="$work/publisher.pfx" SIGN_PASS_FILE="$work/wrong"
 refused "a publisher that the roots do not know" SIGN_PFX="$work/publisher.pfx" SIGN_CA_FILE=/etc/ssl/certs/ca-certificates.crt
