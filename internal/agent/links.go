@@ -32,6 +32,7 @@ func (a *Agent) keepLinks(ctx context.Context) {
 		a.log.Warn("the handler of the links is not watched", "problem", problem.New(problem.Internal, err))
 		return
 	}
+	program = scheme.ProgramFor(program)
 	lost := ""
 	for next, first := linksRest, true; ; next = linksAgain {
 		at, stop := a.linksTimer(next)

@@ -174,6 +174,7 @@ func (a *Agent) ownsLinks() (program string, owns bool) {
 	if program, err = os.Executable(); err != nil {
 		return "", false
 	}
+	program = scheme.ProgramFor(program)
 	if resolved, err := filepath.EvalSymlinks(program); err == nil {
 		program = resolved
 	}

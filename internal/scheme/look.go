@@ -194,6 +194,11 @@ func SameProgram(a, b string) bool {
 	return err == nil && os.SameFile(of, with)
 }
 
+// ProgramFor returns the program of the links that belongs to executable, an absolute
+// path: executable itself, but for encounter-launcher.com on Windows, whose links
+// belong to the .exe beside it.
+func ProgramFor(executable string) string { return handlerOf(executable) }
+
 // Asked is what the system's own tool says of our scheme.
 type Asked struct {
 	// Tool is its name, such as "xdg-mime"; empty where the system has none.

@@ -11,6 +11,9 @@ var errUnsupported = errors.New("the registration for links is not written by th
 
 func register(paths.Layout, string) error { return errUnsupported }
 
+// handlerOf: there is only one program.
+func handlerOf(executable string) string { return executable }
+
 func unregister(paths.Layout) error { return errUnsupported }
 
 func look(paths.Layout) (State, error) { return State{}, errUnsupported }

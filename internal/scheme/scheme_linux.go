@@ -16,6 +16,9 @@ import (
 
 func register(l paths.Layout, executable string) error { return desktopOf(l).register(executable) }
 
+// handlerOf: there is only one program.
+func handlerOf(executable string) string { return executable }
+
 func unregister(l paths.Layout) error { return desktopOf(l).unregister() }
 
 func look(l paths.Layout) (State, error) { return desktopOf(l).look(), nil }

@@ -304,6 +304,9 @@ func TestOfTheConsoleProgramTheExeBesideItIsRegistered(t *testing.T) {
 	exe := program(t, filepath.Join(dir, "in", l.Name+".exe"))
 	must(t, Register(l, com))
 	ownedBy(t, l, exe)
+	if ProgramFor(com) != exe || ProgramFor(exe) != exe {
+		t.Errorf("the program for the links is %q", ProgramFor(com))
+	}
 	if got, _, _ := valueOf(currentUser, classes+l.Scheme()+`\shell\open\command`, ""); got != `"`+exe+`" "%1"` {
 		t.Errorf("the command is %q", got)
 	}
