@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, existsSync, lstatSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { argumentsOf, processes } from '../e2e/processes.mjs';
-import { until } from '../e2e/steps.mjs';
+import { until, Wrong } from '../e2e/steps.mjs';
 
 export const prefix = process.env.WINEPREFIX;
 if (!prefix || !process.env.HOME) throw new Error('runs inside build/wine/with.sh');
@@ -17,10 +17,13 @@ export const drive = join(prefix, 'drive_c');
 export async function wine(args, { timeout = 60_000 } = {}) {
   const folder = mkdtempSync(join(process.env.TMPDIR ?? '/tmp', 'said-'));
   const [out, err] = ['out', 'err'].map((name) => openSync(join(folder, name), 'w'));
-  const code = await new Promise((done) => {
+  const code = await new Promise((done, refuse) => {
     const child = spawn('wine', args, { stdio: ['ignore', out, err] });
-    const late = setTimeout(() => child.kill('SIGKILL'), timeout);
-    child.on('error', () => done(-1));
+    const late = setTimeout(() => {
+      child.kill('SIGKILL');
+      refuse(new Wrong(`this did not end within ${timeout / 1000} s: ${args.join(' ')}; it said ${readFileSync(join(folder, 'out'), 'utf8').slice(0, 300)}`));
+    }, timeout);
+    child.on('error', refuse);
     child.on('exit', (status) => (clearTimeout(late), done(status ?? -1)));
   });
   closeSync(out);
