@@ -230,7 +230,7 @@ func TestAnArchiveIsBoundedWhateverTheLogHolds(t *testing.T) {
 	var log bytes.Buffer
 	log.WriteString(fmt.Sprintf(line, "AAAAAAAA"))
 	log.WriteString(strings.Repeat("x", 3<<20) + "\n")
-	for log.Len() < 6<<20 {
+	for log.Len() < 3<<20+5<<19 {
 		fmt.Fprintf(&log, line, "BBBBBBBB")
 	}
 	log.WriteString(fmt.Sprintf(line, "CCCCCCCC"))

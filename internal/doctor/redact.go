@@ -61,16 +61,18 @@ var vocabulary = sync.OnceValue(func() map[string]bool {
 	return known
 })
 
-// What is kept beside words of the vocabulary: small numbers, and what names a call or
-// a problem in the logs of both sides.
+// marks stand between words and say nothing.
+const marks = " \t:;,()[]{}\"'!?<>|…“”*&#$"
+
+// shapes are the forms of what is kept beside words of the vocabulary: small numbers, and
+// what names a call or a problem in the logs of both sides.
 type shapes struct {
-	pieces, between, inside, small, uuid, reference, version, many, moment *regexp.Regexp
+	pieces, inside, small, uuid, reference, version, many, moment *regexp.Regexp
 }
 
 var shaped = sync.OnceValue(func() shapes {
 	return shapes{
 		pieces:    regexp.MustCompile(`[\pL\pM\pN_@%+~\\/^=.-]+|[^\pL\pM\pN_@%+~\\/^=.-]+`),
-		between:   regexp.MustCompile(`^[\s:;,()\[\]{}"'!?<>|…“”*&#$]*$`),
 		inside:    regexp.MustCompile(`[./\\=_-]+`),
 		small:     regexp.MustCompile(`^[0-9]{1,3}(?:ms|s|m|h|MB|GB)?$`),
 		uuid:      regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`),
@@ -91,8 +93,8 @@ func known(text string) string {
 	all := shaped().pieces.FindAllString(text, -1)
 	for i, piece := range all {
 		// Numbers in a row are how telephone numbers and dates are written.
-		row := shaped().small.MatchString(piece) && (i > 1 && numeric(all[i-2]) || i+2 < len(all) && numeric(all[i+2]))
-		keep := shaped().between.MatchString(piece) || worded(piece) && !row
+		row := piece[0] >= '0' && piece[0] <= '9' && shaped().small.MatchString(piece) && (i > 1 && numeric(all[i-2]) || i+2 < len(all) && numeric(all[i+2]))
+		keep := strings.Trim(piece, marks) == "" || worded(piece) && !row
 		switch {
 		case keep:
 			out.WriteString(piece)
