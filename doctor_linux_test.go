@@ -15,7 +15,9 @@ import (
 func (h *home) asks(method, route, body string) view.Snapshot {
 	h.t.Helper()
 	client := &http.Client{Transport: &http.Transport{
-		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "unix", h.socket()) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", h.socket())
+		},
 		DisableKeepAlives: true,
 	}}
 	r, err := http.NewRequest(method, "http://encounter-launcher"+route, strings.NewReader(body))
