@@ -1,3 +1,7 @@
+// The policy of these tests is a file, which Windows has none of.
+
+//go:build unix
+
 package cli_test
 
 import (
