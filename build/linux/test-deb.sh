@@ -20,7 +20,7 @@ fail() { echo "test-deb: FAILED: $*" >&2; exit 1; }
 
 if [ "$(id -u)" -ne 0 ]; then
   command -v sudo >/dev/null || fail "needs root"
-  exec sudo --preserve-env=PATH "$0" "$@"
+  exec sudo --preserve-env=PATH,NFPM,GO,GOFLAGS "$0" "$@"
 fi
 
 # --- a place of its own -----------------------------------------------------------

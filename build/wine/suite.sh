@@ -29,9 +29,9 @@ rooms=()
 for room in audit autostart browserpolicy control doctor intake launch notify paths policy policyfiles recents scheme session signin text tokenstore transport tray view; do
   rooms+=("./internal/$room")
 done
-GOOS=windows CGO_ENABLED=0 go test -p 2 -timeout 3m -overlay "$out/overlay.json" -exec wine \
+GOOS=windows CGO_ENABLED=0 go test -p 2 -timeout 10m -overlay "$out/overlay.json" -exec wine \
   "${rooms[@]}" ./internal/agent . || failed+=("the rooms")
-GOOS=windows CGO_ENABLED=0 go test -timeout 3m -overlay "$out/overlay.json" -exec wine -skip '^TestStories$' ./internal/cli || failed+=("the command line's tests")
+GOOS=windows CGO_ENABLED=0 go test -timeout 10m -overlay "$out/overlay.json" -exec wine -skip '^TestStories$' ./internal/cli || failed+=("the command line's tests")
 
 build/wine/program.sh || failed+=("the program")
 wait "$play" || failed+=("the play")

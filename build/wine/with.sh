@@ -17,6 +17,8 @@ if [ "${1:-}" = --fresh ]; then fresh=1; shift; fi
 [ $# -gt 0 ] || fail "usage: build/wine/with.sh [--fresh] COMMAND…"
 for tool in wine wineserver Xvfb; do command -v "$tool" >/dev/null || fail "$tool is missing: run build/setup.sh test"; done
 
+# What Windows says follows the locale.
+export LC_ALL=C.UTF-8
 export WINEARCH=win64 WINEDEBUG=${WINEDEBUG:--all} WINEDLLOVERRIDES="mscoree=;mshtml=;winemenubuilder.exe="
 # The caches of Go stay where they are: only the program that is tried has a home of its own.
 GOCACHE=$("${GO:-go}" env GOCACHE) GOMODCACHE=$("${GO:-go}" env GOMODCACHE) GOPATH=$("${GO:-go}" env GOPATH)
