@@ -82,6 +82,7 @@ vet: setup-window
 	CGO_ENABLED=1 $(GO) vet -tags $(WINDOW_TAGS) .
 	CGO_ENABLED=0 $(GO) vet -tags bindings .
 	GOOS=windows CGO_ENABLED=0 $(GO) vet -tags $(WINDOWS_TAGS) ./...
+	GOOS=windows CGO_ENABLED=0 $(GO) vet -tags console . ./internal/cli
 	GOOS=darwin CGO_ENABLED=0 $(GO) vet ./...
 
 unit: ## every Go test with the race detector; fuzz targets run their seeds

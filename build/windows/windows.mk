@@ -11,7 +11,7 @@ build-windows-demo: $(BIN)/encounter-launcher-demo.exe ## build the Windows prog
 define windows
 @mkdir -p $(dir $(2))
 GOOS=windows GOARCH=$(1) $(BUILD) -tags $(WINDOWS_TAGS) -ldflags "$(LDFLAGS) $(3) -H windowsgui" -o $(2).exe .
-GOOS=windows GOARCH=$(1) $(BUILD) -ldflags "$(LDFLAGS) $(3)" -o $(2).com .
+GOOS=windows GOARCH=$(1) $(BUILD) -tags console -ldflags "$(LDFLAGS) $(3)" -o $(2).com .
 $(GO) run ./internal/cmd/windows-resources -version $(VERSION) $(2).exe $(2).com
 endef
 

@@ -27,7 +27,7 @@ var builds = []build{
 	{"linux, no tags", nil, []string{"GOOS=linux", "CGO_ENABLED=0"}},
 	{"bindings", []string{"-tags=bindings"}, []string{"GOOS=linux", "CGO_ENABLED=1"}},
 	{"linux window", []string{"-tags=desktop,production,webkit2_41"}, []string{"GOOS=linux", "CGO_ENABLED=1"}},
-	{"windows console", nil, []string{"GOOS=windows", "CGO_ENABLED=0"}},
+	{"windows console", []string{"-tags=console"}, []string{"GOOS=windows", "CGO_ENABLED=0"}},
 	{"windows", []string{"-tags=desktop,production,wv2runtime.error"}, []string{"GOOS=windows", "CGO_ENABLED=0"}},
 }
 

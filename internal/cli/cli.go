@@ -185,14 +185,21 @@ refused, 3 the agent does not run.`,
   %[1]s open-recent --last  reopen the last encounter
   %[1]s policy              what IT has set, and from where`, p.Layout.Name),
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return p.window(cmd.Context()) },
-		Version: p.Version,
+	}
+	// Cobra's own flag for the version brings a language of templates along, for whose
+	// sake the linker keeps everything that is never called.
+	version := root.Flags().BoolP("version", "v", false, "print the version")
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *version {
+			p.say("%s", p.Version)
+			return nil
+		}
+		return p.window(cmd.Context())
 	}
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
-	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddGroup(
 		&cobra.Group{ID: "daily", Title: "Every day:"},
 		&cobra.Group{ID: "it", Title: "For IT and integrators:"},
@@ -263,7 +270,6 @@ func helpCommand() *cobra.Command {
 				return usage("There is no such command.")
 			}
 			about.InitDefaultHelpFlag()
-			about.InitDefaultVersionFlag()
 			return about.Help()
 		},
 	}

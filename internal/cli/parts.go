@@ -1,23 +1,12 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	stdlog "log"
-	"log/slog"
-	"os"
-	"os/exec"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"encounterlauncher/internal/agent"
 	"encounterlauncher/internal/audit"
 	"encounterlauncher/internal/control"
 	"encounterlauncher/internal/paths"
@@ -25,91 +14,12 @@ import (
 	"encounterlauncher/internal/problem"
 )
 
-// mostLog is the size in bytes at which the log is set aside at the next start;
-// one older log is kept.
-const mostLog = 1 << 20
-
 func (p Program) agentCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "agent", Short: "Run the agent in the foreground", GroupID: "parts", Args: cobra.NoArgs,
 		Long: "Runs the agent in the foreground until it is told to quit. The first link starts it by itself; run it here to see why it does not start.\n\nExit status: 0 told to quit, or another agent of this user runs already.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.agent(cmd.Context()) },
 	}
-}
-
-func (p Program) agent(ctx context.Context) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	level := new(slog.LevelVar)
-	log, file, err := p.openLog(level)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	// What libraries print belongs into the log too, in its form: the agent has no
-	// terminal.
-	stdlog.SetFlags(0)
-	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
-	err = agent.Run(ctx, agent.Options{Layout: p.Layout, Version: p.Version, Window: p.StartWindow, Doctor: p.examineApart, Log: log, Level: level})
-	switch {
-	case errors.Is(err, control.ErrOwned):
-		p.say("another agent of this user runs already")
-		return nil
-	case errors.Is(err, agent.ErrUpgraded):
-		return agent.Reexecute()
-	default:
-		return err
-	}
-}
-
-// mostDoctorLine bounds one line of the doctor's, mostDoctorLines all of them.
-const (
-	mostDoctorLine  = 64 << 10
-	mostDoctorLines = 1 << 20
-)
-
-// examineApart examines the computer in a process of its own: what the checks need is
-// given back with it, and what hangs in one of them hangs there. The process ends with
-// ctx.
-func (p Program) examineApart(ctx context.Context, line func([]byte)) error {
-	process := exec.CommandContext(ctx, p.Executable, "doctor", "--json-lines")
-	process.WaitDelay = time.Second
-	out, err := process.StdoutPipe()
-	if err != nil {
-		return problem.New(problem.Internal, fmt.Errorf("examining the computer: %w", err))
-	}
-	if err := process.Start(); err != nil {
-		return problem.New(problem.Internal, errors.New("starting the process that examines the computer failed"))
-	}
-	lines := bufio.NewScanner(io.LimitReader(out, mostDoctorLines))
-	lines.Buffer(nil, mostDoctorLine)
-	for lines.Scan() {
-		line(lines.Bytes())
-	}
-	_, _ = io.Copy(io.Discard, out) // it must not wait for a reader
-	var ended *exec.ExitError
-	// Warnings and what is broken are its exit status, and no failure of it.
-	if err := process.Wait(); err != nil && !errors.As(err, &ended) {
-		return problem.New(problem.Internal, errors.New("waiting for the process that examines the computer failed"))
-	}
-	return nil
-}
-
-func (p Program) openLog(level slog.Leveler) (*slog.Logger, *os.File, error) {
-	if _, err := p.Layout.EnsureStateDir(); err != nil {
-		return nil, nil, problem.New(problem.Internal, err)
-	}
-	path := p.Layout.LogFile()
-	if info, err := os.Stat(path); err == nil && info.Size() > mostLog {
-		if err := os.Rename(path, path+".1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, problem.New(problem.Internal, fmt.Errorf("setting the old log aside: %w", err))
-		}
-	}
-	file, err := paths.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, nil, problem.New(problem.Internal, fmt.Errorf("opening the log: %w", err))
-	}
-	return slog.New(slog.NewJSONHandler(file, &slog.HandlerOptions{Level: level})), file, nil
 }
 
 func (p Program) windowCommand() *cobra.Command {

@@ -76,7 +76,7 @@ func documents(version, maintainer, markdown string, at time.Time) (map[string]s
 		return nil, err
 	}
 	files := map[string]string{
-		"encounter-launcher.1":        programPage(root, layout, at),
+		"encounter-launcher.1":        programPage(root, version, layout, at),
 		"encounter-launcher-window.1": windowPage(version, at),
 		"encounter-launcher-policy.5": policyPage(layout, version, at),
 		"changelog":                   changes,

@@ -11,8 +11,8 @@ import (
 )
 
 // programPage is encounter-launcher(1), with every command of the tree.
-func programPage(root *cobra.Command, l paths.Layout, day time.Time) string {
-	p := newPage(root.Name(), "1", root.Version, day, lowered(root.Short))
+func programPage(root *cobra.Command, version string, l paths.Layout, day time.Time) string {
+	p := newPage(root.Name(), "1", version, day, lowered(root.Short))
 	p.section("Synopsis")
 	p.line(".B %s\n.I COMMAND\n.RI [ flags ]\n.br\n.B %[1]s\n.br\n.B %[1]s\n.I LINK", escape(root.Name()))
 	p.section("Description")
