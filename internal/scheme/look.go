@@ -20,10 +20,11 @@ const (
 	// the free desktops (mimeapps.list), this user's or the machine's.
 	Chosen Place = "choice"
 	// ForUser: a handler that is registered for this user alone: a key of
-	// HKCU\Software\Classes, or a desktop file in this user's folder.
+	// HKCU\Software\Classes, or a desktop file in this user's folder or in any other
+	// that somebody besides root can change.
 	ForUser Place = "user"
 	// ForMachine: a handler that is registered for everybody: a key of
-	// HKLM\Software\Classes, or a desktop file of the machine.
+	// HKLM\Software\Classes, or a desktop file that root alone can change.
 	ForMachine Place = "machine"
 )
 

@@ -118,9 +118,9 @@ func (d desktop) handlers(id string) (found []Registration) {
 			if err != nil {
 				continue
 			}
-			r := Registration{Place: ForMachine, Where: file, ID: id}
-			if i == 0 {
-				r.Place = ForUser
+			r := Registration{Place: ForUser, Where: file, ID: id}
+			if i > 0 && d.ofMachine(file) {
+				r.Place = ForMachine
 			}
 			d.read(&r, string(text))
 			found = append(found, r)
@@ -128,6 +128,21 @@ func (d desktop) handlers(id string) (found []Registration) {
 		}
 	}
 	return found
+}
+
+// ofMachine reports whether only an administrator can have written a file and can
+// replace it: XDG_DATA_DIRS may name folders of this user, such as Flatpak's.
+func (d desktop) ofMachine(file string) bool {
+	real, err := filepath.EvalSymlinks(file)
+	if err != nil {
+		return false
+	}
+	for _, path := range []string{filepath.Dir(file), filepath.Dir(real), real} {
+		if info, err := os.Stat(path); err != nil || !d.layout.TrustedMachineFile(info) {
+			return false
+		}
+	}
+	return true
 }
 
 // read fills in what a desktop file says.

@@ -1,6 +1,7 @@
 package scheme
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -177,6 +178,53 @@ func TestAStaleFileOfThisUserGoesOnlyWhereTheMachineHasOurs(t *testing.T) {
 	}
 	foreign(t, d.applications(), testID)
 	stays("somebody else's file under our name")
+}
+
+func TestAFolderThatOthersCanChangeIsNotTheMachines(t *testing.T) {
+	d, home := newDesktop(t)
+	machine, old := filepath.Join(home, "usr", testName), filepath.Join(home, "old", testName)
+	program(t, machine)
+	program(t, old)
+	file := packaged(t, home, machine)
+	dir := filepath.Dir(file)
+	mustRegister(t, d, old)
+	kept := filepath.Join(home, "flatpak", "kept.desktop")
+	write(t, kept, read(t, file), 0o644)
+	for name, change := range map[string]struct{ open, close func() error }{
+		"the folder is open to others":  {func() error { return os.Chmod(dir, 0o777) }, func() error { return os.Chmod(dir, 0o755) }},
+		"the file is open to its group": {func() error { return os.Chmod(file, 0o664) }, func() error { return os.Chmod(file, 0o644) }},
+		"the file stands in a folder that is open to others": {func() error {
+			return errors.Join(os.Chmod(filepath.Dir(kept), 0o777), os.Rename(file, file+".away"), os.Symlink(kept, file))
+		}, func() error { return os.Rename(file+".away", file) }},
+	} {
+		if err := change.open(); err != nil {
+			t.Fatal(err)
+		}
+		s := d.look()
+		if m, found := s.Machine(); found {
+			t.Errorf("%s: the machine has %+v", name, m)
+		}
+		if i := slices.IndexFunc(s.Registrations, func(r Registration) bool { return r.Where == file }); i < 0 || s.Registrations[i].Place != ForUser {
+			t.Errorf("%s: %+v", name, s)
+		}
+		if removed, err := d.removeStale(machine); err != nil || len(removed) > 0 {
+			t.Errorf("%s: removed %v, %v", name, removed, err)
+		}
+		if err := change.close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, found := d.look().Machine(); !found {
+			t.Errorf("%s: afterwards the machine has none", name)
+		}
+	}
+	elsewhere := t.TempDir() // belongs to somebody else than the files
+	if os.Chown(elsewhere, 65534, -1) != nil {
+		elsewhere = "/"
+	}
+	d.layout = paths.Under(elsewhere, "")
+	if m, found := d.look().Machine(); found {
+		t.Errorf("the machine has %+v", m)
+	}
 }
 
 func TestRepairingMakesTheProgramTheHandlerAgain(t *testing.T) {

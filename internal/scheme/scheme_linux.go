@@ -36,10 +36,11 @@ func removeStale(l paths.Layout, executable string) ([]Registration, error) {
 type desktop struct {
 	name                 string // of the scheme and of our files
 	dataHome, configHome string
+	layout               paths.Layout // says what the machine's may be believed
 }
 
 func desktopOf(l paths.Layout) desktop {
-	return desktop{name: l.Scheme(), dataHome: l.DataHome(), configHome: l.ConfigHome()}
+	return desktop{name: l.Scheme(), dataHome: l.DataHome(), configHome: l.ConfigHome(), layout: l}
 }
 
 func (d desktop) id() string           { return d.name + ".desktop" }

@@ -37,7 +37,7 @@ func newDesktop(t *testing.T) (d desktop, home string) {
 	} {
 		t.Setenv(name, value)
 	}
-	return desktop{name: testName, dataHome: home + "/data", configHome: home + "/config"}, home
+	return desktop{name: testName, dataHome: home + "/data", configHome: home + "/config", layout: paths.Under(home, "")}, home
 }
 
 func ownerOf(d desktop) (Handler, error) { return d.look().Owner(), nil }
