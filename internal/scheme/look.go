@@ -38,6 +38,9 @@ const (
 	// HandlerMissing: the handler that a choice names does not exist, and the system
 	// passes the choice over.
 	HandlerMissing Fault = "handler_missing"
+	// NotSealed: the choice bears no hash by which Windows knows that the person made
+	// it, and Windows passes it over.
+	NotSealed Fault = "not_sealed"
 	// NotAScheme: the key does not say that it is one of a link scheme ("URL Protocol").
 	NotAScheme Fault = "not_a_scheme"
 	// NoCommand: there is no command, or an empty one.

@@ -21,13 +21,13 @@ const choices = `Software\Microsoft\Windows\Shell\Associations\UrlAssociations\`
 
 func look(l paths.Layout) (State, error) { return lookUp(l.Scheme()), nil }
 
-// lookUp is the order of Windows: the person's choice where its class exists, then the
-// class that bears the scheme's name, this user's before the machine's.
+// lookUp is the order of Windows: the person's choice where it is sealed and its class
+// exists, then the class that bears the scheme's name, this user's before the machine's.
 func lookUp(scheme string) State {
 	s := State{Scheme: scheme}
 	taken := false
 	if choice, found := choiceOf(scheme); found {
-		if choice.ID != "" && !strings.EqualFold(choice.ID, scheme) {
+		if choice.ID != "" && !choice.Has(NotSealed) && !strings.EqualFold(choice.ID, scheme) {
 			named := classOf(choice.ID, scheme)
 			if i := speaks(named); i >= 0 {
 				choice.Command, choice.Program, choice.Ours = named[i].Command, named[i].Program, named[i].Ours
@@ -75,6 +75,11 @@ func choiceOf(scheme string) (Registration, bool) {
 	}
 	if err != nil {
 		r.Faults = append(r.Faults, Unreadable)
+		return r, true
+	}
+	// Whether the hash is right, Windows alone can tell: how it is made is not documented.
+	if hash, _, err := k.GetStringValue("Hash"); err != nil || hash == "" {
+		r.Faults = append(r.Faults, NotSealed)
 	}
 	return r, true
 }

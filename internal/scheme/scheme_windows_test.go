@@ -373,6 +373,20 @@ func TestAChoiceGoesBeforeThisUsersKeyAndThatBeforeTheMachines(t *testing.T) {
 	}
 	choice := choices + l.Scheme() + `\UserChoice`
 	put(t, currentUser, choice, "ProgId", "OtherOfTheTest")
+	put(t, localMachine, classes+`OtherOfTheTest\shell\open\command`, "", `"`+other+`" "%1"`)
+	for _, hash := range []string{"none", ""} {
+		if hash == "" {
+			put(t, currentUser, choice, "Hash", hash)
+		}
+		ownedBy(t, l, user)
+		s, err = Look(l)
+		must(t, err)
+		if r := s.Registrations[0]; r.Place != Chosen || r.InEffect || !slices.Equal(r.Faults, []Fault{NotSealed}) {
+			t.Errorf("a choice that a program has written: %+v", r)
+		}
+	}
+	put(t, currentUser, choice, "Hash", "of the test")
+	clear(t, localMachine, classes+"OtherOfTheTest")
 	ownedBy(t, l, user)
 	s, err = Look(l)
 	must(t, err)
