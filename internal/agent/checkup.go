@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"time"
 
@@ -123,17 +124,26 @@ func (a *Agent) checkOne(ctx context.Context, name string, r *rooms, refused err
 // one here.
 func (a *Agent) checkLink() error {
 	a.linksDirty.ring() // what was mended meanwhile is seen at once
-	owner, err := scheme.Owner(a.opts.Layout)
+	s, err := scheme.Look(a.opts.Layout)
 	if err != nil {
 		return err
 	}
-	if owner.ID == "" {
+	handler, found := s.Effective()
+	if !found {
 		return problem.With(problem.Internal, "No program is registered for links from the EHR.", errors.New("the link scheme has no handler"))
 	}
-	if _, owns := a.ownsLinks(); !owns {
-		return problem.With(problem.Internal, "Links from the EHR open with another program.", errors.New("the link scheme has another handler"))
+	program, err := os.Executable()
+	if err != nil {
+		return problem.New(problem.Internal, err)
 	}
-	return nil
+	program = scheme.ProgramFor(program)
+	switch {
+	case s.Reaches(program):
+		return nil
+	case len(handler.Faults) > 0 && (handler.Ours || scheme.SameProgram(handler.Program, program)):
+		return problem.With(problem.Internal, "The registration for links from the EHR is not of the form that it needs.", errors.New("the registration of the link scheme has faults"))
+	}
+	return problem.With(problem.Internal, "Links from the EHR open with another program.", errors.New("the link scheme has another handler"))
 }
 
 // checkBackend asks the backend for whom it takes the person signed in, or where

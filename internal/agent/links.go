@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"slices"
 	"time"
 
 	"encounterlauncher/internal/audit"
@@ -100,8 +99,8 @@ func (a *Agent) lookAtLinks(program, lost string) string {
 // whoseLinks says whether the links come to this program, and which registration the
 // system goes by. Only where this program has been the handler, or is registered, can
 // its links have been taken: of one that somebody has started from elsewhere to look at
-// it nothing is known. The machine's registration of ours is as good as ours: only an
-// administrator writes it, and it hands its links to this agent.
+// it nothing is known. A registration that starts this program in a form in which a link
+// does not arrive, or a program that is not there, is as good as none.
 func (a *Agent) whoseLinks(program string) (view.LinkState, scheme.Registration) {
 	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
 		return view.LinkUnknown, scheme.Registration{} // being removed
@@ -112,23 +111,19 @@ func (a *Agent) whoseLinks(program string) (view.LinkState, scheme.Registration)
 		return view.LinkUnknown, scheme.Registration{}
 	}
 	handler, found := s.Effective()
-	switch {
-	case found && scheme.SameProgram(handler.Program, program):
-		if err := scheme.Remember(a.opts.Layout, program); err != nil {
-			a.log.Warn("that the links come to this program could not be kept", "problem", problem.Of(err))
+	if s.Reaches(program) {
+		if scheme.SameProgram(handler.Program, program) {
+			if err := scheme.Remember(a.opts.Layout, program); err != nil {
+				a.log.Warn("that the links come to this program could not be kept", "problem", problem.Of(err))
+			}
 		}
-		return view.LinkOurs, handler
-	case found && handler.Ours && handler.Place == scheme.ForMachine:
 		return view.LinkOurs, handler
 	}
 	_, forAll := s.Machine()
-	registered := slices.ContainsFunc(s.Registrations, func(r scheme.Registration) bool {
-		return r.Ours && scheme.SameProgram(r.Program, program)
-	})
 	switch {
-	case !forAll && !registered && !scheme.Remembered(a.opts.Layout, program):
+	case !forAll && !s.Registered(program) && !scheme.Remembered(a.opts.Layout, program):
 		return view.LinkUnknown, handler
-	case found:
+	case found && !handler.Has(scheme.ProgramMissing) && !scheme.SameProgram(handler.Program, program):
 		return view.LinkOther, handler
 	}
 	return view.LinkNobody, handler

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -166,6 +167,61 @@ func TestAnAgentThatWasOnlyStartedFromSomewhereCriesNoThief(t *testing.T) {
 	h.entry(filepath.Join(h.layout.DataHome(), "applications"), "other.desktop", "/bin/true %u")
 	hand.pass(w, linksAgain, "the thief", linkIs(view.LinkOther))
 	h.audited("link_taken", "")
+}
+
+func TestLinksThatDoNotArriveAreNotTakenForOurs(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(h *hospital, self, user, theirs, machine string)
+		want   view.LinkState
+	}{
+		"our program with more than the link": {func(h *hospital, self, user, _, _ string) {
+			h.entry(user, h.layout.Name+".desktop", self+" status %u")
+		}, view.LinkNobody},
+		"a program of the machine that is missing": {func(h *hospital, _, _, _, machine string) {
+			if err := scheme.Unregister(h.layout); err != nil {
+				h.t.Fatal(err)
+			}
+			h.entry(machine, h.layout.Name+".desktop", filepath.Join(h.root, "gone", h.layout.Name)+" %u")
+		}, view.LinkNobody},
+		"a program of our name in a folder that anybody can change": {func(h *hospital, _, user, theirs, _ string) {
+			if err := errors.Join(os.MkdirAll(theirs, 0o755), os.Chmod(theirs, 0o777), os.RemoveAll(user)); err != nil {
+				h.t.Fatal(err)
+			}
+			copyOf(h.t, "/bin/true", filepath.Join(h.root, "theirs", h.layout.Name))
+			h.entry(theirs, h.layout.Name+".desktop", filepath.Join(h.root, "theirs", h.layout.Name)+" %u")
+		}, view.LinkOther},
+		"a program of our name in a folder before the one that has ours": {func(h *hospital, self, user, theirs, machine string) {
+			h.entry(machine, h.layout.Name+".desktop", self+" %u")
+			if err := os.RemoveAll(user); err != nil {
+				h.t.Fatal(err)
+			}
+			copyOf(h.t, "/bin/true", filepath.Join(h.root, "theirs", h.layout.Name))
+			h.entry(theirs, h.layout.Name+".desktop", filepath.Join(h.root, "theirs", h.layout.Name)+" %u")
+		}, view.LinkOther},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, hand, self := linked(t)
+			theirs, machine := filepath.Join(h.root, "theirs", "applications"), filepath.Join(h.root, "machine", "applications")
+			t.Setenv("XDG_DATA_DIRS", filepath.Dir(theirs)+":"+filepath.Dir(machine))
+			h.register(self)
+			w := h.logOn()
+			hand.pass(w, linksRest, "the first look", linkIs(view.LinkOurs))
+			hand.untilMoment(w, linksAgain)
+			c.change(h, self, filepath.Join(h.layout.DataHome(), "applications"), theirs, machine)
+			s := hand.pass(w, linksAgain, "the links to be lost", linkIs(c.want))
+			if s.Notice == nil || s.Notice.Kind != view.NoticeLinkTaken {
+				t.Errorf("told: %+v", s.Notice)
+			}
+			h.audited("link_taken", "")
+			w.do(control.Intent{Name: control.Check})
+			s = w.await("the look's end", func(s view.Snapshot) bool { return s.Checkup != nil && !s.Checkup.Running })
+			for _, item := range s.Checkup.Checks {
+				if item.Name == view.CheckLink && item.State != view.CheckProblem {
+					t.Errorf("the look at the set-up says %+v", item)
+				}
+			}
+		})
+	}
 }
 
 func copyOf(t *testing.T, from, to string) {

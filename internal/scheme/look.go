@@ -180,6 +180,25 @@ func (s State) forAll(executable string) bool {
 	return found && r.leadsTo(executable)
 }
 
+// Registered reports whether a handler, in effect or not, starts executable.
+func (s State) Registered(executable string) bool {
+	return slices.ContainsFunc(s.Registrations, func(r Registration) bool {
+		return r.Place != Chosen && SameProgram(r.Program, executable)
+	})
+}
+
+// Reaches reports whether the links reach the agent of executable: the registration in
+// effect is of the form that it needs, and starts executable itself, or is the machine's
+// of ours while executable is registered nowhere. Only an administrator writes that one,
+// and the program that it names hands its links to this user's agent.
+func (s State) Reaches(executable string) bool {
+	r, found := s.Effective()
+	if !found || len(r.Faults) > 0 {
+		return false
+	}
+	return SameProgram(r.Program, executable) || r.Ours && r.Place == ForMachine && !s.Registered(executable)
+}
+
 // SameProgram reports whether two paths name one file, whatever links lead to it.
 // Paths of files that are not there are the same when they are spelt alike; an empty
 // path is the same as none.

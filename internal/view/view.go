@@ -172,7 +172,8 @@ const (
 	LinkOurs LinkState = "ours"
 	// LinkOther: they came to this program, or should, and come to another.
 	LinkOther LinkState = "other"
-	// LinkNobody: they came to this program, or should, and no program receives them.
+	// LinkNobody: they came to this program, or should, and no program receives them: none
+	// is registered, or in a form in which a link does not arrive.
 	LinkNobody LinkState = "nobody"
 )
 
