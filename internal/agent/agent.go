@@ -31,6 +31,7 @@ import (
 	"encounterlauncher/internal/paths"
 	"encounterlauncher/internal/policy"
 	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/scheme"
 	"encounterlauncher/internal/text"
 	"encounterlauncher/internal/tokenstore"
 	"encounterlauncher/internal/tray"
@@ -113,6 +114,8 @@ type Agent struct {
 	timer       func(time.Duration) (at <-chan time.Time, stop func() bool)
 	linksTimer  func(time.Duration) (at <-chan time.Time, stop func() bool)
 	eventsPause func(time.Duration) time.Duration
+	// linksLook is scheme.Look, but for tests.
+	linksLook func(paths.Layout) (scheme.State, error)
 
 	mu sync.Mutex
 	// good is the newest policy that refuses no launch, rooms what the newest built.
@@ -172,6 +175,7 @@ func newAgent(opts Options) (*Agent, error) {
 	a.store = tokenstore.New(opts.Keyring, opts.Layout.KeyringService(), opts.Layout.UserLockFile(), keyringDeadline)
 	a.session = newSession(a.store, a.now, log, a.sessionChanged, a.signedIn)
 	a.timer, a.linksTimer, a.eventsPause = a.session.timer, a.session.timer, func(d time.Duration) time.Duration { return d }
+	a.linksLook = scheme.Look
 	a.session.work = a.work
 	a.session.wanted = func() bool { return a.launches.waiting() }
 	a.launches = newLaunches(a.now, uuid.NewString, a.launchChanged)

@@ -65,9 +65,13 @@ func (a *Agent) removeStaleLinks(program string) {
 }
 
 // lookAtLinks finds out who receives the links and tells when that has changed. lost
-// is what the person was told of before, empty for nothing; the new one is returned.
+// is what the person was told of before, empty for nothing; the new one is returned. A
+// look that finds nothing out changes nothing.
 func (a *Agent) lookAtLinks(program, lost string) string {
-	state, handler := a.whoseLinks(program)
+	state, handler, known := a.whoseLinks(program)
+	if !known {
+		return lost
+	}
 	now := ""
 	if state == view.LinkOther || state == view.LinkNobody {
 		now = string(state) + " " + handler.ID + " " + handler.Program + " " + handler.Command
@@ -100,15 +104,16 @@ func (a *Agent) lookAtLinks(program, lost string) string {
 // system goes by. Only where this program has been the handler, or is registered, can
 // its links have been taken: of one that somebody has started from elsewhere to look at
 // it nothing is known. A registration that starts this program in a form in which a link
-// does not arrive, or a program that is not there, is as good as none.
-func (a *Agent) whoseLinks(program string) (view.LinkState, scheme.Registration) {
+// does not arrive, or a program that is not there, is as good as none. known is false
+// when nothing could be found out.
+func (a *Agent) whoseLinks(program string) (state view.LinkState, handler scheme.Registration, known bool) {
 	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
-		return view.LinkUnknown, scheme.Registration{} // being removed
+		return view.LinkUnknown, scheme.Registration{}, false // being removed or replaced
 	}
-	s, err := scheme.Look(a.opts.Layout)
+	s, err := a.linksLook(a.opts.Layout)
 	if err != nil {
 		a.log.Info("who receives the links could not be found out", "problem", problem.Of(err))
-		return view.LinkUnknown, scheme.Registration{}
+		return view.LinkUnknown, scheme.Registration{}, false
 	}
 	handler, found := s.Effective()
 	if s.Reaches(program) {
@@ -117,14 +122,14 @@ func (a *Agent) whoseLinks(program string) (view.LinkState, scheme.Registration)
 				a.log.Warn("that the links come to this program could not be kept", "problem", problem.Of(err))
 			}
 		}
-		return view.LinkOurs, handler
+		return view.LinkOurs, handler, true
 	}
 	_, forAll := s.Machine()
 	switch {
 	case !forAll && !s.Registered(program) && !scheme.Remembered(a.opts.Layout, program):
-		return view.LinkUnknown, handler
+		return view.LinkUnknown, handler, true
 	case found && !handler.Has(scheme.ProgramMissing) && !scheme.SameProgram(handler.Program, program):
-		return view.LinkOther, handler
+		return view.LinkOther, handler, true
 	}
-	return view.LinkNobody, handler
+	return view.LinkNobody, handler, true
 }

@@ -7,10 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"encounterlauncher/internal/control"
+	"encounterlauncher/internal/paths"
+	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/scheme"
 	"encounterlauncher/internal/view"
 )
@@ -167,6 +170,53 @@ func TestAnAgentThatWasOnlyStartedFromSomewhereCriesNoThief(t *testing.T) {
 	h.entry(filepath.Join(h.layout.DataHome(), "applications"), "other.desktop", "/bin/true %u")
 	hand.pass(w, linksAgain, "the thief", linkIs(view.LinkOther))
 	h.audited("link_taken", "")
+}
+
+func TestALookThatFailsForgetsNeitherTheThiefNorTheReturn(t *testing.T) {
+	h, hand, self := linked(t)
+	var failing atomic.Bool
+	var failed atomic.Int32
+	h.hook = func(a *Agent) {
+		a.linksTimer = hand.timer
+		a.linksLook = func(l paths.Layout) (scheme.State, error) {
+			if failing.Load() {
+				failed.Add(1)
+				return scheme.State{}, problem.New(problem.Internal, errors.New("of the test"))
+			}
+			return scheme.Look(l)
+		}
+	}
+	h.register(self)
+	w := h.logOn()
+	hand.pass(w, linksRest, "the first look", linkIs(view.LinkOurs))
+	hand.untilMoment(w, linksAgain)
+	h.register("/bin/true")
+	told := hand.pass(w, linksAgain, "the thief", linkIs(view.LinkOther)).Notice.ID
+	stands := func(when string) {
+		t.Helper()
+		if s := w.agent.Snapshot(); s.Link.State != view.LinkOther || s.Notice == nil || s.Notice.ID != told {
+			t.Errorf("%s: %+v, told %+v", when, s.Link, s.Notice)
+		}
+	}
+	fail := func() {
+		t.Helper()
+		failed.Store(0)
+		failing.Store(true)
+		h.until("looks that fail", func() bool { w.agent.linksDirty.ring(); return failed.Load() > 1 })
+		failing.Store(false)
+	}
+	fail()
+	stands("after a look that failed")
+	before := w.agent.Snapshot().Revision
+	hand.pass(w, linksAgain, "another look", func(s view.Snapshot) bool { return s.Revision > before+3 })
+	stands("after a look that did not")
+	if n := h.times("link_taken"); n != 1 {
+		t.Errorf("%d lines say that the links are taken", n)
+	}
+	fail()
+	h.register(self)
+	hand.pass(w, linksAgain, "the links to be back", linkIs(view.LinkOurs))
+	h.audited("link_returned", "")
 }
 
 func TestLinksThatDoNotArriveAreNotTakenForOurs(t *testing.T) {
