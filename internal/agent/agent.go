@@ -5,7 +5,8 @@
 // It never links a webview or a server, never keeps a one-time URL, and writes
 // nothing but its log, the audit, the sealed recents, the OS keyring, the person's
 // choices, the entry for the start at logon, the path of its program once the links
-// came to it, and an empty file once somebody has signed in. Of the registrations for
+// came to it, a digest of the handler that it told to have taken them, and an empty
+// file once somebody has signed in. Of the registrations for
 // links it removes those of older copies, for this user only.
 package agent
 

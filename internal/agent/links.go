@@ -2,7 +2,9 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"time"
@@ -32,7 +34,7 @@ func (a *Agent) keepLinks(ctx context.Context) {
 		return
 	}
 	program = scheme.ProgramFor(program)
-	lost := ""
+	lost := scheme.Told(a.opts.Layout)
 	for next, first := linksRest, true; ; next = linksAgain {
 		at, stop := a.linksTimer(next)
 		select {
@@ -74,7 +76,8 @@ func (a *Agent) lookAtLinks(program, lost string) string {
 	}
 	now := ""
 	if state == view.LinkOther || state == view.LinkNobody {
-		now = string(state) + " " + handler.ID + " " + handler.Program + " " + handler.Command
+		// A digest: the words of another program are written nowhere.
+		now = fmt.Sprintf("%x", sha256.Sum256([]byte(string(state)+" "+handler.ID+" "+handler.Program+" "+handler.Command)))
 	}
 	a.board.change(func(s *view.Snapshot) {
 		s.Link.State = state
@@ -96,6 +99,11 @@ func (a *Agent) lookAtLinks(program, lost string) string {
 	case now == "" && lost != "" && state == view.LinkOurs:
 		a.audit.note(audit.Record{Outcome: audit.LinkReturned})
 		a.log.Info("the links of the EHR come to this program again")
+	}
+	if now != lost {
+		if err := scheme.RememberTold(a.opts.Layout, now); err != nil {
+			a.log.Warn("what was told of the links could not be kept: it is told again after a restart", "problem", problem.Of(err))
+		}
 	}
 	return now
 }

@@ -172,6 +172,50 @@ func TestAnAgentThatWasOnlyStartedFromSomewhereCriesNoThief(t *testing.T) {
 	h.audited("link_taken", "")
 }
 
+func TestATheftIsToldOnceAlsoWhenTheAgentIsStartedAgain(t *testing.T) {
+	h, hand, self := linked(t)
+	h.register(self)
+	w := h.logOn()
+	hand.pass(w, linksRest, "the first look", linkIs(view.LinkOurs))
+	hand.untilMoment(w, linksAgain)
+	h.register("/bin/true")
+	hand.pass(w, linksAgain, "the thief", linkIs(view.LinkOther))
+	w.logOff()
+	w = h.logOn()
+	if s := hand.pass(w, linksRest, "the same thief", linkIs(view.LinkOther)); s.Notice != nil {
+		t.Errorf("told again: %+v", s.Notice)
+	}
+	w.logOff()
+	h.until("the line of the theft", func() bool { return h.times("link_taken") == 1 })
+	h.register("/bin/false")
+	w = h.logOn()
+	s := hand.pass(w, linksRest, "the new thief", linkIs(view.LinkOther))
+	if n := s.Notice; n == nil || n.Kind != view.NoticeLinkTaken {
+		t.Errorf("of a new thief it is told %+v", n)
+	}
+	h.until("the line of the new theft", func() bool { return h.times("link_taken") == 2 })
+	w.logOff()
+	h.register(self) // the return is in the audit although nobody was there to see it
+	w = h.logOn()
+	hand.pass(w, linksRest, "the links to be back", linkIs(view.LinkOurs))
+	h.audited("link_returned", "")
+	w.logOff()
+	h.register("/bin/false")
+	w = h.logOn()
+	hand.pass(w, linksRest, "the thief that is there once more", linkIs(view.LinkOther))
+	h.until("the line of the third theft", func() bool { return h.times("link_taken") == 3 })
+	w.logOff()
+	if left, err := os.ReadFile(h.layout.LinkTold()); err != nil || len(left) != 64 {
+		t.Errorf("kept: %q, %v", left, err)
+	}
+	if err := scheme.Unregister(h.layout); err != nil {
+		t.Fatal(err)
+	}
+	if told := scheme.Told(h.layout); told != "" {
+		t.Errorf("after unregistering %q is left", told)
+	}
+}
+
 func TestALookThatFailsForgetsNeitherTheThiefNorTheReturn(t *testing.T) {
 	h, hand, self := linked(t)
 	var failing atomic.Bool

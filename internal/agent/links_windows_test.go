@@ -60,6 +60,7 @@ func atStart(t *testing.T) (a *Agent, l paths.Layout, self string) {
 	t.Cleanup(func() {
 		clean()
 		_ = os.Remove(l.LinkMark())
+		_ = os.Remove(l.LinkTold())
 		_ = os.RemoveAll(dir)
 	})
 	if a, err = newAgent(Options{Layout: l, Version: "test", Keyring: tokenstore.Memory(), Headless: true}); err != nil {

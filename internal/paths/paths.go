@@ -158,6 +158,10 @@ func (l Layout) SignedInMark() string { return filepath.Join(l.StateDir(), "sign
 // of the EHR came when it was looked at last.
 func (l Layout) LinkMark() string { return filepath.Join(l.StateDir(), "link-handler") }
 
+// LinkTold is a file of the state folder: a digest of the handler to which the links of
+// the EHR have gone, once the person was told of it.
+func (l Layout) LinkTold() string { return filepath.Join(l.StateDir(), "link-told") }
+
 func (l Layout) machine(path string) string {
 	if l.machineRoot == "" {
 		return path

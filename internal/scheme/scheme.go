@@ -54,8 +54,10 @@ func Register(l paths.Layout, executable string) error {
 // also under our name, stays. Every error is an internal problem.
 func Unregister(l paths.Layout) error {
 	err := unregister(l)
-	if gone := os.Remove(l.LinkMark()); !errors.Is(gone, fs.ErrNotExist) {
-		err = errors.Join(err, gone)
+	for _, file := range []string{l.LinkMark(), l.LinkTold()} {
+		if gone := os.Remove(file); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
 	}
 	if err != nil {
 		return told("The registration for links from the EHR could not be removed.", err)
@@ -96,6 +98,33 @@ func Remember(l paths.Layout, executable string) error {
 func Remembered(l paths.Layout, executable string) bool {
 	text, err := os.ReadFile(l.LinkMark())
 	return err == nil && string(text) == executable
+}
+
+// RememberTold keeps for a restart of which handler the person was told that the links
+// go to it. handler is a short text of the caller's that tells handlers apart, such as a
+// digest; an empty one forgets, as Unregister does. Every error is an internal problem.
+func RememberTold(l paths.Layout, handler string) error {
+	var err error
+	if handler == "" {
+		if err = os.Remove(l.LinkTold()); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	} else if _, err = l.EnsureStateDir(); err == nil {
+		err = os.WriteFile(l.LinkTold(), []byte(handler), 0o600)
+	}
+	if err != nil {
+		return problem.New(problem.Internal, fmt.Errorf("keeping what was told of the links: %w", err))
+	}
+	return nil
+}
+
+// Told returns what RememberTold has kept; empty when there is nothing that can be read.
+func Told(l paths.Layout) string {
+	text, err := os.ReadFile(l.LinkTold())
+	if err != nil {
+		return ""
+	}
+	return string(text)
 }
 
 // told gives an error that says nothing to people yet a fact.
