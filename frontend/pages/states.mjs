@@ -16,16 +16,57 @@ export function states({ signedIn, signedOut, signingIn, unreachable, wire, wire
   });
   const lastOpened = wireLaunch('opened', { label: 'M. K.', recent_id: 'r1', started_at: '2026-03-04T14:27:00', fresh_until: '2026-03-04T14:37:00' });
   // Every finding that there is, in the agent's words, with facts as long as they come.
-  const facts = { host: 'backend.long-name-of-a-hospital.example:8443', issuer: 'Long Name of a Hospital Inspection CA G2', program: '~/opt/encounter-launcher/bin/encounter-launcher', where: 'HKCU\\Software\\Classes\\encounter-launcher', command: '"C:\\Program Files\\Encounter Launcher\\encounter-launcher.exe" "%1"' };
+  const facts = {
+    key: 'BackendURL',
+    source: 'machine policy',
+    free: '412 MB',
+    folder: '~/.local/state/encounter-launcher',
+    program: '~/opt/encounter-launcher/bin/encounter-launcher',
+    running: '1.2.4',
+    installed: '1.3.0',
+    where: 'HKCU\\Software\\Classes\\encounter-launcher',
+    command: '"C:\\Program Files\\Encounter Launcher\\encounter-launcher.exe" "%1"',
+    tool: 'xdg-mime',
+    version: '1.3.0',
+    oldest: '109.0.1518.140',
+    browser: 'Microsoft Edge',
+    host: 'backend.long-name-of-a-hospital.example:8443',
+    proxy: 'proxy.long-name-of-a-hospital.example:3128',
+    issuer: 'Long Name of a Hospital Inspection CA G2',
+    days: '9',
+    seconds: '48',
+    minutes: '17',
+    endpoint: 'token_endpoint',
+    status: '502',
+    // Of one check, or one finding, alone.
+    'policy.missing.key': 'OIDCClientID',
+    'policy.refused.key': 'EncounterURLHosts',
+    'files.disk_full.free': '3 MB',
+    'window.program_missing.program': 'C:\\Program Files\\Encounter Launcher\\encounter-launcher.exe',
+    'window.webview_old.version': '94.0.992.31',
+    'scheme.other_program.program': 'C:\\Program Files\\Other Company\\other-viewer.exe',
+    'scheme.wrong_command.command': '"C:\\Program Files\\Encounter Launcher\\encounter-launcher.exe" status %1',
+    'dns.host': 'backend.long-name-of-a-hospital.example',
+    'dns.encounter_host.host': 'encounters.hospital.example',
+    'tls.encounter_host.host': 'encounters.hospital.example',
+    'sign_in.host': 'sign-in.long-name-of-a-hospital.example',
+    'backend.lets_in.status': '200',
+    'backend.other_contract.version': '2.0.0',
+  };
   const examined = (language) => {
     const words = JSON.parse(readFileSync(new URL(`../../internal/text/words/${language}.json`, import.meta.url), 'utf8'));
-    const say = (key) => (words[key] ?? '').replace(/\{(\w+)\}/g, (_, name) => facts[name] ?? name);
+    const say = (check, code, part) =>
+      (words[`doctor.${check}.${code}.${part}`] ?? '').replace(/\{(\w+)\}/g, (_, name) => {
+        const fact = facts[`${check}.${code}.${name}`] ?? facts[`${check}.${name}`] ?? facts[name];
+        if (fact === undefined) throw new Error(`the finding ${check}.${code} has no fact for ${name} here`);
+        return fact;
+      });
     const names = Object.keys(words).flatMap((key) => /^doctor\.(\w+)\.title$/.exec(key)?.[1] ?? []);
     const checks = names.map((name, i) => {
       const codes = Object.keys(words).flatMap((key) => new RegExp(`^doctor\\.${name}\\.(\\w+)\\.next$`).exec(key)?.[1] ?? []);
-      const findings = codes.map((code) => ({ code, state: 'broken', sentence: say(`doctor.${name}.${code}.sentence`), next_step: say(`doctor.${name}.${code}.next`) }));
+      const findings = codes.map((code) => ({ code, state: 'broken', sentence: say(name, code, 'sentence'), next_step: say(name, code, 'next') }));
       const state = ['broken', 'warning', 'skipped'][i % 3];
-      return { name, title: say(`doctor.${name}.title`), group: i < 9 ? 'computer' : i < 13 ? 'network' : 'services', state, ms: 12, findings };
+      return { name, title: words[`doctor.${name}.title`], group: i < 9 ? 'computer' : i < 13 ? 'network' : 'services', state, ms: 12, findings };
     });
     return { running: false, started_at: '2026-03-04T14:29:00', checks };
   };
