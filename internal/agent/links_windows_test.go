@@ -94,6 +94,12 @@ func TestOnWindowsTheLinksAreWatchedInTheRegistry(t *testing.T) {
 	command(t, registry.CURRENT_USER, `"`+other+`" "%1"`)
 	look("another program", view.LinkOther, true)
 	look("still", view.LinkOther, true)
+	command(t, registry.CURRENT_USER, `"`+self+`" "%1"`)
+	look("ours once more", view.LinkOurs, false)
+	command(t, registry.CURRENT_USER, `"`+self+`" status "%1"`)
+	look("ours with more than the link", view.LinkNobody, true)
+	command(t, registry.CURRENT_USER, `"`+filepath.Join(filepath.Dir(self), "gone.exe")+`" "%1"`)
+	look("a program that is missing", view.LinkNobody, true)
 	if err := scheme.Unregister(l); err != nil {
 		t.Fatal(err)
 	}

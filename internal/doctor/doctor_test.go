@@ -258,6 +258,37 @@ func TestWhoReceivesTheLinksIsSaidExactly(t *testing.T) {
 	finds(t, d, "scheme", "fine", "tool_disagrees")
 }
 
+func TestWhatTheWatchTakesForOursTheDoctorDoesNotCallBroken(t *testing.T) {
+	d := newSite(t).healthy()
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	missing := filepath.Join(filepath.Dir(other), "missing")
+	states := map[State]int{}
+	for _, place := range []scheme.Place{scheme.ForUser, scheme.ForMachine} {
+		for _, program := range []string{d.Executable, other, missing} {
+			for _, ours := range []bool{true, false} {
+				for _, faults := range [][]scheme.Fault{nil, {scheme.MoreArguments}} {
+					if program == missing {
+						faults = append([]scheme.Fault{scheme.ProgramMissing}, faults...)
+					}
+					s := scheme.State{Registrations: []scheme.Registration{{Place: place, Where: "w", Command: "c", Program: program, Ours: ours, Faults: faults, InEffect: true}}}
+					d.Scheme = func() (scheme.State, error) { return s, nil }
+					state := Run(t.Context(), d, []string{"scheme"}, nil)[0].State
+					states[state]++
+					if reaches := s.Reaches(d.Executable); state == OK && !reaches || state == Broken && reaches {
+						t.Errorf("the doctor says %s, the watch %v of %+v", state, reaches, s.Registrations)
+					}
+				}
+			}
+		}
+	}
+	if states[OK] == 0 || states[Broken] == 0 {
+		t.Errorf("the doctor says only %v", states)
+	}
+}
+
 func TestASecondCopyIsFoundAndOneOfTheSameFolderIsNone(t *testing.T) {
 	d := newSite(t).healthy()
 	other := filepath.Join(d.Home, "opt", "encounter-launcher")
