@@ -530,6 +530,7 @@ var facts = [...]string{
 	"Your organisation has not named a help desk page.",
 	"No program is registered for links from the EHR.",
 	"Links from the EHR open with another program.",
+	"The registration for links from the EHR is not of the form that it needs.",
 	"Who receives links from the EHR could not be found out.",
 	"There is no such setting.",
 	"Only your organisation sets this.",
