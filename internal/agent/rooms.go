@@ -50,7 +50,7 @@ func (a *Agent) take(p policy.Snapshot) {
 	// From here on a launch has the new rooms. The session's tokens are still for
 	// the old ones, and tokensFor gives none of them away.
 	if before != nil && before.http != nil {
-		before.http.CloseIdleConnections()
+		transport.Retire(before.http)
 	}
 	if a.opts.Level != nil {
 		_ = a.opts.Level.UnmarshalText([]byte(p.LogLevel))

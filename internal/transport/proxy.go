@@ -133,7 +133,8 @@ type chooser struct {
 	// fixed is the answer that needs no question, where there is one.
 	fixed *Proxy
 	// changed reports whether the network has changed since it was last asked. It
-	// costs microseconds. It and stop are called under mu.
+	// costs microseconds. It and unwatch are called under mu, and it never again after
+	// unwatch.
 	changed func() bool
 	unwatch func()
 	now     func() time.Time
@@ -141,6 +142,8 @@ type chooser struct {
 	late func() (<-chan struct{}, context.CancelFunc)
 
 	mu sync.Mutex
+	// stopped says that stop was called; guarded by mu.
+	stopped bool
 	// known are the answers by scheme and host; guarded by mu.
 	known map[string]*known
 	// asking are the questions under way, so that a stuck one is not asked again
@@ -265,7 +268,7 @@ func (c *chooser) choose(ctx context.Context, target *url.URL) (Proxy, error) {
 	}
 	key := target.Scheme + "://" + strings.ToLower(target.Host)
 	c.mu.Lock()
-	if c.changed() {
+	if !c.stopped && c.changed() {
 		clear(c.known)
 		clear(c.shunned)
 	}
@@ -427,11 +430,15 @@ func (c *chooser) failedFor(target *url.URL) bool {
 	return k != nil && k.proxy.Failed != nil
 }
 
-// stop gives back what watches the network; a later call watches again.
+// stop gives back what watches the network, for good: a later call does not watch it
+// again, because nobody would give that back.
 func (c *chooser) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.unwatch()
+	if !c.stopped {
+		c.stopped = true
+		c.unwatch()
+	}
 }
 
 func loopback(host string) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -182,6 +183,58 @@ func TestAnAnswerIsKeptForEachHostUntilItIsOldOrTheNetworkChanges(t *testing.T) 
 			t.Fatal("it was never looked up anew")
 		}
 	}
+}
+
+// watched is a stand-in for a watch over the network, which begins when it is first
+// asked, as that of Windows does.
+type watched struct{ begun, ended, signalled bool }
+
+func (w *watched) changed() bool {
+	if !w.begun {
+		w.begun, w.signalled = true, false
+	}
+	was := w.signalled
+	w.signalled = false
+	return was
+}
+
+func (w *watched) unwatch() { *w = watched{ended: true} }
+
+func TestAChangeOfNetworkIsHeardOfAfterAnExchangeThatFailed(t *testing.T) {
+	var w watched
+	s := newSystem(t, says(FromScript, "http://old.example:1"))
+	s.chooser.changed, s.chooser.unwatch = w.changed, w.unwatch
+	c := client(t, policy.Snapshot{})
+	rt := c.Transport.(*roundTripper)
+	rt.proxies, rt.base.Proxy = s.chooser, s.forRequest
+	if got := s.address(t, "https://issuer.example"); got != "http://old.example:1" {
+		t.Fatalf("got %q", got)
+	}
+	w.signalled = true
+	s.says(says(FromScript, "http://new.example:1"))
+	c.CloseIdleConnections() // as orgclient does after every exchange that failed
+	if got := s.address(t, "https://issuer.example"); got != "http://new.example:1" {
+		t.Errorf("got %q: the change was lost", got)
+	}
+}
+
+func TestAClientThatWasReplacedGivesItsWatchBackAndBeginsNoOther(t *testing.T) {
+	var w watched
+	s := newSystem(t, says(FromScript, "http://proxy.example:1"))
+	s.chooser.changed, s.chooser.unwatch = w.changed, w.unwatch
+	c := client(t, policy.Snapshot{})
+	rt := c.Transport.(*roundTripper)
+	rt.proxies, rt.base.Proxy = s.chooser, s.forRequest
+	s.address(t, "https://a.example")
+	Retire(c)
+	if !w.ended {
+		t.Error("it still watches")
+	}
+	if got := s.address(t, "https://b.example"); got != "http://proxy.example:1" || w.begun {
+		t.Errorf("a call that was under way: %q, watches again: %v", got, w.begun)
+	}
+	Retire(c)
+	Retire(&http.Client{}) // one of another kind
 }
 
 func TestAProxyThatCannotBeReachedComesLastForAWhile(t *testing.T) {

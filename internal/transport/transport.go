@@ -69,7 +69,7 @@ const (
 // when the first one does, and not before; with a nil k there are none.
 //
 // The client has no overall timeout: callers bound every call with a context.
-// Client.CloseIdleConnections closes what is not in use; call it when the policy
+// Client.CloseIdleConnections closes what is not in use; Retire is for when the policy
 // has changed and a new client takes over.
 func NewClient(p policy.Snapshot, k Credentials) (*http.Client, error) {
 	proxies, err := newChooser(p)
@@ -310,7 +310,15 @@ func (t *roundTripper) CloseIdleConnections() {
 	if t.backend != nil {
 		t.backend.CloseIdleConnections()
 	}
-	if t.proxies != nil {
+}
+
+// Retire is for a client of NewClient in whose place another has come: it closes the
+// connections that are not in use and gives back what watches the network. Calls that
+// are under way end as they would have; a later one hears of no change of the network
+// any more. Another client only has its connections closed.
+func Retire(c *http.Client) {
+	c.CloseIdleConnections()
+	if t, ours := c.Transport.(*roundTripper); ours {
 		t.proxies.stop()
 	}
 }
