@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -23,8 +24,8 @@ var (
 	kernel32            = windows.NewLazySystemDLL("kernel32.dll")
 	procGlobalFree      = kernel32.NewProc("GlobalFree")
 	iphlpapi            = windows.NewLazySystemDLL("iphlpapi.dll")
-	procAddrChange      = iphlpapi.NewProc("NotifyAddrChange")
-	procCancelAddr      = iphlpapi.NewProc("CancelIPChangeNotify")
+	procNotifyAddress   = iphlpapi.NewProc("NotifyUnicastIpAddressChange")
+	procCancelNotify    = iphlpapi.NewProc("CancelMibChangeNotify2")
 )
 
 // Of winhttp.h.
@@ -230,15 +231,26 @@ func taken(p *uint16) string {
 	return text
 }
 
-// addrWatch is one request to be told of the next change of this computer's
-// addresses. The kernel writes into it, so it lies outside of Go's memory.
+// addrWatch is a standing request to be told of every change of this computer's
+// addresses. The event is set by each, and reset by whoever waits for it.
 type addrWatch struct {
-	overlapped *windows.Overlapped
-	event      windows.Handle
+	event, notify windows.Handle
 }
 
+// addressChanged is what Windows calls, on a thread of its own. A process has one: what
+// Windows may call is never given back. The event to be set comes with each call.
+var addressChanged = sync.OnceValue(func() uintptr {
+	return windows.NewCallback(func(event windows.Handle, _ uintptr, kind uint32) uintptr {
+		// A router prolongs addresses of IPv6 every few minutes, which changes nothing.
+		if kind != windows.MibParameterNotification {
+			_ = windows.SetEvent(event)
+		}
+		return 0
+	})
+})
+
 // watchNetwork says whether this computer's addresses have changed since it was last
-// asked. The first question, and each after unwatch, begins a watch and answers no.
+// asked. The first question begins the watch and answers no.
 // Where Windows does not take the request it always answers no: what cannot be reached
 // is looked up anew in any case.
 func watchNetwork() (changed func() bool, unwatch func()) {
@@ -246,59 +258,50 @@ func watchNetwork() (changed func() bool, unwatch func()) {
 	changed = func() bool {
 		if w == nil {
 			w = watchAddresses()
-			return false
 		}
-		if w.event == 0 {
-			return false
-		}
-		if s, err := windows.WaitForSingleObject(w.event, 0); err != nil || s != windows.WAIT_OBJECT_0 {
-			return false
-		}
-		w.free()
-		w = watchAddresses()
-		return true
+		return w.signalled()
 	}
 	unwatch = func() {
-		if w == nil || w.event == 0 {
-			w = nil
-			return
+		if w != nil {
+			w.end()
 		}
-		if done, _ := call(procCancelAddr, uintptr(unsafe.Pointer(w.overlapped))); done {
-			// The cancelled request sets the event; only then may the memory go.
-			if s, err := windows.WaitForSingleObject(w.event, 1000); err == nil && s == windows.WAIT_OBJECT_0 {
-				w.free()
-			}
-		}
-		w = nil
 	}
 	return changed, unwatch
 }
 
+// watchAddresses begins a watch. One that Windows does not take never has anything to
+// tell.
 func watchAddresses() *addrWatch {
-	if procAddrChange.Find() != nil {
+	if procNotifyAddress.Find() != nil || procCancelNotify.Find() != nil {
 		return &addrWatch{}
 	}
-	event, err := windows.CreateEvent(nil, 1, 0, nil)
+	event, err := windows.CreateEvent(nil, 0, 0, nil)
 	if err != nil {
 		return &addrWatch{}
 	}
-	memory, err := windows.LocalAlloc(windows.LPTR, uint32(unsafe.Sizeof(windows.Overlapped{})))
-	if err != nil {
+	w := &addrWatch{event: event}
+	if r, _, _ := procNotifyAddress.Call(windows.AF_UNSPEC, addressChanged(), uintptr(event), 0, uintptr(unsafe.Pointer(&w.notify))); r != 0 {
 		_ = windows.CloseHandle(event)
-		return &addrWatch{}
-	}
-	w := &addrWatch{overlapped: *(**windows.Overlapped)(unsafe.Pointer(&memory)), event: event}
-	w.overlapped.HEvent = event
-	var handle windows.Handle
-	r, _, _ := procAddrChange.Call(uintptr(unsafe.Pointer(&handle)), uintptr(unsafe.Pointer(w.overlapped)))
-	if windows.Errno(r) != windows.ERROR_IO_PENDING {
-		w.free()
 		return &addrWatch{}
 	}
 	return w
 }
 
-func (w *addrWatch) free() {
+func (w *addrWatch) signalled() bool {
+	if w.event == 0 {
+		return false
+	}
+	s, err := windows.WaitForSingleObject(w.event, 0)
+	return err == nil && s == windows.WAIT_OBJECT_0
+}
+
+// end gives everything back. Cancelling waits for a call of Windows that is under way,
+// so that none finds the event gone.
+func (w *addrWatch) end() {
+	if w.event == 0 {
+		return
+	}
+	_, _, _ = procCancelNotify.Call(uintptr(w.notify))
 	_ = windows.CloseHandle(w.event)
-	_, _ = windows.LocalFree(*(*windows.Handle)(unsafe.Pointer(&w.overlapped)))
+	w.event, w.notify = 0, 0
 }

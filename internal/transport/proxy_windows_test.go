@@ -7,8 +7,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
+	"golang.org/x/sys/windows"
 	"golang.org/x/sys/windows/registry"
 
 	"encounterlauncher/internal/policy"
@@ -116,8 +118,34 @@ func TestAScriptDecidesForEachHostAndADeadOneFallsBackToTheSettings(t *testing.T
 	}
 }
 
-func TestANetworkThatDoesNotChangeIsNotReportedAsChanged(t *testing.T) {
+func TestAChangeOfAddressesIsHeardOfOnceAndOnlyThen(t *testing.T) {
+	w := watchAddresses()
+	if w.event == 0 {
+		t.Fatal("Windows does not take the request")
+	}
+	if w.signalled() {
+		t.Error("nothing has changed")
+	}
+	// What Windows calls: a prolonged address of IPv6, one that came, one that went.
+	for kind, want := range []bool{windows.MibParameterNotification: false, windows.MibAddInstance: true, windows.MibDeleteInstance: true} {
+		_, _, _ = syscall.SyscallN(addressChanged(), uintptr(w.event), 0, uintptr(kind))
+		if got := w.signalled(); got != want {
+			t.Errorf("notification %d: changed %v", kind, got)
+		}
+		if w.signalled() {
+			t.Errorf("notification %d is told twice", kind)
+		}
+	}
+	w.end()
+	w.end()
+	if w.signalled() || w.event != 0 {
+		t.Error("the watch was not given back")
+	}
+}
+
+func TestTheWatchOverTheNetworkBeginsWithTheFirstQuestion(t *testing.T) {
 	changed, unwatch := watchNetwork()
+	unwatch() // before there is one
 	for range 3 {
 		if changed() {
 			t.Error("nothing has changed")
@@ -127,5 +155,4 @@ func TestANetworkThatDoesNotChangeIsNotReportedAsChanged(t *testing.T) {
 	if changed() {
 		t.Error("nothing has changed since")
 	}
-	unwatch()
 }
