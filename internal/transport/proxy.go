@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -144,6 +145,9 @@ type chooser struct {
 	mu sync.Mutex
 	// stopped says that stop was called; guarded by mu.
 	stopped bool
+	// network counts the networks so far: what was asked in one says nothing of the
+	// next; guarded by mu.
+	network int
 	// known are the answers by scheme and host; guarded by mu.
 	known map[string]*known
 	// asking are the questions under way, so that a stuck one is not asked again
@@ -269,8 +273,10 @@ func (c *chooser) choose(ctx context.Context, target *url.URL) (Proxy, error) {
 	key := target.Scheme + "://" + strings.ToLower(target.Host)
 	c.mu.Lock()
 	if !c.stopped && c.changed() {
+		c.network++
 		clear(c.known)
 		clear(c.shunned)
+		clear(c.asking)
 	}
 	if k := c.known[key]; k != nil {
 		if !k.refreshing && !c.now().Before(k.until) {
@@ -299,10 +305,13 @@ func (c *chooser) lookUp(ctx context.Context, target *url.URL, key string) (Prox
 	bare := &url.URL{Scheme: target.Scheme, Host: target.Host, Path: "/"}
 	late, cancel := c.late()
 	defer cancel()
+	c.mu.Lock()
+	network := c.network
+	c.mu.Unlock()
 	p := Proxy{Source: FromNobody}
 	var failed []ProxyFailure
 	for _, q := range c.questions() {
-		said, err := c.ask(ctx, q, bare, key, late)
+		said, err := c.ask(ctx, q, bare, key, late, failed)
 		if done := ctx.Err(); done != nil && q.slow {
 			return Proxy{}, done
 		}
@@ -316,27 +325,45 @@ func (c *chooser) lookUp(ctx context.Context, target *url.URL, key string) (Prox
 		}
 	}
 	p.Failed = failed
-	fresh := proxyFresh
-	if failed != nil {
-		fresh = proxyFreshFailed
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.known) >= maxProxyHosts {
+	if c.network != network {
+		return p, nil
+	}
+	if k := c.known[key]; k != nil && lateAmong(failed, k.proxy.Source) {
+		// What is late now has said this before, or just now: better than a weaker one.
+		p = k.proxy
+	}
+	c.keep(key, p)
+	return p, nil
+}
+
+// keep keeps an answer for a scheme and host. The caller holds mu.
+func (c *chooser) keep(key string, p Proxy) {
+	fresh := proxyFresh
+	if p.Failed != nil {
+		fresh = proxyFreshFailed
+	}
+	if _, there := c.known[key]; !there && len(c.known) >= maxProxyHosts {
 		clear(c.known)
 	}
 	c.known[key] = &known{proxy: p, until: c.now().Add(fresh)}
-	return p, nil
+}
+
+// lateAmong reports whether a source's answer was late.
+func lateAmong(failed []ProxyFailure, source ProxySource) bool {
+	return slices.ContainsFunc(failed, func(f ProxyFailure) bool { return f.Late && f.Source == source })
 }
 
 var errLate = errors.New("the look-up took too long")
 
-// ask asks one source, and waits for a slow one until ctx ends or it is late.
-func (c *chooser) ask(ctx context.Context, q question, bare *url.URL, key string, late <-chan struct{}) (answer, error) {
+// ask asks one source, and waits for a slow one until ctx ends or it is late. stronger
+// are the sources that have failed before it.
+func (c *chooser) ask(ctx context.Context, q question, bare *url.URL, key string, late <-chan struct{}, stronger []ProxyFailure) (answer, error) {
 	if !q.slow {
 		return q.ask(bare)
 	}
-	a, stuck := c.begin(q, bare, key)
+	a, stuck := c.begin(q, bare, key, stronger)
 	if stuck {
 		// One call has waited for it; the next attempts of that call must not.
 		return answer{}, errLate
@@ -346,8 +373,13 @@ func (c *chooser) ask(ctx context.Context, q question, bare *url.URL, key string
 		return a.answer, a.err
 	case <-late:
 		c.mu.Lock()
+		defer c.mu.Unlock()
+		select {
+		case <-a.done:
+			return a.answer, a.err // in the same moment
+		default:
+		}
 		a.stuck = true
-		c.mu.Unlock()
 		return answer{}, errLate
 	case <-ctx.Done():
 		return answer{}, ctx.Err()
@@ -355,9 +387,8 @@ func (c *chooser) ask(ctx context.Context, q question, bare *url.URL, key string
 }
 
 // begin begins a question, or joins the same one where it is under way already. An
-// answer that comes when nobody waits for it any more makes what is kept old, so
-// that the next call has it looked up anew.
-func (c *chooser) begin(q question, bare *url.URL, key string) (a *asked, stuck bool) {
+// answer for which nobody waits any more counts from the next call on.
+func (c *chooser) begin(q question, bare *url.URL, key string, stronger []ProxyFailure) (a *asked, stuck bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := askKey{q.source, key}
@@ -366,21 +397,53 @@ func (c *chooser) begin(q question, bare *url.URL, key string) (a *asked, stuck 
 	}
 	a = &asked{done: make(chan struct{})}
 	c.asking[id] = a
+	stronger = slices.Clone(stronger)
 	go func() {
 		a.answer, a.err = q.ask(bare)
 		c.mu.Lock()
-		delete(c.asking, id)
-		if k := c.known[key]; k != nil {
-			for _, f := range k.proxy.Failed {
-				if f.Late && f.Source == q.source {
-					k.until = c.now()
-				}
-			}
+		defer c.mu.Unlock()
+		defer close(a.done)
+		if c.asking[id] != a {
+			return // the network is another by now
 		}
-		c.mu.Unlock()
-		close(a.done)
+		delete(c.asking, id)
+		c.came(key, q.source, a, stronger)
 	}()
 	return a, false
+}
+
+// came keeps a slow source's answer, which may be late for those who have asked, unless
+// a stronger source has decided. The caller holds mu.
+func (c *chooser) came(key string, source ProxySource, a *asked, stronger []ProxyFailure) {
+	k, found := c.known[key], a.err == nil && a.answer.found
+	if k == nil {
+		if found {
+			c.keep(key, proxyOf(source, a.answer.choices, stronger))
+		}
+		return
+	}
+	at := slices.IndexFunc(k.proxy.Failed, func(f ProxyFailure) bool { return f.Late && f.Source == source })
+	p, failed := k.proxy, slices.Clone(k.proxy.Failed)
+	switch {
+	case at < 0 && p.Source != source:
+		return // it was not waited for in vain
+	case found && at < 0:
+		p = proxyOf(source, a.answer.choices, failed)
+	case found:
+		p = proxyOf(source, a.answer.choices, failed[:at])
+	case at < 0:
+		k.until = c.now() // it names no proxy any more
+		return
+	case a.err != nil:
+		failed[at] = ProxyFailure{Source: source, Cause: a.err}
+		p.Failed = failed
+	default:
+		p.Failed = slices.Delete(failed, at, at+1) // the weaker one decides
+	}
+	if len(p.Failed) == 0 {
+		p.Failed = nil
+	}
+	c.keep(key, p)
 }
 
 // reachableFirst puts what could not be reached lately behind the rest. The caller

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"encounterlauncher/internal/policy"
@@ -124,17 +125,127 @@ func TestALateLookUpLetsTheCallGoOnAndCountsWhenItHasCome(t *testing.T) {
 	if len(asked) != 0 {
 		t.Error("a stuck question was asked once more beside itself")
 	}
-	// The answer comes, and the next look-up has it.
+	s.comes(t, gate, FromDetection)
+	if p, err := s.choose(t.Context(), mustURL(t, name)); err != nil || p.Address != "http://detected.example:8080" || p.Source != FromDetection || p.Failed != nil {
+		t.Errorf("the late answer does not count from the next call on: %+v, %v", p, err)
+	}
+}
+
+// comes lets the answer of a stuck question come.
+func (s *system) comes(t *testing.T, gate chan struct{}, source ProxySource) {
+	t.Helper()
 	s.chooser.mu.Lock()
-	stuck := s.asking[askKey{FromDetection, name}]
+	stuck := s.asking[askKey{source, name}]
 	s.chooser.mu.Unlock()
+	if stuck == nil {
+		t.Fatal("there is no such question")
+	}
 	close(gate)
 	<-stuck.done
-	s.address(t, name) // begins the look-up
-	for s.address(t, name) != "http://detected.example:8080" {
-		if t.Context().Err() != nil {
-			t.Fatal("the late answer never counted")
+}
+
+// gated is a slow source that answers when its gate is closed.
+func gated(source ProxySource, said answer, err error) (question, chan struct{}) {
+	gate := make(chan struct{})
+	return question{source, true, func(*url.URL) (answer, error) { <-gate; return said, err }}, gate
+}
+
+func proxies(addresses ...string) answer {
+	a := answer{found: true}
+	for _, host := range addresses {
+		a.choices = append(a.choices, &url.URL{Scheme: "http", Host: host})
+	}
+	return a
+}
+
+func TestALateAnswerCountsThoughTheHostCouldNotBeReachedMeanwhile(t *testing.T) {
+	slow, gate := gated(FromDetection, proxies("detected.example:8080"), nil)
+	s := newSystem(t, slow)
+	close(s.late) // and every look-up after it is late too
+	if got := s.address(t, name); got != "" {
+		t.Fatalf("got %q", got)
+	}
+	s.unreachable(mustURL(t, name), false)
+	s.comes(t, gate, FromDetection)
+	if got := s.address(t, name); got != "http://detected.example:8080" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestOfTwoLateAnswersTheStrongerDecidesWhicheverComesFirst(t *testing.T) {
+	for _, weakFirst := range []bool{true, false} {
+		detection, detected := gated(FromDetection, proxies("detected.example:1"), nil)
+		script, evaluated := gated(FromScript, proxies("script.example:1"), nil)
+		s := newSystem(t, detection, script)
+		close(s.late)
+		s.address(t, name)
+		if weakFirst {
+			s.comes(t, evaluated, FromScript)
+			if p, _ := s.choose(t.Context(), mustURL(t, name)); p.Address != "http://script.example:1" || len(p.Failed) != 1 || p.Failed[0].Source != FromDetection {
+				t.Errorf("the weaker alone: %+v", p)
+			}
+			s.comes(t, detected, FromDetection)
+		} else {
+			s.comes(t, detected, FromDetection)
+			s.comes(t, evaluated, FromScript)
 		}
+		if p, _ := s.choose(t.Context(), mustURL(t, name)); p.Address != "http://detected.example:1" || p.Failed != nil {
+			t.Errorf("weaker first %v: %+v", weakFirst, p)
+		}
+	}
+}
+
+func TestALateAnswerThatNamesNothingLeavesTheWeakerOneInForceAndAFailureIsToldAsSuch(t *testing.T) {
+	for _, err := range []error{nil, errors.New("gone")} {
+		slow, gate := gated(FromDetection, answer{}, err)
+		s := newSystem(t, slow, says(FromSettings, "http://static.example:1"))
+		close(s.late)
+		s.address(t, name)
+		s.comes(t, gate, FromDetection)
+		p, _ := s.choose(t.Context(), mustURL(t, name))
+		if p.Address != "http://static.example:1" || (err == nil) != (p.Failed == nil) || err != nil && p.Failed[0].Late {
+			t.Errorf("%v: %+v", err, p)
+		}
+	}
+}
+
+func TestALookUpThatIsLateLaterLeavesWhatItSaidBeforeInForce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t, says(FromDetection, "http://first.example:1"), says(FromSettings, "http://static.example:1"))
+		s.address(t, name)
+		slow, gate := gated(FromDetection, proxies("second.example:1"), nil)
+		s.says(slow, says(FromSettings, "http://static.example:1"))
+		close(s.late)
+		s.pass(proxyFresh)
+		s.address(t, name) // begins the look-up
+		synctest.Wait()
+		if got := s.address(t, name); got != "http://first.example:1" {
+			t.Errorf("while it is late: %q", got)
+		}
+		s.comes(t, gate, FromDetection)
+		if got := s.address(t, name); got != "http://second.example:1" {
+			t.Errorf("when it has come: %q", got)
+		}
+	})
+}
+
+func TestWhatWasAskedInOneNetworkSaysNothingInTheNext(t *testing.T) {
+	slow, gate := gated(FromDetection, proxies("old.example:1"), nil)
+	s := newSystem(t, slow)
+	close(s.late)
+	s.address(t, name)
+	s.chooser.mu.Lock()
+	old := s.asking[askKey{FromDetection, name}]
+	s.chooser.mu.Unlock()
+	s.changes.Store(true)
+	s.says(says(FromDetection, "http://new.example:1"))
+	if got := s.address(t, name); got != "http://new.example:1" {
+		t.Errorf("got %q", got)
+	}
+	close(gate)
+	<-old.done
+	if got := s.address(t, name); got != "http://new.example:1" {
+		t.Errorf("got %q, which is of the network before", got)
 	}
 }
 
@@ -150,6 +261,10 @@ func TestALookUpEndsWithItsCall(t *testing.T) {
 }
 
 func TestAnAnswerIsKeptForEachHostUntilItIsOldOrTheNetworkChanges(t *testing.T) {
+	synctest.Test(t, keptUntilOld)
+}
+
+func keptUntilOld(t *testing.T) {
 	var asked atomic.Int32
 	var seen sync.Map
 	s := newSystem(t, question{FromScript, true, func(u *url.URL) (answer, error) {
@@ -178,10 +293,9 @@ func TestAnAnswerIsKeptForEachHostUntilItIsOldOrTheNetworkChanges(t *testing.T) 
 	if got := s.address(t, "https://a.example"); got != "http://proxy3.example:1" {
 		t.Errorf("an old answer does for the call that finds it old, got %q", got)
 	}
-	for s.address(t, "https://a.example") != "http://proxy4.example:1" {
-		if t.Context().Err() != nil {
-			t.Fatal("it was never looked up anew")
-		}
+	synctest.Wait()
+	if got := s.address(t, "https://a.example"); got != "http://proxy4.example:1" {
+		t.Errorf("it was not looked up anew: %q", got)
 	}
 }
 
@@ -278,19 +392,16 @@ func TestTheNextAttemptTakesTheNextProxyOfAScript(t *testing.T) {
 }
 
 func TestTheProxyToTheBackendIsLookedUpBeforeAnybodyClicks(t *testing.T) {
-	c := client(t, policy.Snapshot{BackendURL: "https://backend.hospital.example/api"})
-	proxies := c.Transport.(*roundTripper).proxies
-	for {
+	synctest.Test(t, func(t *testing.T) {
+		c := client(t, policy.Snapshot{BackendURL: "https://backend.hospital.example/api"})
+		proxies := c.Transport.(*roundTripper).proxies
+		synctest.Wait()
 		proxies.mu.Lock()
-		known := proxies.known["https://backend.hospital.example"]
-		proxies.mu.Unlock()
-		if known != nil {
-			return
+		defer proxies.mu.Unlock()
+		if proxies.known["https://backend.hospital.example"] == nil {
+			t.Error("it was not looked up")
 		}
-		if t.Context().Err() != nil {
-			t.Fatal("it was never looked up")
-		}
-	}
+	})
 }
 
 func TestLookupProxySaysWhereAProxyComesFrom(t *testing.T) {
