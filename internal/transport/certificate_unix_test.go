@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"math/big"
@@ -18,6 +19,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -195,20 +197,22 @@ func TestAServerThatWantsAnotherCertificateIsNamedAsSuch(t *testing.T) {
 	}
 }
 
-func TestAClientCertificateThatCannotBeUsedMakesNoClient(t *testing.T) {
+func TestAClientCertificateThatCannotBeReadIsToldWhenTheServerAsksForItAndReadAnewLater(t *testing.T) {
 	ca := newAuthority(t, "clients")
 	certificate, key := ca.issue(t, "workstation")
 	_, otherKey := ca.issue(t, "other")
+	s, named := asking(t, ca, tls.RequireAndVerifyClientCert, 0, greeting)
+	extra := caFile(t, s)
 	for what, spoil := range map[string]func(certificateFile, keyFile string) error{
-		"everybody reads the key": func(_, k string) error { return os.Chmod(k, 0o604) },
-		"a group writes the key":  func(_, k string) error { return os.Chmod(k, 0o660) },
-		"no key":                  func(_, k string) error { return os.Remove(k) },
-		"no certificate":          func(c, _ string) error { return os.Remove(c) },
-		"another's key":           func(_, k string) error { return os.WriteFile(k, otherKey, 0o600) },
-		"no PEM":                  func(_, k string) error { return os.WriteFile(k, []byte("canary"), 0o600) },
-		"swapped":                 func(c, k string) error { return os.Rename(c, k) },
-		"too large":               func(c, _ string) error { return os.Truncate(c, maxCAFileBytes+1) },
-		"a folder": func(c, _ string) error {
+		"ClientKeyFile: everybody reads the key": func(_, k string) error { return os.Chmod(k, 0o604) },
+		"ClientKeyFile: a group writes the key":  func(_, k string) error { return os.Chmod(k, 0o660) },
+		"ClientKeyFile: no key":                  func(_, k string) error { return os.Remove(k) },
+		"ClientCertificateFile: no certificate":  func(c, _ string) error { return os.Remove(c) },
+		"ClientCertificateFile: another's key":   func(_, k string) error { return os.WriteFile(k, otherKey, 0o600) },
+		"ClientCertificateFile: no PEM":          func(_, k string) error { return os.WriteFile(k, []byte("canary"), 0o600) },
+		"ClientCertificateFile: swapped":         func(c, k string) error { return os.Rename(c, k) },
+		"ClientCertificateFile: too large":       func(c, _ string) error { return os.Truncate(c, maxCAFileBytes+1) },
+		"ClientCertificateFile: a folder": func(c, _ string) error {
 			if err := os.Remove(c); err != nil {
 				return err
 			}
@@ -216,26 +220,49 @@ func TestAClientCertificateThatCannotBeUsedMakesNoClient(t *testing.T) {
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
-			certificateFile, keyFile := files(t, t.TempDir(), certificate, key)
+			dir := t.TempDir()
+			certificateFile, keyFile := files(t, dir, certificate, key)
 			if err := spoil(certificateFile, keyFile); err != nil {
 				t.Fatal(err)
 			}
-			c, err := NewClient(policy.Snapshot{ProxyMode: "direct", BackendURL: name, ClientCertificateFile: certificateFile, ClientKeyFile: keyFile}, nil)
-			wantCode(t, err, problem.PolicyInvalid)
-			wantNoAddress(t, err)
-			if c != nil {
-				t.Error("there should be no client")
+			c := client(t, policy.Snapshot{ProxyMode: "direct", BackendURL: s.URL, ExtraCAFile: extra, ClientCertificateFile: certificateFile, ClientKeyFile: keyFile})
+			for range 2 {
+				_, err := get(t, c, s.URL)
+				wantCode(t, err, problem.PolicyInvalid)
+				wantNoAddress(t, err)
+				if at, _, _ := strings.Cut(what, ":"); problem.Of(err).Fact != at+" cannot be used." {
+					t.Errorf("fact %q", problem.Of(err).Fact)
+				}
+			}
+			if err := errors.Join(os.RemoveAll(certificateFile), os.RemoveAll(keyFile)); err != nil {
+				t.Fatal(err)
+			}
+			files(t, dir, certificate, key)
+			if got, err := get(t, c, s.URL); err != nil || got != "hello" || named.Load() != "workstation" {
+				t.Errorf("once it is right: %q, %v from %v", got, err, named.Load())
 			}
 		})
-	}
-	if _, err := NewClient(policy.Snapshot{ProxyMode: "direct", ClientCertificateThumbprint: "0123456789abcdefABCDEF0123456789abcdef01"}, nil); !problem.IsCode(err, problem.PolicyInvalid) {
-		t.Errorf("a thumbprint without a store: %v", err)
 	}
 	certificateFile, keyFile := files(t, t.TempDir(), certificate, key)
 	if err := os.Chmod(keyFile, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewClient(policy.Snapshot{ProxyMode: "direct", BackendURL: name, ClientCertificateFile: certificateFile, ClientKeyFile: keyFile}, nil); err != nil {
+	c := client(t, policy.Snapshot{ProxyMode: "direct", BackendURL: s.URL, ExtraCAFile: extra, ClientCertificateFile: certificateFile, ClientKeyFile: keyFile})
+	if _, err := get(t, c, s.URL); err != nil {
 		t.Errorf("a key that a group may read: %v", err)
+	}
+}
+
+func TestValuesOfPolicyThatNameNoClientCertificateMakeNoClient(t *testing.T) {
+	for fact, rules := range map[string]policy.Snapshot{
+		"ClientCertificateThumbprint cannot be used.": {ClientCertificateThumbprint: "0123456789abcdefABCDEF0123456789abcdef01"},
+		"ClientKeyFile cannot be used.":               {ClientCertificateFile: "/client.pem"},
+	} {
+		rules.ProxyMode, rules.BackendURL = "direct", name
+		c, err := NewClient(rules, nil)
+		wantCode(t, err, problem.PolicyInvalid)
+		if c != nil || problem.Of(err).Fact != fact {
+			t.Errorf("%v, fact %q", c, problem.Of(err).Fact)
+		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/asn1"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -32,10 +31,16 @@ const (
 	signSilent = 0x40 // NCRYPT_SILENT_FLAG: a prompt would wait behind the lock screen
 )
 
-// keyIsPrivate refuses: the rights to a file cannot be read from its mode here.
-func keyIsPrivate(os.FileInfo) error {
+// certificateFilesUsable refuses: the rights to a file cannot be read from its mode here.
+func certificateFilesUsable() error {
 	return errors.New("on this system the key belongs into the store of certificates")
 }
+
+// certificateStoreUsable refuses nothing.
+func certificateStoreUsable() error { return nil }
+
+// keyIsPrivate refuses, as certificateFilesUsable does.
+func keyIsPrivate(os.FileInfo) error { return certificateFilesUsable() }
 
 // openPlain opens for reading.
 func openPlain(file string) (*os.File, error) { return os.Open(file) }
@@ -43,11 +48,7 @@ func openPlain(file string) (*os.File, error) { return os.Open(file) }
 // storedCertificate finds a certificate by its SHA-1 thumbprint among those of the
 // computer, then of the person, with the certificates between it and its root. Its
 // key stays in the store, which signs for it.
-func storedCertificate(thumbprint string) (*tls.Certificate, error) {
-	hash, err := hex.DecodeString(thumbprint)
-	if err != nil || len(hash) != 20 {
-		return nil, errors.New("this is not a thumbprint")
-	}
+func storedCertificate(hash []byte) (*tls.Certificate, error) {
 	var last error
 	for _, place := range []uint32{windows.CERT_SYSTEM_STORE_LOCAL_MACHINE, windows.CERT_SYSTEM_STORE_CURRENT_USER} {
 		c, err := certificateIn(place, hash)
@@ -105,8 +106,8 @@ func chainOf(c *windows.CertContext) ([][]byte, error) {
 	own := [][]byte{append([]byte(nil), unsafe.Slice(c.EncodedCert, c.Length)...)}
 	para := windows.CertChainPara{Size: uint32(unsafe.Sizeof(windows.CertChainPara{}))}
 	var chain *windows.CertChainContext
-	const cacheOnly = 0x4 // CERT_CHAIN_CACHE_ONLY_URL_RETRIEVAL
-	if windows.CertGetCertificateChain(0, c, nil, c.Store, &para, cacheOnly, 0, &chain) != nil {
+	const fromNowhereElse = 0x4 | 0x100 // CERT_CHAIN_CACHE_ONLY_URL_RETRIEVAL, CERT_CHAIN_DISABLE_AUTH_ROOT_AUTO_UPDATE
+	if windows.CertGetCertificateChain(0, c, nil, c.Store, &para, fromNowhereElse, 0, &chain) != nil {
 		return own, nil // the server may have the rest itself
 	}
 	defer windows.CertFreeCertificateChain(chain)

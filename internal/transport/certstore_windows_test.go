@@ -11,7 +11,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/hex"
 	"errors"
 	"math/big"
 	"strings"
@@ -25,10 +24,25 @@ import (
 	"encounterlauncher/internal/problem"
 )
 
-func TestACertificateThatIsInNoStoreMakesNoClient(t *testing.T) {
-	c, err := NewClient(policy.Snapshot{ProxyMode: "direct", BackendURL: "https://backend.hospital.example", ClientCertificateThumbprint: strings.Repeat("0", 40)}, nil)
-	if c != nil || !problem.IsCode(err, problem.PolicyInvalid) || problem.Of(err).Fact != "ClientCertificateThumbprint cannot be used." {
-		t.Errorf("got %v, %v", c, err)
+func TestACertificateThatIsInNoStoreMakesAClientAndIsToldWhenAServerAsksForIt(t *testing.T) {
+	rules := policy.Snapshot{ProxyMode: "direct", BackendURL: "https://backend.hospital.example", ClientCertificateThumbprint: strings.Repeat("0", 40)}
+	if client(t, rules).Transport.(*roundTripper).backend == nil {
+		t.Error("it would show nothing")
+	}
+	own, err := clientCertificate(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = own.get(t.Context())
+	if !problem.IsCode(err, problem.PolicyInvalid) || problem.Of(err).Fact != "ClientCertificateThumbprint cannot be used." || !errors.Is(err, windows.Errno(windows.CRYPT_E_NOT_FOUND)) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestACertificateInAFileMakesNoClientHere(t *testing.T) {
+	_, err := NewClient(policy.Snapshot{ProxyMode: "direct", BackendURL: "https://backend.hospital.example", ClientCertificateFile: `C:\client.pem`, ClientKeyFile: `C:\client.key`}, nil)
+	if !problem.IsCode(err, problem.PolicyInvalid) || problem.Of(err).Fact != "ClientCertificateFile cannot be used." {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -142,7 +156,7 @@ func TestACertificateWhoseKeyThisUserDoesNotHaveIsFoundAndRefused(t *testing.T) 
 		})
 	})
 	sum := sha1.Sum(der)
-	_, err = storedCertificate(strings.ToUpper(hex.EncodeToString(sum[:])))
+	_, err = storedCertificate(sum[:])
 	if err == nil || !strings.Contains(err.Error(), "does not give its key to this user") {
 		t.Errorf("got %v", err)
 	}

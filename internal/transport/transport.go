@@ -63,7 +63,10 @@ const (
 // ExtraCAFile (PEM certificates that are trusted beside the system's roots), and
 // ClientCertificateFile with ClientKeyFile, or ClientCertificateThumbprint (shown to
 // BackendURL's host and port when that asks, and to nobody else). A value that cannot
-// be used is a policy_invalid problem, and no client is made.
+// be used is a policy_invalid problem, and no client is made. The client's certificate
+// is waited for by nobody but the server that asks for it: what is not there yet, or
+// cannot be read, is policy_invalid with a fact for that exchange, and read anew for
+// the next connection.
 //
 // Proxies that ask for a name and a password are answered from k, which is asked
 // when the first one does, and not before; with a nil k there are none.
@@ -105,6 +108,7 @@ func NewClient(p policy.Snapshot, k Credentials) (*http.Client, error) {
 		if own != nil {
 			t.backendHost = hostPort(backend)
 			t.backend = forBackend(t.base, t.backendHost, own)
+			own.begin() // a store can take seconds
 		}
 		// Windows' detection can take seconds, in which nobody has clicked yet.
 		go func() { _, _ = proxies.choose(context.Background(), backend) }()
