@@ -497,13 +497,14 @@ func (a *auditOf) close() {
 }
 
 // proxyCredentials asks the keyring for what a proxy wants to know. A computer
-// without a keyring has nothing stored; every other problem of it is told.
+// without a keyring has nothing stored, nor has a proxy of a name for which nothing can
+// be; every other problem of it is told.
 type proxyCredentials struct{ store *tokenstore.Store }
 
 // ProxyCredential implements transport.Credentials.
 func (p proxyCredentials) ProxyCredential(ctx context.Context, host string) (transport.Credential, bool, error) {
 	c, found, err := p.store.ProxyCredential(ctx, host)
-	if problem.IsCode(err, problem.KeyringUnavailable) {
+	if problem.IsCode(err, problem.KeyringUnavailable) || problem.IsCode(err, problem.RequestInvalid) {
 		err = nil
 	}
 	return transport.Credential{User: c.User, Password: c.Password, Stamp: c.Set.Format(time.RFC3339Nano)}, found, err

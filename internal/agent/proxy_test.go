@@ -42,6 +42,9 @@ func TestAProxysCredentialComesFromTheKeyringAndSetAnewItIsAnother(t *testing.T)
 	if _, found, err := (proxyCredentials{store(refusing{tokenstore.ErrUnavailable})}).ProxyCredential(t.Context(), "proxy"); found || err != nil {
 		t.Errorf("without a keyring nothing is stored: %v, %v", found, err)
 	}
+	if _, found, err := asked.ProxyCredential(t.Context(), "fe80::1%eth0"); found || err != nil {
+		t.Errorf("for an address with a zone nothing is stored: %v, %v", found, err)
+	}
 	if _, _, err := (proxyCredentials{store(refusing{tokenstore.ErrLocked})}).ProxyCredential(t.Context(), "proxy"); !problem.IsCode(err, problem.KeyringLocked) {
 		t.Errorf("locked: %v", err)
 	}

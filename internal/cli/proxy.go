@@ -151,7 +151,7 @@ func (p Program) keyring() *tokenstore.Store {
 // proxyHost is the host that was named, or else that of the proxy to the backend.
 func (p Program) proxyHost(ctx context.Context, named string) (string, error) {
 	if named != "" {
-		return strings.ToLower(named), nil
+		return tokenstore.ProxyHost(named)
 	}
 	rules := policy.Load(p.Layout)
 	backend, err := url.Parse(rules.BackendURL)
@@ -166,7 +166,7 @@ func (p Program) proxyHost(ctx context.Context, named string) (string, error) {
 	if err != nil || u.Hostname() == "" {
 		return "", usage("No proxy leads to the organisation's server: name one with --proxy.")
 	}
-	return strings.ToLower(u.Hostname()), nil
+	return tokenstore.ProxyHost(u.Hostname())
 }
 
 // readCredential reads a name and a password: from a terminal with questions and

@@ -83,6 +83,7 @@ func TestAProxysCredentialIsNeverAnArgumentAndBadInputStoresNothing(t *testing.T
 		{"\nx\n", []string{"set", "--proxy", "proxy"}},
 		{"ada\n" + strings.Repeat("canary", 1000) + "\n", []string{"set", "--proxy", "proxy"}},
 		{"ada\ncanary\n", []string{"set", "--proxy", "http://proxy/"}},
+		{"ada\ncanary\n", []string{"set", "--proxy", "proxy:3128"}},
 		{"ada\ncanary\n", []string{"set"}}, // no policy names a backend
 	} {
 		status, out, errs := proxyRun(t, root, k, c.typed, c.args...)
@@ -92,6 +93,15 @@ func TestAProxysCredentialIsNeverAnArgumentAndBadInputStoresNothing(t *testing.T
 	}
 	if status, _, _ := proxyRun(t, root, k, "", "status", "--proxy", "proxy"); status != cli.Negative {
 		t.Errorf("something was stored: %d", status)
+	}
+}
+
+func TestAPortInTheProxysNameIsRefusedBeforeThePasswordIsAskedFor(t *testing.T) {
+	for _, verb := range []string{"set", "forget", "status"} {
+		status, _, errs := proxyRun(t, t.TempDir(), tokenstore.Memory(), "", verb, "--proxy", "proxy.hospital.example:3128")
+		if status != cli.Refused || !strings.Contains(errs, "request_invalid") || !strings.Contains(errs, "without a port") {
+			t.Errorf("%s: %d %q", verb, status, errs)
+		}
 	}
 }
 

@@ -507,7 +507,7 @@ var facts = [...]string{
 	"It redirected too often.",
 	"It redirected to another server.",
 	"The proxy setting of this computer cannot be read.",
-	"This is not the name of a proxy.",
+	"This is not the name of a proxy's host, which is given without a port.",
 	"The user name and the password must be texts of 1 to 512 bytes, the user name without a colon.",
 	"The proxy has refused the stored name and password.",
 	"The proxy wants a way of signing in that this program does not have.",

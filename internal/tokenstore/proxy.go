@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -41,7 +42,7 @@ func (s storedProxy) sum() string {
 
 // ProxyCredential reads what is stored for a proxy's host, named without a port.
 // found is false, without an error, only when the keyring is open and holds none.
-// Errors are as for Load; a host that is none is internal.
+// Errors are as for Load, and those of ProxyHost.
 func (s *Store) ProxyCredential(ctx context.Context, host string) (c ProxyCredential, found bool, err error) {
 	item, err := proxyItem(host)
 	if err != nil {
@@ -68,7 +69,7 @@ func (s *Store) ProxyCredential(ctx context.Context, host string) (c ProxyCreden
 // before; Set is now. A user name has 1 to 512 bytes of UTF-8 without control
 // characters and without a colon, which would end it (RFC 7617 section 2); a
 // password 1 to 512 bytes without control characters. Others are request_invalid
-// with a fact; further errors are as for Load.
+// with a fact; further errors are as for Load, and those of ProxyHost.
 func (s *Store) SetProxyCredential(ctx context.Context, host string, user, password secret.Text) error {
 	item, err := proxyItem(host)
 	if err != nil {
@@ -93,7 +94,7 @@ func (s *Store) SetProxyCredential(ctx context.Context, host string, user, passw
 }
 
 // ForgetProxyCredential removes what is stored for a proxy's host. Removing what is
-// not there is no error. Errors are as for Load.
+// not there is no error. Errors are as for Load, and those of ProxyHost.
 func (s *Store) ForgetProxyCredential(ctx context.Context, host string) error {
 	item, err := proxyItem(host)
 	if err != nil {
@@ -107,12 +108,32 @@ func (s *Store) ForgetProxyCredential(ctx context.Context, host string) error {
 	return nil
 }
 
-// proxyItem is the name of the item for a host: a name or an address in ASCII, in
-// whatever case.
+// ProxyHost is the name of a proxy's host as credentials are kept for it: an address,
+// or a name of labels of 1 to 63 letters, digits, underscores, and hyphens within (RFC
+// 1123 section 2.1, and what Windows names computers), in ASCII and at most 253 bytes,
+// in whatever case, with or without the root's dot. Everything else, for example a name
+// with a port or a URL, is request_invalid with a fact: nobody would ever ask for it.
+func ProxyHost(name string) (string, error) {
+	host := strings.TrimSuffix(strings.ToLower(name), ".")
+	if address, err := netip.ParseAddr(host); err == nil && address.Zone() == "" {
+		return address.String(), nil
+	}
+	good := len(host) <= 253
+	for label := range strings.SplitSeq(host, ".") {
+		good = good && label != "" && len(label) <= 63 && label[0] != '-' && label[len(label)-1] != '-' &&
+			strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") == ""
+	}
+	if !good {
+		return "", problem.With(problem.RequestInvalid, "This is not the name of a proxy's host, which is given without a port.", errors.New("a proxy's credential: the host cannot be one"))
+	}
+	return host, nil
+}
+
+// proxyItem is the name of the item for a host.
 func proxyItem(host string) (string, error) {
-	host = strings.ToLower(host)
-	if host == "" || len(host) > 253 || strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789.-_:") != "" {
-		return "", problem.With(problem.RequestInvalid, "This is not the name of a proxy.", errors.New("a proxy's credential: the host cannot be one"))
+	host, err := ProxyHost(host)
+	if err != nil {
+		return "", err
 	}
 	return "proxy." + host, nil
 }

@@ -39,14 +39,41 @@ func TestAProxysCredentialIsKeptForItsHostOnly(t *testing.T) {
 	}
 }
 
+// longestHost is a name of 253 bytes.
+var longestHost = strings.Repeat(strings.Repeat("a", 62)+".", 4)[:252] + "a"
+
+func TestTheNameOfAProxysHostIsTakenAsTheNetworkAsksForIt(t *testing.T) {
+	for name, want := range map[string]string{
+		"Proxy.Hospital.example": "proxy.hospital.example", "proxy.hospital.example.": "proxy.hospital.example", "proxy": "proxy", "my_proxy-1": "my_proxy-1",
+		"10.1.2.3": "10.1.2.3", "2001:DB8:0::1": "2001:db8::1", longestHost: longestHost,
+	} {
+		if got, err := ProxyHost(name); err != nil || got != want {
+			t.Errorf("%q: %q, %v", name, got, err)
+		}
+	}
+	s := proxyStore(Memory())
+	for _, name := range []string{
+		"", ".", "..", ":", "-", "a..b", ".a", "a..", "-a", "a-", "a.-b", "proxy:3128", "proxy.hospital.example:3128", "10.1.2.3:3128", "[2001:db8::1]", "[2001:db8::1]:3128",
+		"fe80::1%eth0", "http://proxy", "user@proxy", "a/b", "a b", "prôxy", "proxy\n", strings.Repeat("a", 64), longestHost + "a",
+	} {
+		_, err := ProxyHost(name)
+		if !problem.IsCode(err, problem.RequestInvalid) || !strings.Contains(problem.Of(err).Fact, "without a port") {
+			t.Errorf("%q: %v", name, err)
+		}
+		if err := s.SetProxyCredential(t.Context(), name, secret.New("ada"), secret.New("x")); !problem.IsCode(err, problem.RequestInvalid) {
+			t.Errorf("%q was stored: %v", name, err)
+		}
+	}
+}
+
 func TestTheLongestCredentialOfAProxyFitsIntoOneItemOfWindows(t *testing.T) {
 	k := Memory()
 	s := proxyStore(k)
 	long := strings.Repeat("\"\\<ü>", 512/6)
-	if err := s.SetProxyCredential(t.Context(), strings.Repeat("a", 253), secret.New(long), secret.New(strings.Repeat("x", 512))); err != nil {
+	if err := s.SetProxyCredential(t.Context(), longestHost, secret.New(long), secret.New(strings.Repeat("x", 512))); err != nil {
 		t.Fatal(err)
 	}
-	text, err := k.Get("test", "proxy."+strings.Repeat("a", 253))
+	text, err := k.Get("test", "proxy."+longestHost)
 	if err != nil || len(text) > itemLimit {
 		t.Errorf("%d bytes, %v", len(text), err)
 	}

@@ -11,7 +11,7 @@ import (
 func TestTheLongestCredentialOfAProxyFitsIntoCredentialManager(t *testing.T) {
 	s := New(OS(), "encounter-launcher-test", "", 0)
 	// Wine keeps an item in a registry key of its name, which has 255 characters at most.
-	host, long := strings.Repeat("a", 200), strings.Repeat("ü", 256)
+	host, long := strings.Repeat(strings.Repeat("a", 49)+".", 4)[:199], strings.Repeat("ü", 256)
 	t.Cleanup(func() { _ = s.ForgetProxyCredential(t.Context(), host) })
 	if err := s.SetProxyCredential(t.Context(), host, secret.New(long), secret.New(long)); err != nil {
 		t.Fatal(problem.Of(err).LogValue())
