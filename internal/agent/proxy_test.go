@@ -1,12 +1,18 @@
 package agent
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
+	"encounterlauncher/internal/paths"
+	"encounterlauncher/internal/policy"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/secret"
 	"encounterlauncher/internal/tokenstore"
+	"encounterlauncher/internal/transport"
 )
 
 // refusing is a keyring that answers every call in the same way.
@@ -47,5 +53,64 @@ func TestAProxysCredentialComesFromTheKeyringAndSetAnewItIsAnother(t *testing.T)
 	}
 	if _, _, err := (proxyCredentials{store(refusing{tokenstore.ErrLocked})}).ProxyCredential(t.Context(), "proxy"); !problem.IsCode(err, problem.KeyringLocked) {
 		t.Errorf("locked: %v", err)
+	}
+}
+
+// asksWho is a proxy that wants a name and a password and never lets anybody out; given
+// counts the requests that had one.
+func asksWho(t *testing.T) (proxy *httptest.Server, given *atomic.Int32) {
+	given = new(atomic.Int32)
+	proxy = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Proxy-Authorization") != "" {
+			given.Add(1)
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		w.Header().Set("Proxy-Authenticate", `Basic realm="x"`)
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
+	t.Cleanup(proxy.Close)
+	return proxy, given
+}
+
+func TestAProxyIsGivenNobodysCredentialWhereSeveralPeopleShareTheComputerAndAskedForItAnewAfterASignOut(t *testing.T) {
+	proxy, given := asksWho(t)
+	a, err := newAgent(Options{Layout: paths.Under(t.TempDir(), ""), Version: "test", Keyring: tokenstore.Memory(), Headless: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.store.SetProxyCredential(t.Context(), "127.0.0.1", secret.New("ada"), secret.New("canary")); err != nil {
+		t.Fatal(err)
+	}
+	for _, shared := range []bool{true, false} {
+		r := a.build(policy.Snapshot{
+			BackendURL: "https://backend.hospital.example", OIDCIssuer: "https://login.hospital.example", OIDCClientID: "launcher", EncounterURLHosts: []string{"app.example"},
+			AllowedLinkForms: []string{"handle"}, ProxyMode: "manual", ProxyURL: proxy.URL, SharedWorkstation: shared,
+		}, *a.words.Load())
+		if r.refuse != nil {
+			t.Fatal(problem.Of(r.refuse).LogValue())
+		}
+		a.session.use(r.id)
+		ask := func() error {
+			answer, err := r.http.Get("http://intranet.example/")
+			if err == nil {
+				_ = answer.Body.Close()
+			}
+			return err
+		}
+		before := given.Load()
+		if err := ask(); problem.IsCode(err, problem.ProxyAuthNeeded) != shared || (given.Load() > before) == shared {
+			t.Errorf("shared %v: %v, given %d times", shared, err, given.Load()-before)
+		}
+		if !shared {
+			if err := a.store.ForgetProxyCredential(t.Context(), "127.0.0.1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a.session.depart(a.session.end)
+		if err := ask(); !problem.IsCode(err, problem.ProxyAuthNeeded) {
+			t.Errorf("shared %v, after the sign-out: %v", shared, err)
+		}
+		transport.Retire(r.http)
 	}
 }

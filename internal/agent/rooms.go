@@ -109,7 +109,13 @@ func (a *Agent) build(p policy.Snapshot, words text.Catalogue) *rooms {
 	if r.rules, r.refuse = launch.NewRules(p.AllowedLinkForms, p.LinkKeys, p.BackendURL); r.refuse != nil {
 		return r
 	}
-	if r.http, r.refuse = transport.NewClient(p, proxyCredentials{a.store}); r.refuse != nil {
+	var credentials transport.Credentials = proxyCredentials{a.store}
+	if p.SharedWorkstation {
+		// The account's keyring is everybody's: what one has stored there before the
+		// computer was shared would speak for all.
+		credentials = nil
+	}
+	if r.http, r.refuse = transport.NewClient(p, credentials); r.refuse != nil {
 		return r
 	}
 	r.org, r.refuse = orgclient.New(orgclient.Config{
@@ -142,6 +148,7 @@ func (a *Agent) build(p policy.Snapshot, words text.Catalogue) *rooms {
 			}
 			return openerOf{a.opener}.Open(ctx, target, click)
 		},
+		left: func() { transport.ForgetCredentials(r.http) },
 	}
 	return r
 }

@@ -49,6 +49,9 @@ type identity struct {
 	maxAge time.Duration
 	// show opens the sign-in page, with the person's click.
 	show func(ctx context.Context, page signin.Page, click any) error
+	// left forgets, without waiting for anything, what the person has lent to the
+	// network; may be nil.
+	left func()
 }
 
 // session is the one person signed in at this agent. It implements flow.Tokens.
@@ -799,6 +802,9 @@ func (s *session) depart(forget func()) departed {
 	s.owed = true
 	forget()
 	s.mu.Unlock()
+	if d.id != nil && d.id.left != nil {
+		d.id.left()
+	}
 	s.changed()
 	return d
 }

@@ -46,10 +46,13 @@ func proxyFlag(c *cobra.Command) *string {
 func (p Program) proxySetCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "set", Short: "Store a name and a password", Args: cobra.NoArgs,
-		Long: "Asks for the name and the password, which is not shown, and stores both in the\nkeyring in place of those before. From a pipe it reads two lines: the name, then the\npassword. Neither can be an argument, because other programs see arguments.\n\nExit status: 0 stored, 2 refused: bad input, no proxy to be named, or the keyring is\nlocked or missing.",
+		Long: "Asks for the name and the password, which is not shown, and stores both in the\nkeyring in place of those before. From a pipe it reads two lines: the name, then the\npassword. Neither can be an argument, because other programs see arguments. Where\npolicy says that several people share the account (SharedWorkstation), nothing is\nstored: it would be everybody's.\n\nExit status: 0 stored, 2 refused: bad input, no proxy to be named, a shared\nworkstation, or the keyring is locked or missing.",
 	}
 	proxy := proxyFlag(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		if policy.Load(p.Layout).SharedWorkstation {
+			return usage("Several people share this account (SharedWorkstation): what one stores here, all would use. IT has to let this program through the proxy without it.")
+		}
 		host, err := p.proxyHost(cmd.Context(), *proxy)
 		if err != nil {
 			return err

@@ -105,6 +105,26 @@ func TestAPortInTheProxysNameIsRefusedBeforeThePasswordIsAskedFor(t *testing.T) 
 	}
 }
 
+func TestWhereSeveralPeopleShareAnAccountNobodysCredentialIsStoredAndAnOldOneCanBeRemoved(t *testing.T) {
+	root, k := t.TempDir(), tokenstore.Memory()
+	if status, _, errs := proxyRun(t, root, k, "ada\nx\n", "set", "--proxy", "proxy"); status != cli.Done {
+		t.Fatalf("%d %q", status, errs)
+	}
+	writePolicy(t, root, `{"SharedWorkstation":true}`)
+	if status, out, errs := proxyRun(t, root, k, "grace\ncanary\n", "set", "--proxy", "other"); status != cli.Refused || out != "" || !strings.Contains(errs, "SharedWorkstation") || strings.Contains(errs, "canary") {
+		t.Errorf("%d %q %q", status, out, errs)
+	}
+	if status, _, _ := proxyRun(t, root, k, "", "status", "--proxy", "other"); status != cli.Negative {
+		t.Errorf("it was stored: %d", status)
+	}
+	if status, _, errs := proxyRun(t, root, k, "", "forget", "--proxy", "proxy"); status != cli.Done {
+		t.Errorf("%d %q", status, errs)
+	}
+	if status, _, _ := proxyRun(t, root, k, "", "status", "--proxy", "proxy"); status != cli.Negative {
+		t.Errorf("%d after forgetting", status)
+	}
+}
+
 func TestWithoutAProxyTheVerbSaysSo(t *testing.T) {
 	root := t.TempDir()
 	writePolicy(t, root, `{"BackendURL":"https://backend.hospital.example","ProxyMode":"direct"}`)

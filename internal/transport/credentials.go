@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -108,7 +109,8 @@ type purse struct {
 // coin is what is known of one proxy's credential.
 type coin struct {
 	credential Credential
-	// refusedUntil is set while the credential is not to be sent.
+	// refusedUntil is set once the proxy has refused the credential, which is never sent
+	// unasked then, and before that time not at all.
 	refusedUntil time.Time
 }
 
@@ -133,7 +135,7 @@ func (p *purse) headerFor(proxy *url.URL) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := p.coins[proxyHost(proxy)]
-	if c == nil || p.now().Before(c.refusedUntil) {
+	if c == nil || !c.refusedUntil.IsZero() {
 		return ""
 	}
 	return basic(c.credential)
@@ -166,6 +168,7 @@ func (p *purse) fetch(ctx context.Context, wants *proxyAuthError) error {
 		if wants.sent == basic(stored) {
 			return wants
 		}
+		c.refusedUntil = time.Time{}
 		return nil
 	}
 	p.coins[wants.host] = &coin{credential: stored}
@@ -181,4 +184,14 @@ func (p *purse) refused(wants *proxyAuthError) {
 		return
 	}
 	c.refusedUntil = p.now().Add(refusalKept)
+}
+
+// forget forgets every credential that a proxy has taken, and reports whether there was
+// one. What was refused is not sent in any case, and stays so that it is not tried anew.
+func (p *purse) forget() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := len(p.coins)
+	maps.DeleteFunc(p.coins, func(_ string, c *coin) bool { return c.refusedUntil.IsZero() })
+	return len(p.coins) < before
 }

@@ -125,3 +125,60 @@ func TestACredentialGoesToItsOwnProxyOnly(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatAProxyWasGivenIsForgottenWhenThePersonLeaves(t *testing.T) {
+	var tunnels atomic.Int32
+	var given atomic.Value
+	s := server(t, greeting)
+	open, _ := connectProxy(t, s.Listener.Addr().String(), "")
+	p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(proxyAuthorization) == "" {
+			w.Header().Set(proxyAuthenticate, `Basic realm="x"`)
+			w.WriteHeader(http.StatusProxyAuthRequired)
+			return
+		}
+		tunnels.Add(1)
+		given.Store(r.Header.Get(proxyAuthorization))
+		open.Config.Handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(p.Close)
+	k := &keyring{stored: map[string]Credential{"127.0.0.1": credential("ada", "canary", "1")}}
+	c := clientWithCredentials(t, policy.Snapshot{ProxyMode: "manual", ProxyURL: p.URL, ExtraCAFile: caFile(t, s)}, k)
+	for range 2 {
+		if _, err := get(t, c, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ada := given.Load()
+	ForgetCredentials(c)
+	k.stored["127.0.0.1"] = credential("grace", "canary", "2")
+	if _, err := get(t, c, name); err != nil || given.Load() == ada || tunnels.Load() != 2 {
+		t.Errorf("the next person: %v, through %d tunnels, with ada's: %v", err, tunnels.Load(), given.Load() == ada)
+	}
+	ForgetCredentials(c)
+	delete(k.stored, "127.0.0.1")
+	_, err := get(t, c, name)
+	wantCode(t, err, problem.ProxyAuthNeeded)
+	ForgetCredentials(&http.Client{}) // one of another kind
+}
+
+func TestARefusedCredentialIsNotTriedAnewBecauseThePersonHasLeft(t *testing.T) {
+	var guesses atomic.Int32
+	p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(proxyAuthorization) != "" {
+			guesses.Add(1)
+		}
+		w.Header().Set(proxyAuthenticate, `Basic realm="x"`)
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
+	t.Cleanup(p.Close)
+	c := clientWithCredentials(t, policy.Snapshot{ProxyMode: "manual", ProxyURL: p.URL}, someone())
+	for range 3 {
+		_, err := get(t, c, name)
+		wantCode(t, err, problem.ProxyAuthNeeded)
+		ForgetCredentials(c)
+	}
+	if guesses.Load() != 1 {
+		t.Errorf("%d guesses, want 1", guesses.Load())
+	}
+}

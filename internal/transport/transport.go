@@ -327,6 +327,16 @@ func Retire(c *http.Client) {
 	}
 }
 
+// ForgetCredentials makes a client of NewClient forget the names and passwords that
+// proxies have been given, for when the person leaves, and closes the connections for
+// which one was given, unless they are in use. A proxy that asks again is given what is
+// stored then. Another client is left as it is.
+func ForgetCredentials(c *http.Client) {
+	if t, ours := c.Transport.(*roundTripper); ours && t.purse.forget() {
+		t.CloseIdleConnections()
+	}
+}
+
 // classify names the failure of a round trip. A handshake that fails for any
 // reason of TLS is tls_untrusted: what answered is not the server we may talk to.
 func classify(err error) error {
