@@ -25,6 +25,25 @@ func (o *one) ProxyCredential(context.Context, string) (Credential, bool, error)
 	return o.credential, true, nil
 }
 
+// keyring is a stand-in for the person's; asked counts how often it was.
+type keyring struct {
+	stored map[string]Credential
+	err    error
+	asked  atomic.Int32
+	hosts  []string
+}
+
+func (k *keyring) ProxyCredential(_ context.Context, host string) (Credential, bool, error) {
+	k.asked.Add(1)
+	k.hosts = append(k.hosts, host)
+	c, found := k.stored[host]
+	return c, found, k.err
+}
+
+func credential(user, password, stamp string) Credential {
+	return Credential{User: secret.New(user), Password: secret.New(password), Stamp: stamp}
+}
+
 func someone() *one {
 	return &one{credential: Credential{User: secret.New("ada"), Password: secret.New("canary"), Stamp: "1"}}
 }

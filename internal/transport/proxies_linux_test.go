@@ -2,7 +2,6 @@ package transport
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -18,12 +17,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"encounterlauncher/internal/policy"
 	"encounterlauncher/internal/problem"
-	"encounterlauncher/internal/secret"
 )
 
 // backendName is a name that only a proxy of these tests can resolve.
@@ -201,25 +198,6 @@ func backend(t *testing.T) (ca authority, address, caFile string) {
 
 func pemOf(c *x509.Certificate) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
-}
-
-// keyring is a stand-in for the person's; asked counts how often it was.
-type keyring struct {
-	stored map[string]Credential
-	err    error
-	asked  atomic.Int32
-	hosts  []string
-}
-
-func (k *keyring) ProxyCredential(_ context.Context, host string) (Credential, bool, error) {
-	k.asked.Add(1)
-	k.hosts = append(k.hosts, host)
-	c, found := k.stored[host]
-	return c, found, k.err
-}
-
-func credential(user, password, stamp string) Credential {
-	return Credential{User: secret.New(user), Password: secret.New(password), Stamp: stamp}
 }
 
 func TestTinyproxyLeadsToTheBackend(t *testing.T) {
