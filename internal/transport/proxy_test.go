@@ -249,6 +249,23 @@ func TestWhatWasAskedInOneNetworkSaysNothingInTheNext(t *testing.T) {
 	}
 }
 
+func TestALookUpThatEndsInAnotherNetworkThanItBeganInIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow, gate := gated(FromDetection, proxies("old.example:1"), nil)
+		s := newSystem(t, slow)
+		go func() { _, _ = s.choose(t.Context(), mustURL(t, name)) }()
+		synctest.Wait()
+		s.changes.Store(true)
+		s.says(says(FromDetection, "http://new.example:1"))
+		s.address(t, "https://other.example") // hears of the change
+		close(gate)
+		synctest.Wait()
+		if got := s.address(t, name); got != "http://new.example:1" {
+			t.Errorf("got %q, which is of the network before", got)
+		}
+	})
+}
+
 func TestALookUpEndsWithItsCall(t *testing.T) {
 	gate := make(chan struct{})
 	defer close(gate)
