@@ -21,6 +21,7 @@ export default defineConfig({
   },
   test: {
     environment: 'happy-dom',
+    testTimeout: 30_000, // a busy machine is no fault of the window
     include: ['src/**/*.test.ts'],
   },
 });

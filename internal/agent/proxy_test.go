@@ -4,8 +4,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"encounterlauncher/internal/paths"
 	"encounterlauncher/internal/policy"
@@ -33,6 +35,10 @@ func TestAProxysCredentialComesFromTheKeyringAndSetAnewItIsAnother(t *testing.T)
 	}
 	var stamps []string
 	for range 2 {
+		// A clock of Windows stands still for some milliseconds; nobody types that fast.
+		for before := time.Now().Round(0); !time.Now().Round(0).After(before); {
+			runtime.Gosched()
+		}
 		if err := s.SetProxyCredential(t.Context(), "proxy", secret.New("ada"), secret.New("right")); err != nil {
 			t.Fatal(err)
 		}
