@@ -309,7 +309,11 @@ func readLog(line string) logLine {
 			}
 		}
 	}
-	text, err := json.Marshal(knownValue(fields, ""))
+	kept := make(map[string]any, len(fields))
+	for name, value := range fields {
+		kept[known(name)] = ownValue(name, value)
+	}
+	text, err := json.Marshal(kept)
 	if err != nil {
 		return logLine{text: redacted}
 	}
@@ -317,23 +321,47 @@ func readLog(line string) logLine {
 	return l
 }
 
-// measures are the fields of the log that hold large numbers of no meaning by
-// themselves.
-var measures = [...]string{"took", "bytes", "count", "findings"}
+// numbers are the fields of the agent's lines that hold a number of no meaning by itself;
+// any other number could be a record's. ids are those that hold an id that the agent made.
+var (
+	numbers = [...]string{"took", "bytes", "count", "findings", "status"}
+	ids     = [...]string{"id", "request_id"}
+)
 
-// knownValue is a value of the log with only what is known in it.
+// ownValue is a field of a line as the agent writes it: at its top, where nobody else
+// names the fields.
+func ownValue(name string, value any) any {
+	switch v := value.(type) {
+	case string:
+		switch {
+		case name == "time" && shaped().moment.MatchString(v), slices.Contains(ids[:], name) && shaped().uuid.MatchString(v):
+			return v
+		}
+	case float64:
+		if slices.Contains(numbers[:], name) {
+			return v
+		}
+	case map[string]any:
+		if name == "ms" {
+			// How long a stage took is a large number without a meaning elsewhere.
+			times := map[string]any{}
+			for stage, inner := range v {
+				if _, ok := inner.(float64); ok && slices.Contains(stageNames, stage) {
+					times[stage] = inner
+				}
+			}
+			return times
+		}
+	}
+	return knownValue(value, name)
+}
+
+// knownValue is a value of the log with only what is known in it: words, and no number.
 func knownValue(value any, key string) any {
 	switch v := value.(type) {
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for name, inner := range v {
-			if key == "ms" {
-				// How long a stage took is a large number without a meaning elsewhere.
-				if _, ok := inner.(float64); ok && slices.Contains(stageNames, name) {
-					out[name] = inner
-				}
-				continue
-			}
 			out[known(name)] = knownValue(inner, name)
 		}
 		return out
@@ -345,17 +373,13 @@ func knownValue(value any, key string) any {
 		return out
 	case string:
 		switch {
-		case key == "time" && shaped().moment.MatchString(v):
-			return v
 		case key == "reference":
 			return asReference(v)
+		case v != "" && numeric(v):
+			return redacted
 		}
 		return known(v)
 	case float64:
-		// A duration or a number of things; any other large one could be a record's.
-		if v >= 0 && v < 1000 || slices.Contains(measures[:], key) {
-			return v
-		}
 		return redacted
 	default:
 		return v // true, false, null

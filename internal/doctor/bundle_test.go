@@ -30,7 +30,7 @@ var planted = []string{
 	"eyJhbGciOiJFUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl", "rt-9f8e7d6c5b4a39281706f5e4d3c2b1a0", "hunter2secret",
 	"https://app.vendor.example/encounters/one-time/4f1c9a7be2", "https://evil.example/?token=abc", "ada.lovelace@hospital.example",
 	"external_patient_id=P-4711", "P-4711", "E-1001", "D-17", "Kanarienvogel", "kanarienvogel", "/home/marie-curie/Documents", "10.20.30.40",
-	"Müller-Lüdenscheidt", "李小龙", "+41 79 123 45 67",
+	"Müller-Lüdenscheidt", "李小龙", "+41 79 123 45 67", "patient 9f3c1d2e-1111-4222-8333-abcdefabcdef", "9f3c1d2e-1111-4222-8333-abcdefabcdef",
 }
 
 func write(t *testing.T, file, text string) {
@@ -93,6 +93,7 @@ func plantEverywhere(t *testing.T, s *site) Deps {
 			"code": "org_unreachable", "reference": "7K3M9QXA", "fact": "It did not answer in time. " + secret, "cause": "dial tcp: " + secret + ": i/o timeout",
 		}})
 		entry(map[string]any{"msg": secret, secret: "it", "label": secret, "list": []any{secret, map[string]any{"deep": secret}}, "number": 471112, "patient": 471112})
+		entry(map[string]any{"msg": "launch ended", "mrn": 739, "patient": "739", "deep": map[string]any{"id": "9f3c1d2e-1111-4222-8333-abcdefabcdef", "count": 739}, "list": []any{739, "739"}})
 		fmt.Fprintf(&log, "panic: %s\n%s\n", secret, secret)
 		fmt.Fprintf(&log, `{"time":%q,"msg":"reading the audit","level":%q,"reference":%q}`+"\n", secret, secret, secret)
 		entry(map[string]any{"msg": "launch opened", "ms": map[string]any{"received": 0, "signing_in": 10, "creating": 15, "opening": 100 + i, "opened": 200 + i, secret: 471112}})
@@ -106,6 +107,9 @@ func plantEverywhere(t *testing.T, s *site) Deps {
 		line := map[string]any{
 			"v": 1, "seq": 1, "time": "2026-03-01T08:00:00.000Z", "outcome": secret, "code": secret, "reference": secret, "person": secret, "request_id": secret,
 			"withheld": []string{secret}, "extra": secret,
+		}
+		if shaped().uuid.MatchString(secret) {
+			delete(line, "request_id") // the agent's own have this form
 		}
 		text, _ := json.Marshal(line)
 		write(t, filepath.Join(d.Layout.AuditDir(), name+".jsonl"), string(text)+"\n"+secret+"\n")
@@ -165,7 +169,7 @@ func TestAnArchiveHoldsWhatSupportNeedsAndNothingThatIsPlanted(t *testing.T) {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	for name, text := range files {
-		for _, secret := range planted {
+		for _, secret := range append([]string{"739"}, planted...) {
 			// Also as JSON writes it, and its parts alone.
 			quoted, _ := json.Marshal(secret)
 			forms := append([]string{secret, strings.Trim(string(quoted), `"`)}, strings.FieldsFunc(secret, func(r rune) bool { return strings.ContainsRune(" ^.@/:?=&+", r) })...)
@@ -202,7 +206,7 @@ func TestAnArchiveHoldsWhatSupportNeedsAndNothingThatIsPlanted(t *testing.T) {
 }
 
 // innocent are parts of what is planted that are words of the program too.
-var innocent = []string{"launch", "encounter-launcher", "handle", "encounters", "one-time", "token", "app", "example", "https", "hospital", "home", "vendor", "123", "evil", "abc", "Documents", "ada", "patients"}
+var innocent = []string{"patient", "launch", "encounter-launcher", "handle", "encounters", "one-time", "token", "app", "example", "https", "hospital", "home", "vendor", "123", "evil", "abc", "Documents", "ada", "patients"}
 
 func TestStagesAreCountedFromTheEndOfTheStageBefore(t *testing.T) {
 	var lines []logLine

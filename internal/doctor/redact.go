@@ -64,8 +64,9 @@ var vocabulary = sync.OnceValue(func() map[string]bool {
 // marks stand between words and say nothing.
 const marks = " \t:;,()[]{}\"'!?<>|…“”*&#$"
 
-// shapes are the forms of what is kept beside words of the vocabulary: small numbers, and
-// what names a call or a problem in the logs of both sides.
+// shapes are the forms of what is kept beside words of the vocabulary. Small numbers are
+// kept in every text; what names a call or a problem in the logs of both sides only in
+// its own field, since records are named by the same forms.
 type shapes struct {
 	pieces, inside, small, uuid, reference, version, many, moment *regexp.Regexp
 }
@@ -127,7 +128,7 @@ func asVersion(text string) string {
 // worded reports whether a piece of text is made of known words: one of them, or several
 // with a mark between, as in a path or a key of the log.
 func worded(piece string) bool {
-	if vocabulary()[piece] || shaped().uuid.MatchString(piece) {
+	if vocabulary()[piece] {
 		return true
 	}
 	for _, word := range shaped().inside.Split(strings.Trim(piece, "."), -1) {

@@ -132,6 +132,7 @@ func TestAWordThatTheProgramDoesNotUseIsTakenOut(t *testing.T) {
 		"ada@hospital.example":                                        "[redacted]",
 		"eyJhbGciOiJFUzI1NiJ9.eyJzdWIi.x":                             "[redacted]",
 		"0190f3a2-0000-4000-8000-00000000":                            "[redacted]",
+		"patient 9f3c1d2e-1111-4222-8333-abcdefabcdef":                "patient [redacted]",
 		"10.20.30.40":                                                 "[redacted]",
 		"Dupont, Jean":                                                "[redacted], [redacted]",
 		"":                                                            "",
