@@ -143,26 +143,45 @@ func joined[T any](lines []T, text func(T) string) []byte {
 	return out.Bytes()
 }
 
-// archived is the report of a run with stricter facts: a path shows only folders and
-// programs that the program itself knows.
+// archived is the report of a run with stricter facts: what servers, certificates and
+// other programs say of themselves shows only words that this program itself uses.
 func (d Deps) archived(results []Result) Report {
 	strict := slices.Clone(results)
 	for i := range strict {
 		strict[i].Findings = slices.Clone(strict[i].Findings)
-		for j := range strict[i].Findings {
-			facts := maps.Clone(strict[i].Findings[j].Facts)
+		for j, f := range strict[i].Findings {
+			facts := maps.Clone(f.Facts)
 			for name, value := range facts {
-				switch name {
-				case "program", "command", "where", "folder", "key", "source", "endpoint", "tool":
-					facts[name] = known(value)
-				case "running":
-					facts[name] = asVersion(value)
-				}
+				facts[name] = strictFact(strict[i].Name, f.Code, name, value)
 			}
 			strict[i].Findings[j].Facts = facts
 		}
 	}
 	return Summarise(d, strict, text.For(text.English))
+}
+
+// strictFact is a fact for somebody who is not at this computer. A fact that is not
+// named here is free text.
+func strictFact(check, code, name, value string) string {
+	switch name {
+	case "host", "proxy", "browser", "free", "days", "seconds", "minutes", "status":
+		return value // the policy's and the system's, and what this room itself counts
+	case "issuer":
+		if code == "fine" {
+			return value // an authority that every browser knows
+		}
+	case "running", "installed":
+		return asVersion(value)
+	case "version", "oldest":
+		switch {
+		case check == "agent":
+			return asVersion(value)
+		case shaped().release.MatchString(value):
+			return value
+		}
+		return redacted
+	}
+	return known(value)
 }
 
 // archivedValue is one key of the policy.
@@ -220,7 +239,7 @@ func shownValue(v policy.Value) any {
 		if address, _, cut := strings.Cut(s, "?"); cut {
 			return address + "?" + redacted
 		}
-		if v.Key == "ExtraCAFile" {
+		if strings.HasSuffix(v.Key, "File") {
 			return known(s)
 		}
 	}
@@ -560,7 +579,7 @@ const readme = `Encounter Launcher: what support needs to know about one compute
 
 What is not in it: patients, clinicians, links, one-time addresses, tokens, passwords,
 the recent encounters, the person's environment and the names of the person's files.
-The only addresses are those that the policy names. Free text is taken over word by
+The only addresses are those that the policy names and that of the proxy. Free text is taken over word by
 word, and only words that the program itself uses in its messages; everything else
 reads [redacted].
 

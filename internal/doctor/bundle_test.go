@@ -6,10 +6,13 @@ import (
 	"archive/zip"
 	"bytes"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +21,7 @@ import (
 	"time"
 
 	"encounterlauncher/internal/audit"
+	"encounterlauncher/internal/orgapi"
 	"encounterlauncher/internal/policy"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/scheme"
@@ -78,6 +82,21 @@ func opened(t *testing.T, file string) (folder string, files map[string]string) 
 func plantEverywhere(t *testing.T, s *site) Deps {
 	t.Helper()
 	d := s.healthy()
+	// A device between, with a certificate that names a computer and its user, and a
+	// server that says whatever it likes of its version.
+	between := newAuthority(t, "Kanarienvogel of Marie Curie")
+	authorities, err := os.ReadFile(d.Policy.ExtraCAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, d.Policy.ExtraCAFile, string(authorities)+string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: between.cert.Raw})))
+	s.set(func() {
+		s.certs[backendHost] = between.certify(backendHost, -200*day, 90*day)
+		s.handlers[backendHost] = altered(s.handlers[backendHost], func(rec *httptest.ResponseRecorder, _ *http.Request) {
+			rec.Header().Set(orgapi.HeaderContract, "1.Kanarienvogel")
+		})
+	})
+	d.reconnect(d.Policy)
 	var log bytes.Buffer
 	entry := func(fields map[string]any) {
 		fields["time"], fields["level"] = "2026-03-01T08:00:00.5Z", "INFO"
@@ -134,6 +153,8 @@ func plantEverywhere(t *testing.T, s *site) Deps {
 		{Key: "BackendURL", Effective: `"https://backend.hospital.example/launcher"`, Source: policy.SourceMachine, Path: "/etc/encounter-launcher/policy.json"},
 		{Key: "HelpDeskURL", Effective: `"https://help.hospital.example/new?token=hunter2secret"`, Source: policy.SourceMachine},
 		{Key: "ExtraCAFile", Effective: `"/home/marie-curie/Documents/ca.pem"`, Source: policy.SourceMachine, Path: "/home/marie-curie/Documents"},
+		{Key: "ClientCertificateFile", Effective: `"/home/marie-curie/Documents/me.pem"`, Source: policy.SourceMachine},
+		{Key: "ClientKeyFile", Effective: `"/home/marie-curie/Documents/me.key"`, Source: policy.SourceMachine},
 		{Key: "LinkKeys", Effective: `{"keys":[{"x":"Zk3vQ9x1T7mB2nR5wY8uLgA0"}]}`, Source: policy.SourceMachine},
 		{Key: "Language", Effective: "null", Source: policy.SourceSafest, Rejected: []policy.Rejected{{Source: policy.SourcePerson, Path: all, Sentence: "Language is " + all + ": remove it."}}},
 	}
@@ -156,6 +177,10 @@ func TestAnArchiveHoldsWhatSupportNeedsAndNothingThatIsPlanted(t *testing.T) {
 	s := newSite(t)
 	d := plantEverywhere(t, s)
 	results := Run(t.Context(), d, nil, nil)
+	// The person at the computer is told who reads the connection.
+	if here := said(d, results, "en"); !strings.Contains(here, "kanarienvogel of marie curie") || !strings.Contains(here, "1.kanarienvogel") {
+		t.Error("what is planted was not found")
+	}
 	file := filepath.Join(t.TempDir(), "support.zip")
 	folder, err := WriteBundle(file, false, d, results)
 	if err != nil {
