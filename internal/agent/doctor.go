@@ -20,6 +20,7 @@ const (
 	mostDoctorChecks   = 40
 	mostDoctorFindings = 40
 	mostDoctorText     = 400
+	mostDoctorDetail   = 600
 )
 
 // examined is the newest examination in codes, from which its words are made anew when
@@ -46,6 +47,7 @@ type doctorLine struct {
 		Sentence string            `json:"sentence"`
 		NextStep string            `json:"next_step"`
 		Facts    map[string]string `json:"facts"`
+		Detail   string            `json:"detail"`
 	} `json:"findings"`
 	MS int64 `json:"ms"`
 }
@@ -89,6 +91,7 @@ func (a *Agent) examineOnce(ctx context.Context) {
 		if json.Unmarshal(line, &l) != nil {
 			return
 		}
+		a.logDetails(l)
 		a.examined.take(l)
 		a.showExamination()
 	})
@@ -104,6 +107,16 @@ func (a *Agent) examineOnce(ctx context.Context) {
 	a.showExamination()
 	if err != nil && ctx.Err() == nil {
 		a.log.Warn("the computer could not be examined", "problem", problem.Of(err))
+	}
+}
+
+// logDetails keeps why a check found what it did: no page shows it, and the log is what
+// goes to IT.
+func (a *Agent) logDetails(l doctorLine) {
+	for _, f := range l.Findings[:min(len(l.Findings), mostDoctorFindings)] {
+		if f.Detail != "" {
+			a.log.Info("a finding of the examination", "check", view.Inert(l.Name, 40), "code", view.Inert(f.Code, 40), "detail", view.Inert(f.Detail, mostDoctorDetail))
+		}
 	}
 }
 

@@ -49,7 +49,7 @@ func TestAnExaminationIsShownAsItsChecksEndAndInThePersonsLanguage(t *testing.T)
 	}
 	// A newer program may know checks and findings that this agent has no words for.
 	steps <- `{"name":"brain","group":"computer","state":"broken","findings":[{"code":"gone","state":"broken","sentence":"It is gone.\u202e","next_step":"Find it."}],"ms":1}`
-	steps <- `{"name":"keyring","group":"computer","state":"ok","findings":[{"code":"timeout","state":"warning","sentence":"late"}],"ms":1}`
+	steps <- `{"name":"keyring","group":"computer","state":"ok","findings":[{"code":"timeout","state":"warning","sentence":"late","detail":"it did not end\u202e"}],"ms":1}`
 	steps <- `no JSON`
 	steps <- `{"name":"clock","state":"excellent"}`
 	s = w.await("the others", func(s view.Snapshot) bool { return s.Doctor.Checks[1].State == view.CheckOK })
@@ -65,6 +65,9 @@ func TestAnExaminationIsShownAsItsChecksEndAndInThePersonsLanguage(t *testing.T)
 	s = w.await("the end", func(s view.Snapshot) bool { return !s.Doctor.Running })
 	if len(s.Doctor.Checks) != 3 {
 		t.Errorf("got %+v", s.Doctor)
+	}
+	if kept := h.logged("a finding of the examination"); len(kept) != 1 || kept[0]["check"] != "keyring" || kept[0]["code"] != "timeout" || kept[0]["detail"] != "it did not end" {
+		t.Errorf("the log has %v", kept)
 	}
 }
 

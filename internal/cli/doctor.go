@@ -74,7 +74,7 @@ func (p Program) examine(ctx context.Context, e examination) error {
 	if _, err := os.Lstat(e.bundle); e.bundle != "" && err == nil && !e.force {
 		return p.existing(doctor.ErrExists) // before the checks take their time
 	}
-	d := doctor.Real(p.Layout, p.Version, p.Executable, nil)
+	d := doctor.Real(p.Layout, p.Version, p.Executable)
 	quiet := e.json || e.lines
 	var printed func(doctor.Result)
 	switch {
@@ -82,7 +82,7 @@ func (p Program) examine(ctx context.Context, e examination) error {
 		if err := p.line(planOf(planned(e.only))); err != nil {
 			return err
 		}
-		printed = func(r doctor.Result) { _ = p.line(doctor.Describe(r, words)) }
+		printed = func(r doctor.Result) { _ = p.line(doctor.Detailed(r, words)) }
 	case !quiet && !e.fix:
 		// In the order in which they are listed: what ends early waits for its turn.
 		printed = p.inOrder(e.only, words)
@@ -91,7 +91,7 @@ func (p Program) examine(ctx context.Context, e examination) error {
 	var fixed []doctor.Fixed
 	if e.fix {
 		if fixed = doctor.Fix(ctx, d, results); len(fixed) > 0 {
-			results = doctor.Run(ctx, doctor.Real(p.Layout, p.Version, p.Executable, nil), e.only, nil)
+			results = doctor.Run(ctx, doctor.Real(p.Layout, p.Version, p.Executable), e.only, nil)
 		}
 		if !quiet {
 			ordered := p.inOrder(e.only, words)

@@ -157,7 +157,13 @@ func (d Deps) archived(results []Result) Report {
 			strict[i].Findings[j].Facts = facts
 		}
 	}
-	return Summarise(d, strict, text.For(text.English))
+	report := Summarise(d, strict, text.For(text.English))
+	for i := range strict {
+		for j, f := range strict[i].Findings {
+			report.Checks[i].Findings[j].Detail = known(f.detail)
+		}
+	}
+	return report
 }
 
 // strictFact is a fact for somebody who is not at this computer. A fact that is not

@@ -233,6 +233,25 @@ func TestAnArchiveHoldsWhatSupportNeedsAndNothingThatIsPlanted(t *testing.T) {
 // innocent are parts of what is planted that are words of the program too.
 var innocent = []string{"patient", "launch", "encounter-launcher", "handle", "encounters", "one-time", "token", "app", "example", "https", "hospital", "home", "vendor", "123", "evil", "abc", "Documents", "ada", "patients"}
 
+func TestWhyACheckFoundWhatItDidIsInAnArchiveAndInTheAgentsLinesAndNowhereElse(t *testing.T) {
+	d := newSite(t).healthy()
+	d.Free = func(string) (uint64, error) { return 0, errors.New("permission denied for Marie Curie") }
+	results := Run(t.Context(), d, []string{"files"}, nil)
+	if strings.Contains(said(d, results, "en"), "denied") {
+		t.Error("people read it")
+	}
+	if got := Detailed(results[0], wordsOf("en")).Findings[0].Detail; got != "permission denied for Marie Curie" {
+		t.Errorf("the agent gets %q", got)
+	}
+	file := filepath.Join(t.TempDir(), "support.zip")
+	if _, err := WriteBundle(file, false, d, results); err != nil {
+		t.Fatal(err)
+	}
+	if _, files := opened(t, file); !strings.Contains(files["doctor.json"], `"detail": "permission denied for [redacted]"`) {
+		t.Errorf("the archive has %s", files["doctor.json"])
+	}
+}
+
 func TestStagesAreCountedFromTheEndOfTheStageBefore(t *testing.T) {
 	var lines []logLine
 	for i := 1; i <= 100; i++ {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -57,8 +56,6 @@ type Deps struct {
 	Policy policy.Snapshot
 	// Now is the clock that is compared with the backend's.
 	Now func() time.Time
-	// Log receives the details of findings, at debug; never nil.
-	Log *slog.Logger
 
 	// HTTP is the client of the policy; nil when HTTPProblem says why there is none.
 	HTTP        *http.Client
@@ -102,16 +99,12 @@ const (
 	TrayNoSession
 )
 
-// Real returns this computer's world. It reads the policy and does nothing else. log
-// gets the details of findings at debug; nil drops them.
-func Real(l paths.Layout, version, executable string, log *slog.Logger) Deps {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
+// Real returns this computer's world. It reads the policy and does nothing else.
+func Real(l paths.Layout, version, executable string) Deps {
 	p := policy.Load(l)
 	home, _ := os.UserHomeDir()
 	d := Deps{
-		Layout: l, Version: version, Executable: linkProgram(executable), Home: home, Policy: p, Now: time.Now, Log: log,
+		Layout: l, Version: version, Executable: linkProgram(executable), Home: home, Policy: p, Now: time.Now,
 		Resolve: net.DefaultResolver.LookupHost, Dial: new(net.Dialer).DialContext, PublicRoot: publicRoot,
 		// A lock of its own: what is tried here never holds a sign-in up.
 		Keyring: tokenstore.New(tokenstore.OS(), l.KeyringService(), filepath.Join(l.StateDir(), "doctor.lock"), keyringTime),
@@ -207,17 +200,27 @@ func (w *world) unconnected() bool { return w.HTTPProblem != nil || w.HTTP == ni
 
 // shown is a fact as people may read it: bounded, inert, and without the name of the
 // person, which stands in the path of the home folder.
-func (w *world) shown(fact string) string {
+func (w *world) shown(fact string) string { return w.bounded(fact, 200) }
+
+func (w *world) bounded(fact string, most int) string {
 	if home := strings.TrimRight(w.Home, `/\`); len(home) > 1 {
 		fact = strings.ReplaceAll(fact, home, "~")
 	}
-	return view.Inert(masked(fact), 200)
+	return view.Inert(masked(fact), most)
 }
 
-// causeOf is an error for the log, with its inner cause.
+// causeOf is an error for the log, with its inner cause. Its reference is left out: it
+// was shown to nobody.
 func causeOf(err error) error {
-	if p := problem.Of(err); p != nil {
-		return errors.New(p.LogValue().String())
+	p := problem.Of(err)
+	if p == nil {
+		return nil
 	}
-	return nil
+	var parts []string
+	for _, a := range p.LogValue().Group() {
+		if a.Key != "reference" {
+			parts = append(parts, a.Value.String())
+		}
+	}
+	return errors.New(strings.Join(parts, ": "))
 }

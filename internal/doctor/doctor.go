@@ -42,8 +42,8 @@ type Finding struct {
 	State State
 	// Facts fill the placeholders of its words.
 	Facts map[string]string
-	// detail is for the log and the support bundle's reader; it obeys the rule of
-	// package problem for causes. Empty for none.
+	// detail is for the agent's log and the support bundle; it obeys the rule of package
+	// problem for causes. Empty for none.
 	detail string
 }
 
@@ -66,6 +66,9 @@ const (
 	checkTime = 8 * time.Second
 )
 
+// mostDetail bounds a finding's detail.
+const mostDetail = 600
+
 // Run makes the checks, all at once, and returns what they found in the order of the
 // list. only names those to make; empty means all. ended is called with each result as
 // it comes, one at a time, and may be nil. It returns within ten seconds, whatever is
@@ -86,14 +89,12 @@ func Run(ctx context.Context, d Deps, only []string, ended func(Result)) []Resul
 	for i, c := range named {
 		all.Go(func() {
 			r := w.one(ctx, c)
+			for j, f := range r.Findings {
+				r.Findings[j].detail = w.bounded(f.detail, mostDetail)
+			}
 			told.Lock()
 			defer told.Unlock()
 			results[i] = r
-			for _, f := range r.Findings {
-				if f.detail != "" {
-					d.Log.Debug("a check's finding", "check", c.name, "code", f.Code, "detail", f.detail)
-				}
-			}
 			if ended != nil {
 				ended(r)
 			}
@@ -125,7 +126,7 @@ func (w *world) one(ctx context.Context, c check) Result {
 		select {
 		case r.Findings = <-found: // it ended at the last moment
 		default:
-			r.Findings = []Finding{w.say(c, "timeout")}
+			r.Findings = []Finding{w.say(c, "timeout").because(fmt.Errorf("the check did not end within %s", checkTime))}
 		}
 	}
 	if len(r.Findings) == 0 {

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 
-	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/scheme"
 )
 
@@ -60,7 +59,6 @@ func (d Deps) fixScheme() []Fixed {
 		all = append(all, Fixed{Check: "scheme", Done: true, Sentence: (&world{Deps: d}).shown(sentence)})
 	}
 	if err != nil {
-		d.Log.Warn("repairing the registration for links", "problem", problem.Of(err))
 		all = append(all, Fixed{Check: "scheme", Sentence: "another program's registration, or the machine's, is in the way: left to IT"})
 	} else if len(did) == 0 {
 		all = append(all, Fixed{Check: "scheme", Sentence: "nothing of this user's is left to repair: see its next step"})

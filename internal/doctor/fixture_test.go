@@ -15,7 +15,6 @@ import (
 	"errors"
 	"io"
 	"log"
-	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -266,7 +265,7 @@ func (s *site) healthy() Deps {
 		}
 	}
 	d := Deps{
-		Layout: paths.Under(root, ""), Version: "1.2.3", Executable: program, Home: root, Policy: p, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Layout: paths.Under(root, ""), Version: "1.2.3", Executable: program, Home: root, Policy: p, Now: time.Now,
 		Resolve: func(context.Context, string) ([]string, error) { return nil, errors.New("nothing resolves here") },
 		Dial:    new(net.Dialer).DialContext,
 		PublicRoot: func(c *x509.Certificate) bool {

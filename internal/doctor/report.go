@@ -44,6 +44,8 @@ type Said struct {
 	Sentence string            `json:"sentence"`
 	NextStep string            `json:"next_step"`
 	Facts    map[string]string `json:"facts"`
+	// Detail is the cause, for the agent's log and an archive; absent everywhere else.
+	Detail string `json:"detail,omitempty"`
 }
 
 // Describe puts a result into the words of a language.
@@ -64,6 +66,16 @@ func Describe(r Result, words text.Catalogue) Check {
 			s.NextStep = word(words, r.Name, f, "next")
 		}
 		c.Findings = append(c.Findings, s)
+	}
+	return c
+}
+
+// Detailed is Describe with the details: for who keeps them in a log, which obeys the
+// rule of package problem for causes.
+func Detailed(r Result, words text.Catalogue) Check {
+	c := Describe(r, words)
+	for i, f := range r.Findings {
+		c.Findings[i].Detail = f.detail
 	}
 	return c
 }
