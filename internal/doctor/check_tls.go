@@ -48,7 +48,8 @@ type chain struct {
 
 // checkTLS says from which authority each server's certificate comes. One that no
 // browser brings along is the organisation's own: that is how an organisation's own
-// servers are, and how a device looks that reads the connections of all others.
+// servers are, and how a device looks that reads the connections of all others. Only
+// where encounters open tells the two apart: that server is the vendor's.
 func checkTLS(ctx context.Context, w *world, c check) []Finding {
 	var chains []chain
 	var found []Finding
@@ -101,7 +102,7 @@ func (w *world) trusted(c check, ch chain, all []chain, extra []*x509.Certificat
 		return w.say(c, "ends_soon", "host", host, "days", strconv.Itoa(max(int(left.Hours()/24), 0)))
 	case w.PublicRoot(ch.root):
 		return w.say(c, "fine", "host", host, "issuer", issuer)
-	case ch.place.encounters, signsAll(ch.root, all):
+	case ch.place.encounters, signsEncounters(ch.root, all):
 		return w.say(c, "intercepted", "host", host, "issuer", issuer)
 	case holds(extra, ch.root):
 		return w.say(c, "extra_ca", "host", host, "issuer", issuer)
@@ -141,10 +142,10 @@ func (w *world) untrusted(c check, host string, err error) Finding {
 	return w.say(c, code, "host", host, "issuer", issuer).because(causeOf(err))
 }
 
-// signsAll reports whether one authority signed every server that was met, and there
-// are several.
-func signsAll(root *x509.Certificate, all []chain) bool {
-	met := 0
+// signsEncounters reports whether one authority signed every server that was met, one
+// where encounters open among them.
+func signsEncounters(root *x509.Certificate, all []chain) bool {
+	encounters := false
 	for _, ch := range all {
 		if ch.root == nil {
 			continue
@@ -152,9 +153,9 @@ func signsAll(root *x509.Certificate, all []chain) bool {
 		if !bytes.Equal(ch.root.RawSubjectPublicKeyInfo, root.RawSubjectPublicKeyInfo) {
 			return false
 		}
-		met++
+		encounters = encounters || ch.place.encounters
 	}
-	return met > 1
+	return encounters
 }
 
 func holds(certificates []*x509.Certificate, c *x509.Certificate) bool {

@@ -121,10 +121,10 @@ var checks = []check{
 	{"tls", GroupNetwork, []Code{
 		{"fine", OK, []string{"host", "issuer"}},
 		{"own_authority", OK, []string{"host", "issuer"}},
+		{"extra_ca", OK, []string{"host", "issuer"}},
 		{"unreached", Skipped, []string{"host"}},
 		{"encounter_host", Warning, []string{"host"}},
 		{"intercepted", Warning, []string{"host", "issuer"}},
-		{"extra_ca", Warning, []string{"host", "issuer"}},
 		{"ends_soon", Warning, []string{"host", "days"}},
 		{"untrusted", Broken, []string{"host", "issuer"}},
 		{"wrong_name", Broken, []string{"host", "issuer"}},

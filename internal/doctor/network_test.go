@@ -45,6 +45,34 @@ func TestTheCertificateOfEachServerIsNamedByItsAuthority(t *testing.T) {
 	}
 }
 
+func TestAHospitalWithItsOwnAuthorityIsHealthyAndOneThatIsReadIsNot(t *testing.T) {
+	s := newSite(t)
+	d := s.healthy()
+	for _, host := range []string{backendHost, issuerHost} {
+		s.set(func() { s.certs[host] = s.private.certify(host, -200*day, 90*day) })
+	}
+	met := d.Policy
+	suffix := d.Policy
+	suffix.EncounterURLHosts = []string{".vendor.example"} // names no host that could be met
+	healthy := func(what string, codes ...string) {
+		if r := finds(t, d, "tls", codes...); r.State != OK {
+			t.Errorf("%s: %s", what, r.State)
+		}
+	}
+	d.reconnect(suffix)
+	healthy("in ExtraCAFile", "extra_ca", "extra_ca")
+	d.Policy.ExtraCAFile = "" // the client has it, as if the system had it
+	healthy("in the system's store", "own_authority", "own_authority")
+	d.reconnect(met)
+	healthy("beside a vendor's public one", "extra_ca", "extra_ca", "fine")
+	// A device between signs the vendor's, too.
+	s.set(func() { s.certs[encounterHost] = s.private.certify(encounterHost, -200*day, 90*day) })
+	d.reconnect(met)
+	if r := finds(t, d, "tls", "intercepted", "intercepted", "intercepted"); r.State != Warning {
+		t.Errorf("intercepted: %s", r.State)
+	}
+}
+
 func TestAnAuthorityOfTheSystemsThatIsNotPublicIsTheOrganisations(t *testing.T) {
 	s := newSite(t)
 	d := s.healthy()

@@ -414,7 +414,6 @@ var findings = [...]entry{
 	{"doctor.tls.intercepted.sentence", []string{"host", "issuer"}},
 	{"doctor.tls.intercepted.next", nil},
 	{"doctor.tls.extra_ca.sentence", []string{"host", "issuer"}},
-	{"doctor.tls.extra_ca.next", nil},
 	{"doctor.tls.ends_soon.sentence", []string{"host", "days"}},
 	{"doctor.tls.ends_soon.next", nil},
 	{"doctor.tls.untrusted.sentence", []string{"host", "issuer"}},
