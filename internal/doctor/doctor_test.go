@@ -306,6 +306,20 @@ func TestASecondCopyIsFoundAndOneOfTheSameFolderIsNone(t *testing.T) {
 	fact(t, finds(t, d, "copies", "other_copy"), "other_copy", "program", "~/opt/encounter-launcher")
 }
 
+func TestWhoLacksAKeyringIsToldWhatToDoOnEachSystem(t *testing.T) {
+	d := newSite(t).healthy()
+	d.Keyring = answeringKeyring{probe: problem.New(problem.KeyringUnavailable, nil)}
+	r := finds(t, d, "keyring", "unavailable")
+	for _, language := range []string{"en", "fr", "es", "de"} {
+		next := Describe(r, wordsOf(language)).Findings[0].NextStep
+		for _, word := range []string{"Linux", "Secret Service", "Windows"} {
+			if !strings.Contains(next, word) {
+				t.Errorf("%s: %q does not say %s", language, next, word)
+			}
+		}
+	}
+}
+
 func TestTheWindowNeedsItsProgramOrAWebView(t *testing.T) {
 	d := newSite(t).healthy()
 	d.Display = func() bool { return false }
