@@ -39,6 +39,9 @@ func checkKeyring(ctx context.Context, w *world, c check) []Finding {
 		code = "locked"
 	case problem.KeyringUnavailable:
 		code = "unavailable"
+		if w.Policy.SharedWorkstation {
+			code = "not_needed" // a sign-in stays in memory there, by policy
+		}
 	case problem.KeyringCorrupt:
 		code = "corrupt"
 	}

@@ -77,6 +77,7 @@ var checks = []check{
 	}, checkScheme},
 	{"keyring", GroupComputer, []Code{
 		{"fine", OK, nil},
+		{"not_needed", OK, nil},
 		{"locked", Warning, nil},
 		{"no_answer", Warning, nil},
 		{"unavailable", Warning, nil},

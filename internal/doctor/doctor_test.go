@@ -306,6 +306,17 @@ func TestASecondCopyIsFoundAndOneOfTheSameFolderIsNone(t *testing.T) {
 	fact(t, finds(t, d, "copies", "other_copy"), "other_copy", "program", "~/opt/encounter-launcher")
 }
 
+func TestASharedWorkstationNeedsNoKeyring(t *testing.T) {
+	d := newSite(t).healthy()
+	d.Policy.SharedWorkstation = true
+	d.Keyring = answeringKeyring{probe: problem.New(problem.KeyringUnavailable, nil)}
+	if r := finds(t, d, "keyring", "not_needed"); r.State != OK {
+		t.Errorf("got %v", r)
+	}
+	d.Keyring = answeringKeyring{check: problem.New(problem.KeyringCorrupt, nil)}
+	finds(t, d, "keyring", "corrupt")
+}
+
 func TestWhoLacksAKeyringIsToldWhatToDoOnEachSystem(t *testing.T) {
 	d := newSite(t).healthy()
 	d.Keyring = answeringKeyring{probe: problem.New(problem.KeyringUnavailable, nil)}

@@ -349,6 +349,7 @@ var findings = [...]entry{
 	{"doctor.scheme.tool_disagrees.next", nil},
 	{"doctor.keyring.title", nil},
 	{"doctor.keyring.fine.sentence", nil},
+	{"doctor.keyring.not_needed.sentence", nil},
 	{"doctor.keyring.locked.sentence", nil},
 	{"doctor.keyring.locked.next", nil},
 	{"doctor.keyring.no_answer.sentence", nil},
