@@ -176,6 +176,10 @@ func strictFact(check, code, name, value string) string {
 		if code == "fine" {
 			return value // an authority that every browser knows
 		}
+	case "library":
+		if shaped().library.MatchString(value) {
+			return value
+		}
 	case "running", "installed":
 		return asVersion(value)
 	case "version", "oldest":

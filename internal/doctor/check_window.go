@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -10,7 +11,7 @@ import (
 )
 
 // checkWindow never starts the window: it looks at what the window needs.
-func checkWindow(_ context.Context, w *world, c check) []Finding {
+func checkWindow(ctx context.Context, w *world, c check) []Finding {
 	webView, err := w.WebView()
 	switch {
 	case err != nil:
@@ -25,6 +26,13 @@ func checkWindow(_ context.Context, w *world, c check) []Finding {
 	if program := windowProgram(w.Executable); program != "" {
 		if info, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().Perm()&0o111 == 0 {
 			return []Finding{w.say(c, "program_missing", "program", program)}
+		}
+		missing, err := w.Libraries(ctx, program)
+		switch {
+		case err != nil:
+			return []Finding{w.say(c, "failed").because(err)}
+		case len(missing) > 0:
+			return []Finding{w.say(c, "library_missing", "library", missing[0]).because(fmt.Errorf("not found: %s", strings.Join(missing, ", ")))}
 		}
 	}
 	if !w.Display() {

@@ -93,6 +93,7 @@ var checks = []check{
 		{"webview", OK, []string{"version"}},
 		{"no_display", Skipped, nil},
 		{"program_missing", Warning, []string{"program"}},
+		{"library_missing", Warning, []string{"library"}},
 		{"webview_missing", Warning, nil},
 		{"webview_old", Warning, []string{"version", "oldest"}},
 	}, checkWindow},

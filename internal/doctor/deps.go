@@ -81,6 +81,8 @@ type Deps struct {
 	Tray func(ctx context.Context) TrayState
 	// WebView asks for WebView2.
 	WebView func() (WebView, error)
+	// Libraries are those that a program needs and that are missing; it is not started.
+	Libraries func(ctx context.Context, program string) (missing []string, err error)
 	// Display says whether this session has a display.
 	Display func() bool
 	// BrowserPolicies reads what IT has set for the browsers.
@@ -118,7 +120,7 @@ func Real(l paths.Layout, version, executable string) Deps {
 		},
 		Scheme: func() (scheme.State, error) { return scheme.Look(l) },
 		Ask:    func(ctx context.Context, s scheme.State) (scheme.Asked, error) { return s.Ask(ctx) },
-		Free:   free, Tray: trayHost, WebView: webView, Display: display,
+		Free:   free, Tray: trayHost, WebView: webView, Libraries: missingLibraries, Display: display,
 	}
 	d.BrowserPolicies = func() []browserPolicy { return browserPolicies(l.Scheme()) }
 	d.Copies = func() []string { return copies(l.Name) }

@@ -281,6 +281,7 @@ func (s *site) healthy() Deps {
 		Ask:  func(context.Context, scheme.State) (scheme.Asked, error) { return scheme.Asked{Agrees: true}, nil },
 		Free: func(string) (uint64, error) { return 50 << 30, nil }, Tray: func(context.Context) TrayState { return TrayShown },
 		WebView: func() (WebView, error) { return WebView{}, nil }, Display: func() bool { return true },
+		Libraries:       func(context.Context, string) ([]string, error) { return nil, nil },
 		BrowserPolicies: func() []browserPolicy { return nil }, Copies: func() []string { return nil },
 	}
 	d.Proxy = func(ctx context.Context, host string) (transport.Proxy, error) {

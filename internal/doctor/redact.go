@@ -68,7 +68,7 @@ const marks = " \t:;,()[]{}\"'!?<>|…“”*&#$"
 // kept in every text; what names a call or a problem in the logs of both sides only in
 // its own field, since records are named by the same forms.
 type shapes struct {
-	pieces, inside, small, uuid, reference, version, release, many, moment *regexp.Regexp
+	pieces, inside, small, uuid, reference, version, release, library, many, moment *regexp.Regexp
 }
 
 var shaped = sync.OnceValue(func() shapes {
@@ -79,6 +79,7 @@ var shaped = sync.OnceValue(func() shapes {
 		uuid:      regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`),
 		reference: regexp.MustCompile(`^[0-9]*[A-HJKMNP-TV-Z][0-9A-HJKMNP-TV-Z]*$`), // numbers alone could be a record's
 		version:   regexp.MustCompile(`^[0-9]{1,4}(?:\.[0-9]{1,5}){2}(?:-[a-z0-9]{1,8})?$`),
+		library:   regexp.MustCompile(`^lib[a-z0-9+-]{1,24}(?:-[0-9]\.[0-9])?\.so(?:\.[0-9]{1,3}){0,3}$`),
 		// Of a contract or of WebView2: numbers, of which none is a year or begins with 0 as a date's may.
 		release: regexp.MustCompile(`^(?:0|[1-9][0-9]{0,2})(?:\.(?:0|[1-9][0-9]{0,2})){2}$|^[1-9][0-9]{1,2}\.0\.[0-9]{3,5}\.[0-9]{1,4}$`),
 		many:    regexp.MustCompile(`\[redacted\](?: +\[redacted\])+`),

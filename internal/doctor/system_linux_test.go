@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bufio"
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,6 +61,36 @@ func TestTheTraysHostIsAskedOnTheSessionBus(t *testing.T) {
 			t.Errorf("with a watcher that says %v: %v", shown, got)
 		}
 	}
+}
+
+// TestTheWindowsLibrariesAreLookedForWithoutStartingIt takes a program of the system and
+// renames the library that it needs: nothing on this computer has that one.
+func TestTheWindowsLibrariesAreLookedForWithoutStartingIt(t *testing.T) {
+	d := newSite(t).healthy()
+	d.Libraries = missingLibraries
+	program := d.Executable + "-window"
+	whole, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(text []byte) {
+		if err := os.WriteFile(program, text, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(whole)
+	finds(t, d, "window", "fine")
+	put(bytes.ReplaceAll(whole, []byte("libc.so.6\x00"), []byte("libx.so.6\x00")))
+	fact(t, finds(t, d, "window", "library_missing"), "library_missing", "library", "libx.so.6")
+	// Neither a script nor a program without a loader is run by looking at it.
+	ran := filepath.Join(d.Home, "ran")
+	put([]byte("#!/bin/sh\n: >" + ran + "\n" + strings.Repeat("#", 64)))
+	finds(t, d, "window", "fine")
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("the window's program was started")
+	}
+	put(whole[:2048])
+	finds(t, d, "window", "failed")
 }
 
 func TestBrowserPoliciesAreReadFromTheirFolders(t *testing.T) {

@@ -371,6 +371,8 @@ var findings = [...]entry{
 	{"doctor.window.no_display.next", nil},
 	{"doctor.window.program_missing.sentence", []string{"program"}},
 	{"doctor.window.program_missing.next", nil},
+	{"doctor.window.library_missing.sentence", []string{"library"}},
+	{"doctor.window.library_missing.next", nil},
 	{"doctor.window.webview_missing.sentence", nil},
 	{"doctor.window.webview_missing.next", nil},
 	{"doctor.window.webview_old.sentence", []string{"version", "oldest"}},
