@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/windows"
 	"golang.org/x/sys/windows/registry"
@@ -58,8 +59,25 @@ func webView() (WebView, error) {
 	return found, nil
 }
 
-// trayHost: the notification area is part of the shell.
-func trayHost(context.Context) TrayState { return TrayShown }
+// trayClass is the class of the task bar's window, in which the notification area is
+// (Microsoft, "Taskbar": TaskbarCreated).
+const trayClass = "Shell_TrayWnd"
+
+// trayHost: the notification area is part of the shell, which a service's session, a
+// session of one program and a kiosk do not have.
+func trayHost(context.Context) TrayState { return trayOf(trayClass) }
+
+func trayOf(class string) TrayState {
+	name, err := windows.UTF16PtrFromString(class)
+	if err != nil {
+		return TrayNoSession
+	}
+	window, _, _ := windows.NewLazySystemDLL("user32.dll").NewProc("FindWindowW").Call(uintptr(unsafe.Pointer(name)), 0)
+	if window == 0 {
+		return TrayNoSession
+	}
+	return TrayShown
+}
 
 func display() bool { return true }
 
