@@ -40,9 +40,10 @@ var ErrExists = errors.New("the file exists already")
 
 // WriteBundle writes an archive for support: one folder with what a run found, the
 // policy with its sources, the log, the end of the audit, how long the stages of launches
-// took, versions and the system. It belongs to this user alone (0600). A file that is
-// there already is replaced only with force, and only as a whole: until the archive is
-// complete the old one stays.
+// took, versions and the system. Only this user can read it: it has the mode 0600, and on
+// Windows a list of rights for the user and the system that takes nothing from its
+// folder. A file that is there already is replaced only with force, and only as a whole:
+// until the archive is complete the old one stays.
 //
 // Free text goes in word by word, and only words that this program itself uses: see
 // known. No address but those that the policy names, no link, token, person or patient
@@ -52,7 +53,7 @@ func WriteBundle(file string, force bool, d Deps, results []Result) (folder stri
 	if _, err := os.Lstat(file); err == nil && !force {
 		return "", ErrExists
 	}
-	part, err := os.CreateTemp(filepath.Dir(file), ".encounter-launcher-*.zip")
+	part, err := createOwn(filepath.Dir(file), ".encounter-launcher-", ".zip")
 	if err != nil {
 		return "", fmt.Errorf("creating the archive: %w", pathless(err))
 	}
@@ -63,7 +64,7 @@ func WriteBundle(file string, force bool, d Deps, results []Result) (folder stri
 	}()
 	mark := problem.New(problem.Internal, nil).Reference
 	folder = "encounter-launcher-" + d.Now().UTC().Format("20060102") + "-" + mark
-	err = errors.Join(d.writeZip(part, folder, results), part.Chmod(0o600), part.Sync())
+	err = errors.Join(d.writeZip(part, folder, results), part.Sync())
 	if err = errors.Join(err, part.Close()); err != nil {
 		return "", fmt.Errorf("writing the archive: %w", pathless(err))
 	}

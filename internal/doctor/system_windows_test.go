@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"unsafe"
 
+	"golang.org/x/sys/windows"
 	"golang.org/x/sys/windows/registry"
 )
 
@@ -96,6 +98,68 @@ func TestTheRegistrySaysWhereOtherCopiesAreInstalled(t *testing.T) {
 	set(t, registry.CURRENT_USER, uninstallPath+`\Other`, map[string]string{"DisplayName": "Another program", "InstallLocation": folder(t)})
 	if got := copies("encounter-launcher"); !slices.Contains(got, program) || len(got) != 1 {
 		t.Errorf("got %v", got)
+	}
+}
+
+// plantedDesktop is what an archive says of a session that plantEverywhere has named.
+const plantedDesktop = `"desktop": "windows"`
+
+// onlyMine fails unless only this user and the system can read a file.
+func onlyMine(t *testing.T, file string) {
+	t.Helper()
+	found, err := windows.GetNamedSecurityInfo(file, windows.SE_FILE_OBJECT, windows.DACL_SECURITY_INFORMATION)
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, err := windows.GetCurrentProcessToken().GetTokenUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, _, err := found.DACL()
+	if err != nil || list == nil || list.AceCount == 0 {
+		t.Fatalf("%s: %v", found, err)
+	}
+	for i := range uint32(list.AceCount) {
+		var entry *windows.ACCESS_ALLOWED_ACE
+		if err := windows.GetAce(list, i, &entry); err != nil {
+			t.Fatal(err)
+		}
+		who := (*windows.SID)(unsafe.Pointer(&entry.SidStart))
+		if entry.Header.AceType == windows.ACCESS_ALLOWED_ACE_TYPE && !who.Equals(user.User.Sid) && !who.IsWellKnown(windows.WinLocalSystemSid) {
+			t.Errorf("%s may read it: %s", who, found)
+		}
+	}
+}
+
+func TestAnArchiveBelongsToThisUserInAFolderThatIsOpenToAll(t *testing.T) {
+	d := newSite(t).healthy()
+	dir := folder(t)
+	open, err := windows.SecurityDescriptorFromString("D:P(A;OICI;FA;;;WD)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, _, err := open.DACL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := windows.SetNamedSecurityInfo(dir, windows.SE_FILE_OBJECT, windows.DACL_SECURITY_INFORMATION|windows.PROTECTED_DACL_SECURITY_INFORMATION, nil, nil, list, nil); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "support.zip")
+	for _, force := range []bool{false, true} {
+		if _, err := WriteBundle(file, force, d, nil); err != nil {
+			t.Fatal(err)
+		}
+		onlyMine(t, file)
+	}
+}
+
+func TestTheTraysHostIsTheTaskBarOfThisSession(t *testing.T) {
+	if got := trayHost(t.Context()); got != TrayShown {
+		t.Errorf("beside a desktop: %v", got)
+	}
+	if got := trayOf("EncounterLauncherNoSuchClass"); got != TrayNoSession {
+		t.Errorf("without one: %v", got)
 	}
 }
 
