@@ -38,7 +38,7 @@ arguments are bad.`,
 	js := asJSON(c)
 	lines := c.Flags().Bool("json-lines", false, "print each check as a line of JSON as it ends")
 	only := c.Flags().StringSlice("only", nil, "the checks to make: "+strings.Join(doctor.Names(), ", "))
-	fix := c.Flags().Bool("fix", false, "repair what is safe to repair, and look again")
+	fix := c.Flags().Bool("fix", false, "repair what is safe to repair, and look at that again")
 	bundle := c.Flags().String("bundle", "", "write a zip file for support")
 	force := c.Flags().Bool("force", false, "replace the file of --bundle where there is one")
 	_ = c.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(doctor.Names(), cobra.ShellCompDirectiveNoFileComp))
@@ -90,9 +90,8 @@ func (p Program) examine(ctx context.Context, e examination) error {
 	results := doctor.Run(ctx, d, e.only, printed)
 	var fixed []doctor.Fixed
 	if e.fix {
-		if fixed = doctor.Fix(ctx, d, results); len(fixed) > 0 {
-			results = doctor.Run(ctx, doctor.Real(p.Layout, p.Version, p.Executable), e.only, nil)
-		}
+		anew := func() doctor.Deps { return doctor.Real(p.Layout, p.Version, p.Executable) }
+		results, fixed = doctor.FixAndLook(ctx, d, anew, results)
 		if !quiet {
 			ordered := p.inOrder(e.only, words)
 			for _, r := range results {

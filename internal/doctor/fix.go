@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 
 	"encounterlauncher/internal/scheme"
 )
@@ -41,6 +42,27 @@ func Fix(ctx context.Context, d Deps, results []Result) []Fixed {
 		}
 	}
 	return all
+}
+
+// FixAndLook is Fix, and then makes anew the checks of what was repaired, in the world
+// that anew returns. The other results are those of before: nothing was changed that
+// they saw.
+func FixAndLook(ctx context.Context, d Deps, anew func() Deps, results []Result) ([]Result, []Fixed) {
+	fixed := Fix(ctx, d, results)
+	var repaired []string
+	for _, f := range fixed {
+		if f.Done && !slices.Contains(repaired, f.Check) {
+			repaired = append(repaired, f.Check)
+		}
+	}
+	if len(repaired) == 0 {
+		return results, fixed
+	}
+	results = slices.Clone(results)
+	for _, seen := range Run(ctx, anew(), repaired, nil) {
+		results[slices.IndexFunc(results, func(r Result) bool { return r.Name == seen.Name })] = seen
+	}
+	return results, fixed
 }
 
 func has(r Result, code string) bool {

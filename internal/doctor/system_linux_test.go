@@ -3,6 +3,7 @@ package doctor
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,6 +151,30 @@ func TestAFolderOpenToOthersIsFoundAndClosedByFix(t *testing.T) {
 	finds(t, d, "files", "fine")
 	if fixed := Fix(t.Context(), d, []Result{finds(t, d, "files", "fine")}); len(fixed) != 0 {
 		t.Errorf("of nothing wrong: %+v", fixed)
+	}
+}
+
+func TestAfterARepairOnlyWhatWasRepairedIsLookedAtAgain(t *testing.T) {
+	d := newSite(t).healthy()
+	if err := os.MkdirAll(d.Layout.StateDir(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(d.Layout.StateDir(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	d.Tray = func(context.Context) TrayState { asked++; return TrayNobody }
+	only := []string{"files", "tray"}
+	results, fixed := FixAndLook(t.Context(), d, func() Deps { return d }, Run(t.Context(), d, only, nil))
+	if len(results) != 2 || results[0].Name != "files" || results[0].State != OK || results[1].State != Warning || asked != 1 {
+		t.Errorf("the tray was asked %d times: %+v", asked, results)
+	}
+	if len(fixed) != 2 || !fixed[0].Done || fixed[1].Done {
+		t.Errorf("got %+v", fixed)
+	}
+	// Nothing is looked at again where nothing could be repaired.
+	if _, fixed := FixAndLook(t.Context(), d, func() Deps { t.Error("it looks again"); return d }, results); len(fixed) != 1 {
+		t.Errorf("got %+v", fixed)
 	}
 }
 
