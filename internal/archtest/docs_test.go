@@ -3,6 +3,7 @@ package archtest
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"image/png"
 	"net/url"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"encounterlauncher/internal/cli"
+	"encounterlauncher/internal/policy"
 	"encounterlauncher/internal/problem"
 )
 
@@ -363,6 +365,29 @@ func TestThePageOfDependenciesHasEveryOneAtItsVersion(t *testing.T) {
 	for _, m := range regexp.MustCompile("`([a-z0-9.-]+\\.[a-z]+/[^`]+)` v").FindAllStringSubmatch(page, -1) {
 		if pinned[m[1]] == "" {
 			t.Errorf("docs/dependencies.md names %s, which go.mod does not", m[1])
+		}
+	}
+}
+
+func TestNoKeyOfPolicyIsOfALaterVersionThanTheRelease(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(root(t), "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers := func(version string) (n [2]int) {
+		if _, err := fmt.Sscanf(version, "%d.%d", &n[0], &n[1]); err != nil {
+			t.Fatalf("%q is no version: %v", version, err)
+		}
+		return n
+	}
+	m := regexp.MustCompile(`(?m)^VERSION \?= (\S+)$`).FindSubmatch(makefile)
+	if m == nil {
+		t.Fatal("the Makefile names no version")
+	}
+	release := numbers(string(m[1]))
+	for _, k := range policy.Keys() {
+		if since := numbers(k.Since); slices.Compare(since[:], release[:]) > 0 {
+			t.Errorf("%s is since %s, and the release is %s", k.Name, k.Since, m[1])
 		}
 	}
 }
