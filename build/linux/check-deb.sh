@@ -15,6 +15,7 @@ lintian --fail-on error,warning "$deb" >/dev/null 2>&1 || fail "lintian has fail
 dpkg-deb -c "$deb" | awk '$2 != "root/root" || substr($1,6,1) == "w" || substr($1,9,1) == "w" { print; bad = 1 } END { exit bad }' || fail "files of somebody else, or writable by others"
 dpkg-deb -c "$deb" | awk '/^-..x/ && $6 !~ "^\\./usr/bin/encounter-launcher(-window)?$" { print; bad = 1 } END { exit bad }' || fail "something runs that should not"
 [ "$(dpkg-deb -I "$deb" conffiles)" = /etc/xdg/autostart/encounter-launcher.desktop ] || fail "other configuration files than expected"
+[ "$(dpkg-deb -f "$deb" Depends)" = "libc6 (>= 2.34), xdg-utils, desktop-file-utils" ] || fail "it depends on: $(dpkg-deb -f "$deb" Depends)"
 size=$(stat -c %s "$deb")
 [ "$size" -le $((12 << 20)) ] || fail "$size bytes are more than 12 MB"
 echo "check-deb: lintian has nothing to say; $size bytes"

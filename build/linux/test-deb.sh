@@ -163,7 +163,14 @@ as $name policy --json >"$work/json" && fail "launches can go on without a polic
 status() { as $name status --json || true; } # 1: nobody is signed in
 policy_ok() { status | tr -d ' \n' | grep -q '"policy":{"ok":true'; }
 
-run configure 1 "$work"
+run configure 1 "$work" >/dev/null
+# What Ansible would ask, as root, of a file of its own that only root can read.
+validate=$(linux_section | sed -n 's/.*validate: "\(.*\) %s".*/\1/p')
+install -m 0600 /etc/$name/policy.json "$work/asked"
+$validate "$work/asked" >/dev/null || fail "of a policy that is in force “$validate” ends with $?"
+echo '{ "BackendURL": "http://encounters.hospital.example" }' >"$work/asked"
+status=0; $validate "$work/asked" >/dev/null || status=$?
+[ "$status" -eq 1 ] || fail "of a policy that would be refused “$validate” ends with $status"
 run configure 2 "$work"
 until_true 10 "the running agent has taken up the policy" policy_ok
 said=$(run user 2 "" as) || fail "policy says: $said"

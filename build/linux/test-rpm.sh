@@ -39,7 +39,7 @@ VERSION=$new MAINTAINER='Test <test@hospital.example>' GOFLAGS=-mod=mod "${GO:-g
 # --- what it says -------------------------------------------------------------------
 
 [ -z "$(rpm -qp --nosignature --scripts "$rpm")" ] || fail "it runs scripts"
-[ "$(rpm -qp --nosignature --requires "$rpm" | grep -v '^rpmlib(' | sort | tr '\n' ' ')" = "libc.so.6(GLIBC_2.34)(64bit) xdg-utils " ] || fail "it requires: $(rpm -qp --nosignature --requires "$rpm")"
+[ "$(rpm -qp --nosignature --requires "$rpm" | grep -v '^rpmlib(' | sort | tr '\n' ' ')" = "desktop-file-utils libc.so.6(GLIBC_2.34)(64bit) xdg-utils " ] || fail "it requires: $(rpm -qp --nosignature --requires "$rpm")"
 rpm -qp --nosignature --recommends "$rpm" | grep -qF 'libwebkit2gtk-4.1.so.0()(64bit)' || fail "it does not recommend the window's library"
 # What the window really asks for is what is written there.
 needed=$(objdump -T "build/bin/$name-window" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n1)
