@@ -106,14 +106,18 @@ type Agent struct {
 	examined     examined
 	linksDirty   bell // tells keepLinks to look again
 	eventsDirty  bell // tells followEvents to look again
+	ending       bell // tells endWhenIdle that the agent was told to finish
+	finished     bell // tells endWhenIdle that a launch or a piece of work is over
 	undo         undo
 	showing      sync.Mutex  // held from reading the recents to publishing them
 	shownFor     flow.Person // whose recents the snapshot has; guarded by the board's lock
 
-	// timer, linksTimer and eventsPause are time.NewTimer, twice, and the pause itself,
-	// but for tests.
+	// timer, linksTimer, endTimer and finishTimer are time.NewTimer, and eventsPause is
+	// the pause itself, but for tests.
 	timer       func(time.Duration) (at <-chan time.Time, stop func() bool)
 	linksTimer  func(time.Duration) (at <-chan time.Time, stop func() bool)
+	endTimer    func(time.Duration) (at <-chan time.Time, stop func() bool)
+	finishTimer func(time.Duration) (at <-chan time.Time, stop func() bool)
 	eventsPause func(time.Duration) time.Duration
 	// linksLook is scheme.Look, but for tests.
 	linksLook func(paths.Layout) (scheme.State, error)
@@ -163,8 +167,10 @@ func newAgent(opts Options) (*Agent, error) {
 	a := &Agent{
 		opts: opts, log: log, now: opts.Now,
 		wakeUp: newBell(), used: newBell(), recentsDirty: newBell(), checks: newBell(), examine: newBell(), eventsDirty: newBell(), linksDirty: newBell(),
-		settings: newSettings(), slow: newSlowWatch(), work: new(work), noticed: make(map[problem.Code]time.Time),
+		ending: newBell(), finished: newBell(),
+		settings: newSettings(), slow: newSlowWatch(), noticed: make(map[problem.Code]time.Time),
 	}
+	a.work = &work{ended: a.finished}
 	a.board = newBoard(view.Snapshot{
 		Version: opts.Version, Language: "en",
 		Locale: "en", Hidden: []string{}, Settings: []view.Setting{},
@@ -177,6 +183,7 @@ func newAgent(opts Options) (*Agent, error) {
 	a.session = newSession(a.store, a.now, log, a.sessionChanged, a.signedIn)
 	a.timer, a.linksTimer, a.eventsPause = a.session.timer, a.session.timer, func(d time.Duration) time.Duration { return d }
 	a.linksLook = scheme.Look
+	a.endTimer, a.finishTimer = a.session.timer, a.session.timer
 	a.session.work = a.work
 	a.session.wanted = func() bool { return a.launches.waiting() }
 	a.launches = newLaunches(a.now, uuid.NewString, a.launchChanged)
@@ -222,6 +229,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	others.Go(func() { a.guard.run(ctx) })
 	others.Go(func() { a.keepTime(ctx) })
 	others.Go(func() { a.followEvents(ctx) })
+	others.Go(func() { a.endWhenIdle(ctx) })
 	// Tray and notices end last: the tray closes the connection to the session bus
 	// over which the keyring is reached.
 	viewing, endViews := context.WithCancel(context.WithoutCancel(parent))
@@ -260,6 +268,8 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 		err = ErrUpgraded
 	case err = <-served:
 	}
+	late, stopLate := a.endTimer(endPatience)
+	defer stopLate()
 	a.launches.stop()
 	quit()
 	if !a.leavesWindow(err) {
@@ -269,7 +279,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	server.Close() // from here on nothing comes from outside
 	a.cancelLaunches()
 	a.session.cancelSignIn()
-	a.finish()
+	a.finish(late)
 	others.Wait()
 	endViews()
 	views.Wait()
@@ -284,14 +294,36 @@ func (a *Agent) idle() bool { return a.launches.idle() && a.work.idle() }
 // stopIfIdle is idle, and ends the taking of links where it is true.
 func (a *Agent) stopIfIdle() bool { return a.work.idle() && a.launches.stopIfIdle() }
 
+// endWhenIdle ends the agent that was told to finish, once nothing is in flight or
+// finishPatience is over. What comes meanwhile is taken: the next agent could be
+// started only after this one's end.
+func (a *Agent) endWhenIdle(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-a.ending:
+	}
+	defer a.quit()
+	late, stop := a.finishTimer(finishPatience)
+	defer stop()
+	for !a.stopIfIdle() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.finished:
+		case <-late:
+			a.log.Info("ending as told, although something is in flight")
+			return
+		}
+	}
+}
+
 // finish waits until nothing is under way that the end would tear: a rotated
 // token that is not stored yet, half a sign-out.
-func (a *Agent) finish() {
-	timeout := time.NewTimer(endPatience)
-	defer timeout.Stop()
+func (a *Agent) finish(late <-chan time.Time) {
 	select {
 	case <-a.work.close():
-	case <-timeout.C:
+	case <-late:
 		a.log.Warn("ending although the keyring or the sign-in service does not answer")
 	}
 }

@@ -677,6 +677,64 @@ func TestQuittingInTheMiddleOfALaunchEndsItAndIsAnswered(t *testing.T) {
 	}
 }
 
+func TestToldToFinishTheAgentEndsAsSoonAsWhatIsInFlightHas(t *testing.T) {
+	h := newHospital(t)
+	h.setPolicy(nil)
+	h.browser.hold(true)
+	w := h.logOn()
+	first := w.accepted(h.mint("ada", 1))
+	w.stage(first, view.SigningIn)
+	w.do(control.Intent{Name: control.Quit, Finish: true})
+	second := w.accepted(h.mint("ada", 2)) // it goes on to take links
+	h.until("the page", func() bool { pages, _ := h.browser.seen(); return pages == 1 })
+	h.browser.answer()
+	<-w.ended
+	for _, id := range []string{first, second} {
+		if line := h.auditOfLaunch(id); line.Outcome != "opened" {
+			t.Errorf("audit %+v", line)
+		}
+	}
+}
+
+func TestToldToFinishWithNothingInFlightTheAgentEndsAtOnce(t *testing.T) {
+	h := newHospital(t)
+	h.setPolicy(nil)
+	h.hook = func(a *Agent) { a.finishTimer = new(hours).timer } // which never runs out
+	w := h.logOn()
+	w.do(control.Intent{Name: control.Quit, Finish: true})
+	<-w.ended
+}
+
+func TestToldToFinishTheAgentWaitsForNobodyForLong(t *testing.T) {
+	h := newHospital(t)
+	h.setPolicy(nil)
+	h.browser.hold(true)
+	late, asked := make(chan time.Time, 1), make(chan time.Duration, 1)
+	h.hook = func(a *Agent) {
+		a.finishTimer = func(d time.Duration) (<-chan time.Time, func() bool) {
+			asked <- d
+			return late, func() bool { return true }
+		}
+	}
+	w := h.logOn()
+	id := w.accepted(h.mint("ada", 1))
+	w.stage(id, view.SigningIn)
+	w.do(control.Intent{Name: control.Quit, Finish: true})
+	if d := <-asked; d != finishPatience {
+		t.Errorf("it waits %v", d)
+	}
+	select {
+	case <-w.ended:
+		t.Error("it did not wait")
+	default:
+	}
+	late <- time.Time{}
+	<-w.ended
+	if line := h.auditOfLaunch(id); line.Outcome != "cancelled" {
+		t.Errorf("audit %+v", line)
+	}
+}
+
 // slow is a keyring whose first write waits for the test.
 type slow struct {
 	tokenstore.Keyring

@@ -72,7 +72,11 @@ func (a *Agent) Do(ctx context.Context, i control.Intent) error {
 		return a.openWindow(i.Activation)
 	case control.Quit:
 		// The answer goes out first: Close waits for it.
-		a.quit()
+		if i.Finish {
+			a.ending.ring()
+		} else {
+			a.quit()
+		}
 		return nil
 	default:
 		return problem.New(problem.RequestInvalid, errNothingToDo)

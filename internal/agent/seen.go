@@ -93,6 +93,7 @@ func (a *Agent) launchChanged(changed *tracked) {
 		a.watchSlow(last)
 	})
 	if over {
+		a.finished.ring()
 		a.eventsChanged() // they have waited for the end of the launch
 	}
 	switch {

@@ -7,9 +7,21 @@ import (
 	"encounterlauncher/internal/problem"
 )
 
-// endPatience bounds the wait for work at the agent's end: one call to the
-// issuer and one to the keyring, with a lock in between.
-const endPatience = 25 * time.Second
+const (
+	// finishPatience is how long the agent goes on, told to finish, until nothing
+	// is in flight: a launch takes about a second, and one that waits for somebody
+	// to sign in is not waited for to its end.
+	finishPatience = 4 * time.Second
+	// endPatience bounds the wait for work at the agent's end, and the last answers
+	// with it: one call to the keyring at its slowest (keyringDeadline), which is
+	// what loses a sign-in, and a second for what goes before. An issuer that does
+	// not answer in that time is not waited for.
+	endPatience = 5 * time.Second
+	// EndsWithin is how long an agent may take to end that was told to finish. Who
+	// tells it waits longer (quitTimeout in cli), else an agent that stores a token
+	// would count as one that does not end.
+	EndsWithin = finishPatience + endPatience
+)
 
 // work counts what must not be torn by the agent's end: a token that was just
 // rotated and is not stored yet, half a sign-out. It is safe for concurrent use;
@@ -19,6 +31,7 @@ type work struct {
 	closed bool          // guarded by mu
 	count  int           // guarded by mu
 	done   chan struct{} // guarded by mu: closed when count is 0 after close
+	ended  bell          // rung whenever a piece of work has ended; may be nil
 }
 
 // begin announces a piece of work; every begin that returned nil is followed by
@@ -37,6 +50,7 @@ func (w *work) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.count--
+	w.ended.ring()
 	if w.closed && w.count == 0 {
 		close(w.done)
 	}

@@ -22,7 +22,8 @@ const askTimeout = 20 * time.Second
 // completeTimeout bounds what a person waits for after a Tab.
 const completeTimeout = time.Second
 
-// quitTimeout is how long an agent may take to end what is in flight.
+// quitTimeout is how long an agent may take to end: longer than it takes at most
+// (agent.EndsWithin), so that none which still stores a token counts as left.
 const quitTimeout = 10 * time.Second
 
 // beginTimeout is how long the agent may take to begin a sign-in that it took on.
@@ -569,25 +570,25 @@ func (p Program) ask(ctx context.Context, i control.Intent, done string) error {
 func (p Program) quitCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "quit", Short: "End the agent", GroupID: "daily", Args: cobra.NoArgs,
-		Long: "Ends the agent and waits until it has gone. The next link starts it again; you stay\nsigned in where the computer has a keyring.\n\nWith --all-sessions it ends the agents of all your sessions, and on Windows, run by\nthe system's account as deployment tools do, those of everybody, closes what windows\nare open, and takes ten seconds at most: afterwards the program's files can be\nreplaced. That nothing runs is no failure then.\n\nExit status: 0 ended, 1 it was told but has not ended in time, 2 refused, 3 the agent\ndoes not run.",
+		Long: "Ends the agent and waits until it has gone. The next link starts it again; you stay\nsigned in where the computer has a keyring.\n\nWith --all-sessions it ends the agents of all your sessions, each as soon as nothing\nis in flight and after four seconds at the latest, and on Windows, run by the\nsystem's account as deployment tools do, those of everybody, closes what windows are\nopen, and takes ten seconds at most: afterwards the program's files can be replaced. That nothing runs is no failure then.\n\nExit status: 0 ended, 1 it was told but has not ended in time, 2 refused, 3 the agent\ndoes not run.",
 	}
 	all := c.Flags().Bool("all-sessions", false, "end the agents of all your sessions on this computer")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *all {
 			return p.quitAll(cmd.Context())
 		}
-		return p.quit(cmd.Context())
+		return p.quit(cmd.Context(), control.Intent{Name: control.Quit})
 	}
 	return c
 }
 
-func (p Program) quit(ctx context.Context) error {
+func (p Program) quit(ctx context.Context, i control.Intent) error {
 	c, err := p.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if err := c.Do(ctx, control.Intent{Name: control.Quit}); err != nil {
+	if err := c.Do(ctx, i); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, quitTimeout)

@@ -9,9 +9,10 @@ import (
 	"encounterlauncher/internal/control"
 )
 
-// quitAll ends the agent: one serves all sessions of a user.
+// quitAll ends the agent, once what is in flight has ended: one serves all sessions
+// of a user.
 func (p Program) quitAll(ctx context.Context) error {
-	err := p.quit(ctx)
+	err := p.quit(ctx, control.Intent{Name: control.Quit, Finish: true})
 	if errors.Is(err, control.ErrNoAgent) {
 		p.say("no agent runs")
 		return nil

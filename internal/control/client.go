@@ -138,6 +138,15 @@ func (c *Client) Do(ctx context.Context, i Intent) error {
 		i.Activation = Activation{} // the click opens nothing here
 	}
 	i.Activation = Activation{Token: usable(i.Activation.Token), StartupID: usable(i.Activation.StartupID)}
+	err := c.do(ctx, i)
+	if i.Name == Quit && i.Finish && problem.IsCode(err, problem.RequestInvalid) {
+		i.Finish = false // an older agent refuses the field
+		err = c.do(ctx, i)
+	}
+	return err
+}
+
+func (c *Client) do(ctx context.Context, i Intent) error {
 	body, err := encodeIntent(i)
 	if err != nil {
 		return problem.New(problem.Internal, err)

@@ -85,6 +85,10 @@ type Intent struct {
 	Last bool
 	// All asks SignOut to end every session and wipe every person's recents.
 	All bool
+	// Finish asks Quit to let what is in flight come to its end first, for a few
+	// seconds: who upgrades the program is not the person who works with it. An
+	// agent that does not know it quits at once.
+	Finish bool
 	// Activation accompanies what opens something: SignIn, ShowSignIn, OpenRecent,
 	// Retry, FreshLink, OpenHelpDesk and OpenWindow.
 	Activation Activation

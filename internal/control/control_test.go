@@ -177,7 +177,7 @@ func TestEveryIntentArrivesAsItWasSent(t *testing.T) {
 		{Name: SignIn, Activation: click}, {Name: SignOut}, {Name: SignOut, All: true},
 		{Name: OpenRecent, ID: "r1", Activation: click}, {Name: OpenRecent, Last: true},
 		{Name: Cancel}, {Name: Cancel, ID: "l1"}, {Name: Retry, ID: "l1", Activation: click}, {Name: Retry},
-		{Name: OpenWindow, Activation: click}, {Name: Quit},
+		{Name: OpenWindow, Activation: click}, {Name: Quit}, {Name: Quit, Finish: true},
 		{Name: ShowSignIn, Activation: click}, {Name: FreshLink, ID: "l1", Activation: click}, {Name: FreshLink}, {Name: OpenHelpDesk, Activation: click},
 		{Name: RemoveRecent, ID: "r1"}, {Name: ClearRecents}, {Name: UndoRemove}, {Name: Check},
 		{Name: Choose, Key: "Language", Value: "fr"}, {Name: Choose, Key: "Language"},
@@ -194,6 +194,28 @@ func TestEveryIntentArrivesAsItWasSent(t *testing.T) {
 		if a.intents[n] != i {
 			t.Errorf("got %+v, want %+v", a.intents[n], i)
 		}
+	}
+}
+
+// before is an agent from before the field, which refuses what it does not know.
+type before struct{ *agent }
+
+func (b before) Do(ctx context.Context, i Intent) error {
+	if i.Finish {
+		return problem.New(problem.RequestInvalid, errors.New("the body has an unknown field"))
+	}
+	return b.agent.Do(ctx, i)
+}
+
+func TestAnAgentThatKnowsNoFinishingIsToldToQuitAllTheSame(t *testing.T) {
+	l, s := listen(t)
+	a := newAgent()
+	serve(t, s, before{a})
+	if err := connect(t, l).Do(t.Context(), Intent{Name: Quit, Finish: true}); err != nil {
+		t.Fatal(err)
+	}
+	if len(a.intents) != 1 || a.intents[0] != (Intent{Name: Quit}) {
+		t.Errorf("it was asked for %+v", a.intents)
 	}
 }
 
@@ -219,7 +241,7 @@ func TestAnIntentThatContradictsItselfIsRefusedBeforeTheAgentSeesIt(t *testing.T
 	c := connect(t, l)
 	for _, i := range []Intent{
 		{Name: OpenRecent}, {Name: OpenRecent, ID: "r", Last: true}, {Name: OpenRecent, ID: "a b"},
-		{Name: OpenRecent, ID: strings.Repeat("r", maxID+1)}, {Name: Quit, All: true}, {Name: SignIn, ID: "x"},
+		{Name: OpenRecent, ID: strings.Repeat("r", maxID+1)}, {Name: Quit, All: true}, {Name: SignIn, Finish: true}, {Name: SignIn, ID: "x"},
 		{Name: RemoveRecent}, {Name: RemoveRecent, ID: "a b"}, {Name: ClearRecents, ID: "r"}, {Name: FreshLink, Last: true},
 		{Name: Choose}, {Name: Choose, Value: "fr"}, {Name: Choose, Key: "a b"}, {Name: Choose, Key: "Language", Value: "f\nr"}, {Name: SignIn, Key: "Language"},
 		{Name: Choose, Key: "Language", Value: strings.Repeat("v", maxID+1)}, {Name: "format-disk"}, {Name: "link"}, {Name: ""}, {Name: "../v1/quit"},

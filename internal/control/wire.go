@@ -37,6 +37,7 @@ const (
 	allField       = "all"
 	keyField       = "key"
 	valueField     = "value"
+	finishField    = "finish"
 )
 
 // maxActivation bounds an activation token and a startup id, in bytes. Both end
@@ -67,6 +68,7 @@ type intentBody struct {
 	All             bool   `json:"all,omitempty"`
 	Key             string `json:"key,omitempty"`
 	Value           string `json:"value,omitempty"`
+	Finish          bool   `json:"finish,omitempty"`
 	ActivationToken string `json:"activation_token,omitempty"`
 	StartupID       string `json:"startup_id,omitempty"`
 }
@@ -96,7 +98,9 @@ func allowed(intent string) ([]string, bool) {
 		return []string{keyField, valueField}, true
 	case Retry, FreshLink:
 		return []string{idField, tokenField, startupField}, true
-	case Quit, ClearRecents, UndoRemove, Check:
+	case Quit:
+		return []string{finishField}, true
+	case ClearRecents, UndoRemove, Check:
 		return nil, true
 	}
 	return nil, false
@@ -282,6 +286,9 @@ func decodeIntent(name string, body []byte) (Intent, error) {
 	if i.All, err = o.flag(allField); err != nil {
 		return Intent{}, err
 	}
+	if i.Finish, err = o.flag(finishField); err != nil {
+		return Intent{}, err
+	}
 	if i.Key, err = o.text(keyField); err != nil {
 		return Intent{}, err
 	}
@@ -313,7 +320,7 @@ func (i Intent) check() error {
 
 // encodeIntent writes the body of an intent.
 func encodeIntent(i Intent) ([]byte, error) {
-	return encode(intentBody{ID: i.ID, Last: i.Last, All: i.All, Key: i.Key, Value: i.Value, ActivationToken: i.Activation.Token, StartupID: i.Activation.StartupID})
+	return encode(intentBody{ID: i.ID, Last: i.Last, All: i.All, Finish: i.Finish, Key: i.Key, Value: i.Value, ActivationToken: i.Activation.Token, StartupID: i.Activation.StartupID})
 }
 
 // encode writes JSON without the escapes that are only meant for HTML.
