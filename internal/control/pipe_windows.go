@@ -122,7 +122,7 @@ func dialTo(ctx context.Context, program string, who identity) (net.Conn, int, e
 	if err == nil {
 		var server identity
 		if server, err = identityOf(pid); err == nil && server != who {
-			err = errors.New("the process that has the agent's name belongs to another user or session")
+			err = errNotTheirs
 		}
 	}
 	if err != nil {

@@ -12,7 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Microsoft/go-winio"
+	"golang.org/x/sys/windows"
+
 	"encounterlauncher/internal/paths"
+	"encounterlauncher/internal/problem"
 )
 
 // The parts that this test program plays under the launcher's name.
@@ -20,7 +24,9 @@ const (
 	role         = "ENCOUNTER_TEST_ROLE"
 	roleAgent    = "agent"    // be the agent of the layout below the argument until told to quit
 	roleStubborn = "stubborn" // the same, but never quit
-	roleWindow   = "window"   // run until ended
+	roleWindow   = "window"   // run until ended, as a window
+	roleHandler  = "handler"  // the same, as what holds something
+	roleOlder    = "older"    // be an agent that knows no finishing
 	testFlavour  = "quittest"
 )
 
@@ -28,8 +34,8 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(role) {
 	case "":
 		os.Exit(m.Run())
-	case roleAgent, roleStubborn:
-		os.Exit(beAgent(os.Args[1], os.Getenv(role) == roleAgent))
+	case roleAgent, roleStubborn, roleOlder:
+		os.Exit(beAgent(os.Args[1], os.Getenv(role)))
 	default:
 		fmt.Println("ready")
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -39,24 +45,28 @@ func TestMain(m *testing.M) {
 // quitter ends when it is told to, or not.
 type quitter struct {
 	*agent
-	quit context.CancelFunc
+	quit  context.CancelFunc
+	older bool
 }
 
 func (q quitter) Do(ctx context.Context, i Intent) error {
+	if i.Finish == q.older {
+		return problem.New(problem.RequestInvalid, errors.New("it is asked in another way"))
+	}
 	if i.Name == Quit && q.quit != nil {
 		q.quit()
 	}
 	return q.agent.Do(ctx, i)
 }
 
-func beAgent(root string, quits bool) int {
+func beAgent(root, as string) int {
 	s, err := Listen(paths.Under(root, testFlavour))
 	if err != nil {
 		return 1
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	q := quitter{agent: newAgent()}
-	if quits {
+	q := quitter{agent: newAgent(), older: as == roleOlder}
+	if as != roleStubborn {
 		q.quit = cancel
 	}
 	fmt.Println("ready")
@@ -89,6 +99,9 @@ func play(t *testing.T, dir, as, root string) *exec.Cmd {
 		}
 	}
 	cmd := exec.Command(path, root)
+	if as == roleWindow {
+		cmd.Args = []string{path, windowVerb}
+	}
 	cmd.Env = append(os.Environ(), role+"="+as)
 	input, err := cmd.StdinPipe()
 	if err != nil {
@@ -149,6 +162,93 @@ func TestAnAgentThatDoesNotEndInTimeIsLeftAndCounted(t *testing.T) {
 	}
 }
 
+func TestWindowsAreClosedEvenWhereAnAgentDoesNotEnd(t *testing.T) {
+	dir, root := t.TempDir(), t.TempDir()
+	agent := play(t, dir, roleStubborn, root)
+	play(t, dir, roleWindow, root)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	q, err := QuitAll(ctx, paths.Under(root, testFlavour), agent.Path)
+	if err != nil || q != (Quits{Closed: 1, Left: 1}) {
+		t.Errorf("got %+v, %v", q, err)
+	}
+}
+
+func TestWhatHoldsSomethingIsWaitedForAndNeverEnded(t *testing.T) {
+	dir, root := t.TempDir(), t.TempDir()
+	handler, _ := play(t, dir, roleHandler, root), play(t, dir, roleWindow, root)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	q, err := QuitAll(ctx, paths.Under(root, testFlavour), handler.Path)
+	if err != nil || q != (Quits{Closed: 1, Left: 1}) {
+		t.Errorf("got %+v, %v", q, err)
+	}
+	h, err := windows.OpenProcess(windows.SYNCHRONIZE, false, uint32(handler.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = windows.CloseHandle(h) }()
+	if hasEnded(h) {
+		t.Error("it was ended")
+	}
+}
+
+func TestAnAgentThatKnowsNoFinishingIsEndedByTheSystemsQuitToo(t *testing.T) {
+	dir, root := t.TempDir(), t.TempDir()
+	agent := play(t, dir, roleOlder, root)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	q, err := QuitAll(ctx, paths.Under(root, testFlavour), agent.Path)
+	if err != nil || q != (Quits{Ended: 1}) {
+		t.Errorf("got %+v, %v", q, err)
+	}
+}
+
+// Wine has one user: the server's identity is compared with another's.
+func TestWhoSquatsTheNameOfSomebodysAgentIsNoAgentAndNothingIsLeft(t *testing.T) {
+	who := identity{sid: "S-1-5-21-1-2-3-1001", session: 77}
+	name := pipeName("quit-test", who)
+	listener, err := winio.ListenPipe(name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	takeFirst(name)
+	go func() {
+		for {
+			if _, err := listener.Accept(); err != nil {
+				return
+			}
+		}
+	}()
+	if ended, left := quitEach(t.Context(), "quit-test", []identity{who}); ended != 0 || len(left) != 0 {
+		t.Errorf("%d ended, left %v", ended, left)
+	}
+}
+
+func TestOnlyAProcessThatIsNotThereCountsAsEnded(t *testing.T) {
+	for err, want := range map[error]bool{windows.ERROR_INVALID_PARAMETER: true, windows.ERROR_ACCESS_DENIED: false, windows.ERROR_NOT_ENOUGH_MEMORY: false} {
+		if hasGone(err) != want {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func TestAnAgentThatIsLeftCountsOnce(t *testing.T) {
+	one, two := identity{sid: "S-1-5-21-1-2-3-1001", session: 1}, identity{sid: "S-1-5-21-1-2-3-1001", session: 2}
+	rest := []process{{10, one}, {11, one}}
+	for _, c := range []struct {
+		agents []process
+		want   int
+	}{
+		{nil, 2}, {[]process{{10, one}}, 2}, {[]process{{0, one}}, 2}, {[]process{{12, one}}, 3}, {[]process{{0, two}}, 3},
+	} {
+		if got := count(c.agents, rest); got != c.want {
+			t.Errorf("%v: %d", c.agents, got)
+		}
+	}
+}
+
 func TestTheSystemEndsEverybodysAgentsAndAUserOnlyTheirOwn(t *testing.T) {
 	system := identity{sid: systemSID}
 	one, two := identity{sid: "S-1-5-21-1-2-3-1001", session: 1}, identity{sid: "S-1-5-21-1-2-3-1001", session: 2}
@@ -158,7 +258,7 @@ func TestTheSystemEndsEverybodysAgentsAndAUserOnlyTheirOwn(t *testing.T) {
 		me   identity
 		want []identity
 	}{
-		{system, []identity{system, one, two, other}},
+		{system, []identity{one, two, other}}, // nobody who takes the system's own name is asked
 		{one, []identity{one, two}},
 		{other, []identity{other}},
 	} {
