@@ -20,13 +20,22 @@ func startAgent() (<-chan error, error) {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
 	closeInherited()
-	cmd := exec.Command(executable, "agent")
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd := agentProcess(executable)
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the agent: %w", withoutPath(err))
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	return ended, nil
+}
+
+// ownFolder is where processes that last work: no caller's folder, which they would
+// keep from being unmounted.
+func ownFolder() string { return "/" }
+
+func agentProcess(executable string) *exec.Cmd {
+	cmd := exec.Command(executable, "agent")
+	cmd.Dir = ownFolder()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd
 }

@@ -19,15 +19,31 @@ func startAgent() (<-chan error, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
-	cmd := exec.Command(executable, "agent")
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		CreationFlags:    windows.DETACHED_PROCESS | windows.CREATE_NEW_PROCESS_GROUP,
-		NoInheritHandles: true,
-	}
+	cmd := agentProcess(executable)
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the agent: %w", withoutPath(err))
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	return ended, nil
+}
+
+// ownFolder is where processes that last work: no caller's folder, which they would
+// keep from being removed. Empty, which is the caller's, where the system names none.
+func ownFolder() string {
+	dir, err := windows.GetSystemDirectory()
+	if err != nil {
+		return ""
+	}
+	return dir
+}
+
+func agentProcess(executable string) *exec.Cmd {
+	cmd := exec.Command(executable, "agent")
+	cmd.Dir = ownFolder()
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		CreationFlags:    windows.DETACHED_PROCESS | windows.CREATE_NEW_PROCESS_GROUP,
+		NoInheritHandles: true,
+	}
+	return cmd
 }

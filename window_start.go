@@ -34,7 +34,9 @@ func startWindow(ctx context.Context, click control.Activation) (<-chan error, e
 	if err != nil {
 		return nil, problem.New(problem.WindowUnavailable, fmt.Errorf("finding this program: %w", err))
 	}
-	return startAndWait(ctx, windowProcess(executable), click, windowPatience)
+	cmd := windowProcess(executable)
+	cmd.Dir = ownFolder()
+	return startAndWait(ctx, cmd, click, windowPatience)
 }
 
 func startAndWait(ctx context.Context, cmd *exec.Cmd, click control.Activation, patience time.Duration) (<-chan error, error) {
