@@ -19,6 +19,10 @@ type windowDeps struct {
 	// Language is the language of the window until the first snapshot names one:
 	// a BCP 47 tag, or empty for English.
 	Language string
+	// Data is the folder in which a browser engine that asks for one keeps its empty
+	// stores: on Windows, where WebView2's own choice would travel with the person
+	// from computer to computer.
+	Data string
 	// Up is called once, when the window shows its page.
 	Up func()
 	// Painted is called once, when the agent's first snapshot has been painted;

@@ -101,6 +101,7 @@ func runWindow(ctx context.Context, deps windowDeps) (err error) {
 		},
 		Windows: &windows.Options{
 			Theme:                windows.SystemDefault,
+			WebviewUserDataPath:  deps.Data,
 			IsZoomControlEnabled: false,
 			DisablePinchZoom:     false,
 		},

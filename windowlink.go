@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"encounterlauncher/internal/control"
 	"encounterlauncher/internal/paths"
@@ -15,6 +16,7 @@ import (
 func windowOf(layout paths.Layout) windowDeps {
 	return windowDeps{
 		Version: version, Language: text.System(), Agent: dialled{layout},
+		Data: filepath.Join(layout.StateDir(), "webview"),
 		// Whoever started this process may wait for the line: see startWindow.
 		Up: func() { fmt.Println(windowUp) },
 		// Nobody but a measurement reads this one.
