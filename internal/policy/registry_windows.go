@@ -23,9 +23,10 @@ var (
 )
 
 // readRegistry reads one key of the registry as JSON by the types of the table.
-// emptyIsUnset leaves out empty texts and lists: an installer writes one for
-// every property that nobody gave.
-func readRegistry(source string, h hive, path string, emptyIsUnset bool) reading {
+// ofInstaller reads what an installer can write: it leaves out empty texts and
+// lists, one for every property that nobody gave, and takes one text for a list of
+// hosts.
+func readRegistry(source string, h hive, path string, ofInstaller bool) reading {
 	r := reading{source: source, path: h.name + `\` + path}
 	k, err := registry.OpenKey(h.root, path, registry.QUERY_VALUE|registry.WOW64_64KEY)
 	if errors.Is(err, registry.ErrNotExist) {
@@ -50,8 +51,12 @@ func readRegistry(source string, h hive, path string, emptyIsUnset bool) reading
 		if row := rowNamed(keys, name); row != nil {
 			e.key = row.Name
 			var unset bool
-			e.raw, unset, e.wrong = registryValue(k, name, row.Type)
-			if unset && emptyIsUnset {
+			if ofInstaller && row.Name == "EncounterURLHosts" {
+				e.raw, unset, e.wrong = installedHosts(k, name)
+			} else {
+				e.raw, unset, e.wrong = registryValue(k, name, row.Type)
+			}
+			if unset && ofInstaller {
 				continue
 			}
 		}
@@ -68,6 +73,30 @@ func rowNamed(keys []Key, name string) *Key {
 		}
 	}
 	return nil
+}
+
+// installedHosts splits one text at each semicolon, which no host can hold: Windows
+// Installer neither writes a list of several lines from a property nor reads one back
+// to keep it. Spaces and empty hosts stay, and are refused as in any list. A list
+// that an administrator has written is read as everywhere.
+func installedHosts(k registry.Key, name string) (raw json.RawMessage, unset bool, wrong string) {
+	text, kind, err := k.GetStringValue(name)
+	if err != nil || kind != registry.SZ {
+		if raw, unset, wrong = registryValue(k, name, List); wrong == "must be a REG_MULTI_SZ" {
+			wrong = "must be a REG_SZ with ; between the hosts, or a REG_MULTI_SZ"
+		}
+		return raw, unset, wrong
+	}
+	if text == "" {
+		return nil, true, ""
+	}
+	if len(text) > maxFile || !utf8.ValidString(text) {
+		return nil, false, "must be a REG_SZ of at most 256 KiB"
+	}
+	if raw, err = json.Marshal(strings.Split(text, ";")); err != nil {
+		return nil, false, "must be a REG_SZ with ; between the hosts"
+	}
+	return raw, false, ""
 }
 
 func registryValue(k registry.Key, name string, t Type) (raw json.RawMessage, unset bool, wrong string) {

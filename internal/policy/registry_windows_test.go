@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -179,7 +180,7 @@ func TestTheComputersPolicyIsStrongerThanTheUsersAndBothThanTheInstallers(t *tes
 
 func TestWhatAnInstallerLeftEmptyIsUnset(t *testing.T) {
 	k := keyOfTheTest(t)
-	for _, err := range []error{k.SetStringValue("BackendURL", ""), k.SetStringsValue("EncounterURLHosts", nil), k.SetDWordValue("RecentsLimit", 5)} {
+	for _, err := range []error{k.SetStringValue("BackendURL", ""), k.SetStringValue("EncounterURLHosts", ""), k.SetStringsValue("HiddenItems", nil), k.SetDWordValue("RecentsLimit", 5)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +188,57 @@ func TestWhatAnInstallerLeftEmptyIsUnset(t *testing.T) {
 	if r := readRegistry(SourceDefaults, currentUser, ofTheTest, true); len(r.entries) != 1 || r.entries[0].key != "RecentsLimit" {
 		t.Errorf("%+v", r.entries)
 	}
-	if r := readRegistry(SourceMachine, currentUser, ofTheTest, false); len(r.entries) != 3 {
+	if r := readRegistry(SourceMachine, currentUser, ofTheTest, false); len(r.entries) != 4 {
 		t.Errorf("an empty value of a policy was left out: %+v", r.entries)
+	}
+}
+
+func TestTheInstallersHostsAreOneTextOrAList(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		value any
+		want  []string // nil: refused
+	}{
+		{"one", "a.example", []string{"a.example"}},
+		{"several", ".vendor.example;notes.hospital.example;c.example", []string{".vendor.example", "notes.hospital.example", "c.example"}},
+		{"a list", []string{".vendor.example", "b.example"}, []string{".vendor.example", "b.example"}},
+		{"an empty host at the end", "a.example;", nil},
+		{"an empty host between", "a.example;;b.example", nil},
+		{"nothing but a semicolon", ";", nil},
+		{"a space", "a.example; b.example", nil},
+		{"a comma", "a.example,b.example", nil},
+		{"twice", "a.example;a.example", nil},
+		{"everything", "*", nil},
+		{"a host that is none", "a.example;https://b.example/", nil},
+		{"a list whose line holds several", []string{"a.example;b.example"}, nil},
+		{"a number", 1, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ownHives(t)
+			set(t, registry.LOCAL_MACHINE, DefaultsKey, map[string]any{"EncounterURLHosts": c.value})
+			s := Load(noFolders())
+			v := valueOf(t, s, "EncounterURLHosts")
+			if c.want == nil {
+				if v.Source != SourceSafest || len(v.Rejected) != 1 || len(s.EncounterURLHosts) != 0 {
+					t.Errorf("it was taken: %+v", v)
+				}
+				return
+			}
+			if v.Source != SourceDefaults || !slices.Equal(s.EncounterURLHosts, c.want) {
+				t.Errorf("%v from %s, want %v; %+v", s.EncounterURLHosts, v.Source, c.want, v.Rejected)
+			}
+		})
+	}
+}
+
+func TestTheInstallersTextIsSplitForNoOtherListAndInNoPolicy(t *testing.T) {
+	ownHives(t)
+	set(t, registry.LOCAL_MACHINE, DefaultsKey, map[string]any{"OIDCScopes": "openid;profile"})
+	set(t, registry.LOCAL_MACHINE, PoliciesKey, map[string]any{"EncounterURLHosts": "a.example;b.example"})
+	s := Load(noFolders())
+	for _, key := range []string{"OIDCScopes", "EncounterURLHosts"} {
+		if v := valueOf(t, s, key); len(v.Rejected) != 1 || !strings.Contains(v.Rejected[0].Sentence, "must be a REG_MULTI_SZ") {
+			t.Errorf("%s: %+v", key, v)
+		}
 	}
 }
