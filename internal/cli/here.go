@@ -14,6 +14,7 @@ import (
 	"encounterlauncher/internal/autostart"
 	"encounterlauncher/internal/intake"
 	"encounterlauncher/internal/launch"
+	"encounterlauncher/internal/notify"
 	"encounterlauncher/internal/policy"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/scheme"
@@ -180,9 +181,9 @@ func (p Program) registerCommand() *cobra.Command {
 func (p Program) unregisterCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "unregister", Short: "Undo register", GroupID: "it", Args: cobra.NoArgs,
-		Long: "Removes what “register” did, and the start at logon that the program has set for this\nuser: the program of before opens the links again.\n\nExit status: 0 nothing of it is left, 2 it could not be done.",
+		Long: "Removes what “register” did, and what the program has set for this user: the start at\nlogon, and on Windows the name under which its notices are shown. The program of before\nopens the links again. Nobody is signed out, and logs stay.\n\nExit status: 0 nothing of it is left, 2 it could not be done.",
 		RunE: func(*cobra.Command, []string) error {
-			if err := errors.Join(scheme.Unregister(p.Layout), autostart.Remove(p.Layout)); err != nil {
+			if err := errors.Join(scheme.Unregister(p.Layout), autostart.Remove(p.Layout), notify.Remove(p.Layout.Name)); err != nil {
 				return err
 			}
 			p.say("%s links no longer open with this program by this user's choice", p.Layout.Scheme())

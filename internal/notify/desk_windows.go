@@ -37,6 +37,9 @@ type desk struct {
 	calls chan func()
 }
 
+// knownPrograms is where Windows looks up who shows a toast, below HKCU.
+const knownPrograms = `Software\Classes\AppUserModelId\`
+
 func newDesk(id string) *desk { return &desk{id: id, events: make(chan event, 4)} }
 
 // begin tells Windows who shows the toasts, and takes what is pressed on them.
@@ -45,7 +48,7 @@ func (d *desk) begin() error {
 		return nil
 	}
 	// The library would show the id as the name, and leaves alone what is there.
-	key, _, err := registry.CreateKey(registry.CURRENT_USER, `Software\Classes\AppUserModelId\`+d.id, registry.SET_VALUE)
+	key, _, err := registry.CreateKey(registry.CURRENT_USER, knownPrograms+d.id, registry.SET_VALUE)
 	if err != nil {
 		return errNone
 	}
@@ -71,6 +74,18 @@ func (d *desk) begin() error {
 		}
 	}()
 	d.word, d.calls = word, calls
+	return nil
+}
+
+// remove removes what begin wrote. It never removes a whole tree: an empty id would
+// name everybody's.
+func remove(id string) error {
+	if id == "" {
+		return nil
+	}
+	if err := registry.DeleteKey(registry.CURRENT_USER, knownPrograms+id); err != nil && !errors.Is(err, registry.ErrNotExist) {
+		return err
+	}
 	return nil
 }
 

@@ -331,3 +331,15 @@ func Show(ctx context.Context, sentence, nextStep string) error {
 		body: words.Word("notice.body", "sentence", sentence, "next_step", nextStep),
 	})
 }
+
+// Remove removes from this user's settings what Run has told the system about the
+// program with this id, an Options.ID: on Windows the name under which its toasts
+// are shown; elsewhere nothing is kept. Where there is nothing it does nothing. An
+// agent that runs may write it anew at its next start. Every error is an internal
+// problem.
+func Remove(id string) error {
+	if err := remove(id); err != nil {
+		return problem.With(problem.Internal, "What the system knows of the program's notices could not be removed.", err)
+	}
+	return nil
+}
