@@ -9,10 +9,14 @@
 #   SIGN_PKCS11_MODULE, SIGN_PKCS11_KEY and SIGN_CERT (or SIGN_PKCS11_CERT)
 #                              a token: its library, the RFC 7512 URI of the key, and the certificate as a
 #                              PEM file, or its URI in the token; needs OpenSSL's engine pkcs11
+#   SIGN_PKCS11_ENGINE         with a token: the engine's own file, where OpenSSL does not find it
 # and:
 #   SIGN_PASS_FILE             a file with the passphrase or PIN in its first line
 #   SIGN_TIMESTAMP_URL         an RFC 3161 server; without one the signature ends with the certificate
-#   SIGN_CA_FILE               the roots that the result is verified against (default: the system's)
+#   SIGN_CA_FILE               PEM, the roots that the result is verified against. Default: the system's, which are
+#                              those of web servers: the root of a publisher's certificate is often not among
+#                              them, and what is signed well is refused until it is named here
+#   SIGN_TSA_CA_FILE           PEM, the same for the time stamp (default: those of SIGN_CA_FILE)
 #
 # A file is replaced only when its signature verifies. No passphrase is an argument of a program.
 set -euo pipefail
@@ -46,7 +50,7 @@ for file in "$@"; do
   osslsigncode sign "${with[@]}" -h sha256 -n "Encounter Launcher" -in "$file" -out "$signed" >"$signed.said" 2>&1 ||
     { cat "$signed.said" >&2; rm -f "$signed.said"; fail "$(basename "$file") could not be signed"; }
   osslsigncode verify -CAfile "$roots" ${SIGN_TIMESTAMP_URL:+-TSA-CAfile "${SIGN_TSA_CA_FILE:-$roots}"} -in "$signed" >"$signed.said" 2>&1 ||
-    { cat "$signed.said" >&2; rm -f "$signed.said"; fail "the signature of $(basename "$file") does not verify"; }
+    { cat "$signed.said" >&2; rm -f "$signed.said"; fail "the signature of $(basename "$file") does not verify against $roots (SIGN_CA_FILE names other roots)"; }
   rm -f "$signed.said"
   chmod --reference="$file" "$signed"
   mv "$signed" "$file"

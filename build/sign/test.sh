@@ -73,6 +73,7 @@ printf 'wrong\n' >"$work/wrong"
 refused "nothing to sign with" -u SIGN_PFX
 refused "a wrong passphrase" SIGN_PFX="$work/publisher.pfx" SIGN_PASS_FILE="$work/wrong"
 refused "a publisher that the roots do not know" SIGN_PFX="$work/publisher.pfx" SIGN_CA_FILE=/etc/ssl/certs/ca-certificates.crt
+grep -q SIGN_CA_FILE "$work/said" || { cat "$work/said" >&2; fail "nobody is told how to name the root"; }
 refused "a time stamp server that is not there" SIGN_PFX="$work/publisher.pfx" SIGN_TIMESTAMP_URL=http://127.0.0.1:9/
 ok "what cannot be signed and verified is left as it was"
 
