@@ -57,11 +57,20 @@ export const bits = (status) => status & 255;
 /** A Windows path of that Windows as one of this system. */
 export const unix = (path) => join(drive, ...path.replace(/^C:\\/i, '').split('\\'));
 
+/** Whether a process belongs to this Windows: others may run on this computer at the same time. */
+function ours(pid) {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`WINEPREFIX=${prefix}`);
+  } catch {
+    return false; // it has ended
+  }
+}
+
 /** The processes of a program, by the name of its file, with an argument. */
 export const running = (name, argument = '') => processes()
   .filter(({ pid }) => {
     const [program, ...args] = argumentsOf(pid).split('\0');
-    return program.toLowerCase().endsWith(`\\${name.toLowerCase()}`) && (!argument || args.includes(argument));
+    return program.toLowerCase().endsWith(`\\${name.toLowerCase()}`) && (!argument || args.includes(argument)) && ours(pid);
   })
   .map(({ pid }) => pid);
 
