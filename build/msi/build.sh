@@ -63,7 +63,6 @@ queries=()
 while IFS= read -r line; do
   case $line in ""|"#"*) continue ;; esac
   line=${line//@NAME@/$name}
-  line=${line//@KEY@/$key}
   queries+=(-q "${line//@FILEVERSION@/$version.0}")
 done <"$here/tables.sql"
 [ -z "${ARPHELPLINK:-}" ] || queries+=(-q "INSERT INTO Property (Property, Value) VALUES ('ARPHELPLINK', '${ARPHELPLINK//\'/}')")

@@ -7,8 +7,8 @@ UPDATE Component SET Condition='AUTOSTART="1" OR REMOVE="ALL"', Attributes=324 W
 UPDATE Component SET Condition='BACKENDURL OR REMOVE="ALL"', Attributes=324 WHERE Component='BackendURL'
 UPDATE Component SET Condition='OIDCISSUER OR REMOVE="ALL"', Attributes=324 WHERE Component='OIDCIssuer'
 UPDATE Component SET Condition='OIDCCLIENTID OR REMOVE="ALL"', Attributes=324 WHERE Component='OIDCClientID'
-UPDATE Component SET Condition='ENCOUNTERURLHOSTS OR REMOVE="ALL"', Attributes=324 WHERE Component='EncounterURLHosts'
-UPDATE Component SET Condition='AUTOSTART OR REMOVE="ALL"', Attributes=324 WHERE Component='Autostart'
+UPDATE Component SET Condition='ENCOUNTERURLHOSTS OR REMOVE="ALL"', Attributes=324 WHERE Component='EncounterHosts'
+UPDATE Component SET Condition='AUTOSTART="1" OR AUTOSTART="0" OR REMOVE="ALL"', Attributes=324 WHERE Component='Autostart'
 UPDATE Component SET Condition='LANGUAGE OR REMOVE="ALL"', Attributes=324 WHERE Component='Language'
 UPDATE Component SET Condition='ORGANIZATION OR REMOVE="ALL"', Attributes=324 WHERE Component='OrganizationName'
 
@@ -31,19 +31,19 @@ INSERT INTO InstallExecuteSequence (Action, Condition, Sequence) VALUES ('KeepAu
 INSERT INTO InstallExecuteSequence (Action, Condition, Sequence) VALUES ('KeepAutostartOff', 'KEPTAUTOSTART="#0" AND NOT AUTOSTART', 116)
 INSERT INTO InstallExecuteSequence (Action, Condition, Sequence) VALUES ('KeepLanguage', 'KEPTLANGUAGE AND NOT LANGUAGE', 117)
 INSERT INTO InstallExecuteSequence (Action, Condition, Sequence) VALUES ('KeepOrganization', 'KEPTORGANIZATION AND NOT ORGANIZATION', 118)
-UPDATE Property SET Value='WIX_DOWNGRADE_DETECTED;WIX_UPGRADE_DETECTED;INSTALLDIR;BACKENDURL;OIDCISSUER;OIDCCLIENTID;ENCOUNTERURLHOSTS;AUTOSTART;LANGUAGE;ORGANIZATION' WHERE Property='SecureCustomProperties'
 
-# The types that the policy wants: a number, and a list (REG_MULTI_SZ).
+# What Windows Installer looks up it looks up itself, and takes it from no person: only an administrator's properties reach it (wixl has
+# the two of the upgrade in SecureCustomProperties, and no more). Had the person's side looked already, the installer's would not.
+DELETE FROM InstallUISequence WHERE Action='AppSearch'
+
+# The type that the policy wants: a number.
 UPDATE Registry SET Value='#[AUTOSTART]' WHERE Registry='AutostartNumber'
-UPDATE Registry SET Value='[~][ENCOUNTERURLHOSTS][~]' WHERE Registry='HostsList'
-
-# Windows Installer cannot split a property: reg.exe does (34: a program by its path; 1024: deferred; 2048: not as the user).
-INSERT INTO CustomAction (Action, Type, Source, Target) VALUES ('SplitHosts', 3106, 'INSTALLDIR', '"[System64Folder]reg.exe" add "HKLM\Software\@KEY@" /v EncounterURLHosts /t REG_MULTI_SZ /s ";" /d "[ENCOUNTERURLHOSTS]" /f /reg:64')
-INSERT INTO InstallExecuteSequence (Action, Condition, Sequence) VALUES ('SplitHosts', 'ENCOUNTERURLHOSTS >< ";" AND NOT (REMOVE="ALL")', 5100)
 
 # The agents of all sessions end before their files are removed or replaced. On an upgrade this is the action of the installed
-# package, which RemoveExistingProducts runs. Its outcome is not waited for beyond its own limit of time (64: goes on after a failure).
-INSERT INTO CustomAction (Action, Type, Source, Target) VALUES ('QuitAgents', 3170, 'INSTALLDIR', '"[INSTALLDIR]@NAME@.com" quit --all-sessions')
+# package, which RemoveExistingProducts runs. Its outcome is not waited for beyond its own limit of time (34: a program by its path;
+# 64: goes on after a failure; 1024: deferred; 2048: not as the user). Anybody may start a repair, and this runs as SYSTEM: so it is the
+# program that has no console.
+INSERT INTO CustomAction (Action, Type, Source, Target) VALUES ('QuitAgents', 3170, 'INSTALLDIR', '"[INSTALLDIR]@NAME@.exe" quit --all-sessions')
 INSERT INTO InstallExecuteSequence (Action, Condition, Sequence) VALUES ('QuitAgents', 'Installed', 1520)
 
 # Inside the transaction: an upgrade that fails brings the old version back.

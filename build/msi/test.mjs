@@ -6,7 +6,7 @@ import { chmodSync, copyFileSync, existsSync, mkdirSync, openSync, readFileSync,
 import { join } from 'node:path';
 import { alive, endAll, freePort, run, start } from '../e2e/processes.mjs';
 import { expect, pause, Steps, until } from '../e2e/steps.mjs';
-import { bits, decoded, difference, disk, drive, prefix, registry, running, started, timed, unix, wine } from './windows.mjs';
+import { bits, difference, disk, drive, prefix, registry, running, started, timed, unix, wine } from './windows.mjs';
 
 const here = new URL('.', import.meta.url).pathname;
 const { MSI_OLD: oldFolder, MSI_NEW: newFolder, MSI_OLD_VERSION: oldVersion, MSI_NEW_VERSION: newVersion, MSI_SANDBOX: sandbox } = process.env;
@@ -176,8 +176,23 @@ console.log('The release');
 await started();
 before = await release.snapshot();
 
+await step('the package runs one program, which has no console, and takes properties from administrators only', async () => {
+  // A standard user may start a repair, which runs as SYSTEM.
+  for (const [folder, version] of [[oldFolder, oldVersion], [newFolder, newVersion]]) {
+    const rows = async (table) => (await run('msiinfo', ['export', msi(folder, release.name, version), table])).out.replaceAll('\r', '').split('\n').slice(3).filter(Boolean).map((row) => row.split('\t'));
+    const programs = (await rows('CustomAction')).filter(([, type]) => (type & 0x3f) !== 51);
+    expect(programs.length === 1 && programs[0].slice(0, 4).join('\n') === 'QuitAgents\n3170\nINSTALLDIR\n"[INSTALLDIR]encounter-launcher.exe" quit --all-sessions', () => JSON.stringify(programs));
+    const exe = readFileSync(join(folder, 'encounter-launcher.exe'));
+    expect(exe.readUInt16LE(exe.readUInt32LE(0x3c) + 0x5c) === 2, 'the program is not one of the graphical subsystem');
+    const secure = Object.fromEntries(await rows('Property')).SecureCustomProperties;
+    expect(secure.split(';').sort().join() === 'WIX_DOWNGRADE_DETECTED,WIX_UPGRADE_DETECTED', () => `everybody may pass ${secure}`);
+    // Where it stands in both, only that of the person's side runs.
+    expect((await rows('InstallUISequence')).every(([action]) => action !== 'AppSearch'), 'what was kept is looked up on the side of the person');
+  }
+});
+
 await step('what cannot be is refused, and nothing is installed', async () => {
-  for (const wrong of ['AUTOSTART=yes', 'ORGANIZATION=#1 Clinic']) {
+  for (const wrong of ['AUTOSTART=yes', 'AUTOSTART=2', 'ORGANIZATION=#1 Clinic']) {
     const said = await msiexec('/i', release.old(), '/qn', wrong);
     expect(said.code === failed, () => `${wrong}: msiexec ended with ${said.code}`);
   }
@@ -197,11 +212,12 @@ await step('the values have the names and types that the policy wants', async ()
   const values = Object.fromEntries(await release.values('Software\\EncounterLauncher'));
   const want = {
     BackendURL: `"${given.BACKENDURL}"`, OIDCIssuer: `"${given.OIDCISSUER}"`, OIDCClientID: `"${given.OIDCCLIENTID}"`,
-    Autostart: 'dword:00000001', Language: '"fr"', OrganizationName: `"${given.ORGANIZATION}"`,
+    EncounterURLHosts: `"${given.ENCOUNTERURLHOSTS}"`, Autostart: 'dword:00000001', Language: '"fr"', OrganizationName: `"${given.ORGANIZATION}"`,
   };
-  expect(Object.keys(values).sort().join() === [...Object.keys(want), 'EncounterURLHosts'].sort().join(), () => `the values are ${Object.keys(values)}`);
+  expect(Object.keys(values).sort().join() === Object.keys(want).sort().join(), () => `the values are ${Object.keys(values)}`);
   for (const [name, text] of Object.entries(want)) expect(values[name] === text, () => `${name} is ${values[name]}`);
-  expect(values.EncounterURLHosts.startsWith('hex(7):') && decoded(values.EncounterURLHosts) === '.vendor.example\0notes.hospital.example\0\0', () => `EncounterURLHosts is ${JSON.stringify(values.EncounterURLHosts)}`);
+  const setup = Object.fromEntries(await release.values('Software\\EncounterLauncher\\Setup'));
+  expect(Object.keys(setup).sort().join() === 'InstallDir,Menu', () => `what the installer keeps for itself is ${Object.keys(setup)}`);
   expect((await release.values('Software\\Policies\\EncounterLauncher')).length === 0, 'the installer wrote policies');
 });
 
@@ -336,6 +352,57 @@ await step('an uninstall leaves nothing but what is the users\' own', async () =
   expect(left.length === 0, () => left.join('\n'));
 });
 
+// --- AUTOSTART=0, and a list of hosts that IT edits by hand -------------------------------------
+
+const none = { AUTOSTART: '0', ENCOUNTERURLHOSTS: '.vendor.example;gone.hospital.example;notes.hospital.example' };
+const run0 = async (want) => {
+  const values = Object.fromEntries(await release.values('Software\\EncounterLauncher'));
+  expect(values.Autostart === 'dword:00000000', () => `Autostart is ${values.Autostart}`);
+  const run = Object.fromEntries(await release.values('Software\\Microsoft\\Windows\\CurrentVersion\\Run'));
+  expect(run['encounter-launcher'] === undefined, 'it starts at logon');
+  await defaultsAre(want);
+};
+const key = 'HKLM\\Software\\EncounterLauncher';
+const hosts = (text) => wine(['reg', 'add', key, '/v', 'EncounterURLHosts', '/t', 'REG_SZ', '/d', text, '/f']);
+
+await step('with AUTOSTART=0 nothing starts at logon, and the program knows that it is not to', async () => {
+  installs(await msiexec('/i', release.old(), '/qn', ...properties(none)));
+  await run0(none);
+});
+
+await step('a repair and an upgrade keep the list of hosts as IT has edited it', async () => {
+  none.ENCOUNTERURLHOSTS = '.vendor.example;notes.hospital.example';
+  await hosts(none.ENCOUNTERURLHOSTS);
+  installs(await msiexec('/i', release.old(), '/qn', 'REINSTALL=ALL'));
+  await run0(none);
+  none.ENCOUNTERURLHOSTS = 'notes.hospital.example';
+  await hosts(none.ENCOUNTERURLHOSTS);
+  installs(await msiexec('/i', release.new(), '/qn'));
+  await run0(none);
+});
+
+await step('neither a repair nor an upgrade brings back the hosts that IT has deleted', async () => {
+  const nobody = { ...none, ENCOUNTERURLHOSTS: undefined };
+  const away = async () => {
+    const said = await wine(['reg', 'delete', key, '/v', 'EncounterURLHosts', '/f']);
+    expect(said.code === 0, 'there was nothing to delete');
+  };
+  await away();
+  installs(await msiexec('/i', release.new(), '/qn', 'REINSTALL=ALL'));
+  await run0(nobody);
+  installs(await msiexec('/x', release.new(), '/qn'));
+  installs(await msiexec('/i', release.old(), '/qn', ...properties(none)));
+  await away();
+  installs(await msiexec('/i', release.new(), '/qn'));
+  await run0(nobody);
+});
+
+await step('and that goes without a trace too', async () => {
+  installs(await msiexec('/x', release.new(), '/qn'));
+  const left = await release.left(before);
+  expect(left.length === 0, () => left.join('\n'));
+});
+
 // --- the demo: the whole way ------------------------------------------------------------------
 
 console.log('The demo, from the link to the browser');
@@ -400,6 +467,23 @@ await step('an upgrade ends the agent, and the next link goes the whole way with
   expect(status.version === newVersion, () => `the agent is version ${status.version}`);
 });
 
+await step('unregister takes away what the program has set for the person', async () => {
+  const own = async () => [...(await registry()).keys()].filter((name) => name.startsWith(`HKEY_CURRENT_USER\\Software\\Classes\\AppUserModelId\\${demo.name}`) || name === `HKEY_CURRENT_USER\\Software\\Microsoft\\Windows\\CurrentVersion\\Run "${demo.name}"`);
+  const quit = await demo.say('quit');
+  expect(quit.code === 0, () => `quit ended with ${quit.code}: ${quit.err}`);
+  // As the agent writes the one when it shows its first notice, the other where nothing else starts it.
+  await wine(['reg', 'add', `HKCU\\Software\\Classes\\AppUserModelId\\${demo.name}`, '/v', 'DisplayName', '/d', demo.title, '/f']);
+  await wine(['reg', 'add', 'HKCU\\Software\\Microsoft\\Windows\\CurrentVersion\\Run', '/v', demo.name, '/d', `"${demo.exe}" agent`, '/f']);
+  const set = await own();
+  expect(set.some((name) => name.includes('AppUserModelId')) && set.some((name) => name.includes('\\Run ')), () => `there is ${set}`);
+  const said = await demo.say('unregister');
+  expect(said.code === 0, () => `unregister ended with ${said.code}: ${said.err}`);
+  const left = await own();
+  expect(left.length === 0, () => left.join('\n'));
+  const link = await demo.open(await press('4'));
+  expect(link.code === 0 && demo.agents().length === 1, () => `the installed handler ended with ${link.code}`);
+});
+
 await step('the demo goes without a trace, its running agent too', async () => {
   const said = await msiexec('/x', demo.new(), '/qn');
   installs(said);
@@ -413,14 +497,20 @@ await step('an agent that does not answer does not hold up the uninstall', async
   await release.open('encounter-launcher://launch?handle=Vk3vQ9x1T7mB2nR5wY8uLg');
   [agent] = release.agents();
   process.kill(agent, 'SIGSTOP');
-  const said = await msiexec('/x', release.old(), '/qn');
+  // quit waits ten seconds at most, and as long again is allowed for; the rest is an uninstall, which a busy computer slows down as it
+  // did the one above.
+  const said = await timed(['msiexec', '/x', release.old(), '/qn'], { timeout: 120_000 });
+  const waited = alive(agent);
   process.kill(agent, 'SIGKILL');
   times.stuck = said.seconds;
-  expect(said.seconds < 60, () => `it took ${said.seconds} s`);
+  expect(waited, 'the agent was not there any more, so nothing was waited for');
+  installs(said);
+  expect(said.seconds < 20 + 4 * times.uninstall, () => `it took ${said.seconds} s, an uninstall without it ${times.uninstall} s`);
   expect((await release.values('Software\\Classes\\encounter-launcher\\shell\\open\\command')).length === 0, 'it was not removed');
 });
 
 await endAll();
-console.log(`silent install ${times.install?.toFixed(1)} s, upgrade ${times.upgrade?.toFixed(1)} s, uninstall ${times.uninstall?.toFixed(1)} s, with an agent that does not answer ${times.stuck?.toFixed(1)} s (Wine, on this machine as it is)`);
+console.log(`silent install ${times.install?.toFixed(1)} s, uninstall ${times.uninstall?.toFixed(1)} s (each to be at most 5 s, under Wine, on this machine as it is)`);
+console.log(`upgrade ${times.upgrade?.toFixed(1)} s, uninstall with an agent that does not answer ${times.stuck?.toFixed(1)} s`);
 console.log(`${steps.passed} steps passed${steps.failed ? `, ${steps.failed} FAILED` : ''} (${prefix})`);
 process.exit(steps.failed ? 1 : 0);
