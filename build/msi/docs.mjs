@@ -3,8 +3,8 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { expect, Steps } from '../e2e/steps.mjs';
-import { mendPath, started, unix, wine } from './windows.mjs';
+import { expect, Steps, until } from '../e2e/steps.mjs';
+import { mendPath, running, started, unix, wine } from './windows.mjs';
 
 const here = new URL('.', import.meta.url).pathname;
 const { MSI_OLD: oldFolder, MSI_NEW: newFolder, MSI_OLD_VERSION: oldVersion, MSI_NEW_VERSION: newVersion } = process.env;
@@ -34,10 +34,25 @@ const looks = {
     const { values } = JSON.parse(said.out.slice(said.out.indexOf('{')));
     expect(values.find(({ key }) => key === 'BackendURL').source === 'machine policy', said.out);
   },
+  doctor: (said) => {
+    const { result } = JSON.parse(said.out.slice(said.out.indexOf('{')));
+    expect(['ok', 'warnings', 'broken'].indexOf(result) === said.code, () => `the result is ${result}, and it ended with ${said.code}`);
+    const temp = unix(said.out.match(/^TEMP=(.*)$/m)[1]);
+    expect(readFileSync(join(temp, 'encounter-launcher-support.zip')).subarray(0, 2).toString() === 'PK', 'there is no zip file');
+  },
+  quit: async () => until('the agent to end', () => running('encounter-launcher.exe', 'agent').length === 0, { within: 3000 }),
   upgrade: async () => expect((await shell('encounter-launcher version')).out.trim() === newVersion, 'it is not the new version'),
   citrix: async () => expect((await shell('reg query HKLM\\SYSTEM\\CurrentControlSet\\Control\\Citrix\\wfshell\\TWI')).out.includes('encounter-launcher.exe'), 'there is no such value'),
   uninstall: async () => expect(!existsSync(unix('C:\\Program Files\\Encounter Launcher')), 'something is left'),
 };
+// What a block needs before it, and with what else than 0 it may end here.
+const prepare = {
+  quit: async () => {
+    await shell('start "" "C:\\Program Files\\Encounter Launcher\\encounter-launcher.exe" agent');
+    await until('the agent', async () => JSON.parse((await shell('encounter-launcher status --json')).out).agent === 'running', { within: 30_000 });
+  },
+};
+const endings = { doctor: [0, 1, 2] };
 async function language(want) {
   const { values } = JSON.parse((await shell('encounter-launcher policy --json')).out);
   const { effective } = values.find(({ key }) => key === 'Language');
@@ -46,7 +61,7 @@ async function language(want) {
 
 /** Runs commands as a shell does, in the folder of the packages, and stops at the first that fails. */
 async function shell(text) {
-  const lines = text.split('\n').filter(Boolean).flatMap((line) => [line, 'if errorlevel 1 exit /b 1']);
+  const lines = text.split('\n').filter(Boolean).flatMap((line) => [line, ...[3, 2, 1].map((status) => `if errorlevel ${status} exit /b ${status}`)]);
   writeFileSync(join(folder, 'block.bat'), ['@echo off', 'z:', `cd ${folder.replaceAll('/', '\\')}`, ...lines, ''].join('\r\n'));
   return wine(['cmd', '/c', `z:${folder.replaceAll('/', '\\')}\\block.bat`]);
 }
@@ -62,8 +77,9 @@ for (const { info, text } of blocks) {
   if (language === 'sh' && stage === 'sign') continue;
   await steps.step(`${stage ?? info}: ${text.split('\n')[0].slice(0, 90)}`, async () => {
     expect(language === 'bat', () => `nothing runs a block that is marked ${JSON.stringify(info)}`);
-    const said = await shell(ofTheTest(text));
-    expect(said.code === 0, () => `it ended with ${said.code}: ${said.out}${said.err}`);
+    await prepare[stage]?.();
+    const said = await shell(stage === 'doctor' ? `set TEMP\n${ofTheTest(text)}` : ofTheTest(text));
+    expect((endings[stage] ?? [0]).includes(said.code), () => `it ended with ${said.code}: ${said.out}${said.err}`);
     if (stage === 'upgrade') await mendPath();
     await looks[stage]?.(said);
   });
