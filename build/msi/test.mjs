@@ -468,14 +468,16 @@ await step('an upgrade ends the agent, and the next link goes the whole way with
 });
 
 await step('unregister takes away what the program has set for the person', async () => {
-  const own = async () => [...(await registry()).keys()].filter((name) => name.startsWith(`HKEY_CURRENT_USER\\Software\\Classes\\AppUserModelId\\${demo.name}`) || name === `HKEY_CURRENT_USER\\Software\\Microsoft\\Windows\\CurrentVersion\\Run "${demo.name}"`);
+  const tail = [`\\Software\\Classes\\AppUserModelId\\${demo.name}`, `\\Software\\Microsoft\\Windows\\CurrentVersion\\Run "${demo.name}"`];
+  // regedit names the user's hive by their SID.
+  const own = async () => [...(await registry()).keys()].filter((name) => /^HKEY_USERS\\S-1-5-21-/.test(name) && tail.some((end) => name.endsWith(end)));
   const quit = await demo.say('quit');
   expect(quit.code === 0, () => `quit ended with ${quit.code}: ${quit.err}`);
   // As the agent writes the one when it shows its first notice, the other where nothing else starts it.
   await wine(['reg', 'add', `HKCU\\Software\\Classes\\AppUserModelId\\${demo.name}`, '/v', 'DisplayName', '/d', demo.title, '/f']);
   await wine(['reg', 'add', 'HKCU\\Software\\Microsoft\\Windows\\CurrentVersion\\Run', '/v', demo.name, '/d', `"${demo.exe}" agent`, '/f']);
   const set = await own();
-  expect(set.some((name) => name.includes('AppUserModelId')) && set.some((name) => name.includes('\\Run ')), () => `there is ${set}`);
+  expect(set.length === 2, () => `there is ${set}`);
   const said = await demo.say('unregister');
   expect(said.code === 0, () => `unregister ended with ${said.code}: ${said.err}`);
   const left = await own();
