@@ -482,7 +482,7 @@ await step('unregister takes away what the program has set for the person', asyn
   expect(said.code === 0, () => `unregister ended with ${said.code}: ${said.err}`);
   const left = await own();
   expect(left.length === 0, () => left.join('\n'));
-  const link = await demo.open(await press('4'));
+  const link = await demo.open(await press('1'));
   expect(link.code === 0 && demo.agents().length === 1, () => `the installed handler ended with ${link.code}`);
 });
 
