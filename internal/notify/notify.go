@@ -339,7 +339,7 @@ func Show(ctx context.Context, sentence, nextStep string) error {
 // problem.
 func Remove(id string) error {
 	if err := remove(id); err != nil {
-		return problem.With(problem.Internal, "What the system knows of the program's notices could not be removed.", err)
+		return problem.New(problem.Internal, err)
 	}
 	return nil
 }
