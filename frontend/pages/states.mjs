@@ -29,6 +29,7 @@ export function states({ signedIn, signedOut, signingIn, unreachable, wire, wire
     tool: 'xdg-mime',
     version: '1.3.0',
     oldest: '109.0.1518.140',
+    library: 'libwebkit2gtk-4.1.so.0',
     browser: 'Microsoft Edge',
     host: 'backend.long-name-of-a-hospital.example:8443',
     proxy: 'proxy.long-name-of-a-hospital.example:3128',
