@@ -172,8 +172,9 @@ func newWorld(d Deps) *world {
 	w.backend = w.placeOf(d.Policy.BackendURL, pathOfMe)
 	w.issuer = w.placeOf(d.Policy.OIDCIssuer, pathOfDiscovery)
 	for _, host := range d.Policy.EncounterURLHosts {
-		// A suffix names no host that could be met.
-		if strings.HasPrefix(host, ".") || len(w.encounters) == mostEncounterHosts {
+		// A suffix names no host that could be met, and the demo's pages lie on a port
+		// that no policy names.
+		if strings.HasPrefix(host, ".") || w.Layout.IsDemo() && host == "127.0.0.1" || len(w.encounters) == mostEncounterHosts {
 			continue
 		}
 		if p := w.placeOf("https://"+host, "/"); p != nil {

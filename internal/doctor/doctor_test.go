@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"encounterlauncher/internal/paths"
 	"errors"
 	"net"
 	"net/http"
@@ -360,4 +361,14 @@ func TestABrowsersPolicyAllowsAsksBlocksOrIsNotOfItsForm(t *testing.T) {
 	}
 	d.BrowserPolicies = func() []browserPolicy { return nil }
 	finds(t, d, "browser", "none")
+}
+
+func TestTheDemosPagesLieOnAPortThatNoPolicyNamesSoTheyAreNotMet(t *testing.T) {
+	for flavour, want := range map[string]int{"": 1, paths.Demo: 0} {
+		d := Deps{Layout: paths.Under(t.TempDir(), flavour)}
+		d.Policy.EncounterURLHosts = []string{"127.0.0.1"}
+		if got := len(newWorld(d).encounters); got != want {
+			t.Errorf("flavour %q: %d hosts would be met, want %d", flavour, got, want)
+		}
+	}
 }
