@@ -34,6 +34,7 @@ import (
 	"encounterlauncher/internal/intake"
 	"encounterlauncher/internal/nablasim"
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/orgserver"
 	"encounterlauncher/internal/paths"
 	"encounterlauncher/internal/problem"
@@ -265,13 +266,13 @@ func newHospital(t *testing.T) *hospital {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.backend, err = orgserver.New(t.Context(), orgserver.Config{
+	h.backend, err = orgserver.New(t.Context(), orgconfig.Config{
 		Listen: "127.0.0.1:0", PublicURL: h.orgURL, Issuer: h.issuer.URL, Audience: testAudience, LauncherClientID: testClient,
 		LinkScheme: h.layout.Scheme(), IdentifiersAllowed: true,
-		EHRs:         []orgserver.EHR{{Name: "ehr-1", SecretFile: write("ehr.secret", []byte(ehrSecret))}},
+		EHRs:         []orgconfig.EHR{{Name: "ehr-1", SecretFile: write("ehr.secret", []byte(ehrSecret))}},
 		LinkKeysFile: write("link-keys.json", h.linkKeys()),
 		ContextFile:  write("context.json", []byte(`{"P-`+canary+`": {"name": "Grace `+canary+`", "birth_date": "1980-01-31", "gender": "female"}}`)),
-		Nabla: orgserver.Nabla{
+		Nabla: orgconfig.Nabla{
 			BaseURL: sim.URL + nablaBase, ClientID: nablaID,
 			KeyFiles: []string{write("nabla.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))},
 		},

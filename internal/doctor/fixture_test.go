@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/orgserver"
 	"encounterlauncher/internal/paths"
 	"encounterlauncher/internal/policy"
@@ -216,11 +217,11 @@ func (s *site) backend() http.Handler {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	server, err := orgserver.New(context.Background(), orgserver.Config{
+	server, err := orgserver.New(context.Background(), orgconfig.Config{
 		Listen: "127.0.0.1:0", PublicURL: "https://" + backendHost + "/launcher", Issuer: "https://" + issuerHost + "/realms/staff",
 		Audience: "org-backend", LauncherClientID: "encounter-launcher", LinkScheme: "encounter-launcher",
-		EHRs: []orgserver.EHR{{Name: "ehr-1", SecretFile: write("ehr.secret", []byte("an-ehr-secret-of-more-than-32-characters"))}},
-		Nabla: orgserver.Nabla{
+		EHRs: []orgconfig.EHR{{Name: "ehr-1", SecretFile: write("ehr.secret", []byte("an-ehr-secret-of-more-than-32-characters"))}},
+		Nabla: orgconfig.Nabla{
 			BaseURL: "https://vendor.example/v1/connect/server", ClientID: "6f1e8a52-0c1b-4b7e-9d55-2a4f0c9b7a11",
 			KeyFiles: []string{write("nabla.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))},
 		},

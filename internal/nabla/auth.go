@@ -2,8 +2,6 @@ package nabla
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,10 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 	"golang.org/x/sync/singleflight"
 
+	"encounterlauncher/internal/assertion"
 	"encounterlauncher/internal/secret"
 )
 
@@ -31,23 +28,12 @@ const (
 type authenticator struct {
 	client   *Client
 	clientID string
-	signer   jose.Signer
+	signer   *assertion.Signer
 	flight   singleflight.Group
 
 	mu    sync.Mutex
 	value secret.Text
 	until time.Time
-}
-
-func newAuthenticator(c *Client, clientID string, keys []Key) (*authenticator, error) {
-	if len(keys) == 0 {
-		return nil, errors.New("there is no key for Nabla Connect")
-	}
-	signer, err := keys[0].signer()
-	if err != nil {
-		return nil, err
-	}
-	return &authenticator{client: c, clientID: clientID, signer: signer}, nil
 }
 
 // token returns a living access token. Callers who come while one is fetched
@@ -100,11 +86,11 @@ func (a *authenticator) fetch(ctx context.Context) (secret.Text, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
-		assertion, err := a.assertion()
+		proof, err := a.signer.Assert(a.clientID, a.client.base+tokenPath, a.client.now(), assertionLife)
 		if err != nil {
 			return secret.Text{}, err
 		}
-		body, err := json.Marshal(tokenRequest{grantType, assertionType, assertion})
+		body, err := json.Marshal(tokenRequest{grantType, assertionType, proof})
 		if err != nil {
 			return secret.Text{}, errors.New("the token request cannot be written")
 		}
@@ -154,20 +140,4 @@ func headerSafe(token string) bool {
 		}
 	}
 	return true
-}
-
-// assertion makes the JWT of RFC 7523 §2.2 by the vendor's letter.
-func (a *authenticator) assertion() (string, error) {
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // crypto/rand.Read never fails since Go 1.24
-	now := a.client.now()
-	text, err := jwt.Signed(a.signer).Claims(jwt.Claims{
-		Issuer: a.clientID, Subject: a.clientID, Audience: jwt.Audience{a.client.base + tokenPath},
-		IssuedAt: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(assertionLife)),
-		ID: base64.RawURLEncoding.EncodeToString(id[:]),
-	}).Serialize()
-	if err != nil {
-		return "", fmt.Errorf("signing the client assertion: %w", err)
-	}
-	return text, nil
 }

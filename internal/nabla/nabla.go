@@ -32,6 +32,7 @@ import (
 	"strings"
 	"time"
 
+	"encounterlauncher/internal/assertion"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/secret"
 )
@@ -61,7 +62,7 @@ type Config struct {
 	ClientID string
 	// Keys are our keys: the first signs, all are published by JWKS, so that keys
 	// rotate without downtime.
-	Keys []Key
+	Keys []assertion.Key
 	// Version is the dated version to ask for; empty means DefaultVersion.
 	Version string
 	// HTTP is the client to use; nil means one of our own. Redirects are never
@@ -112,7 +113,6 @@ type Client struct {
 	now      func() time.Time
 	sleep    func(context.Context, time.Duration) error
 	auth     *authenticator
-	jwks     []byte
 }
 
 // New checks the configuration and returns a Client. It makes no call.
@@ -147,12 +147,11 @@ func New(cfg Config) (*Client, error) {
 	}
 	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c := &Client{base: base, loopback: loopback, version: cfg.Version, http: h, now: cfg.Now, sleep: cfg.Sleep}
-	if c.auth, err = newAuthenticator(c, cfg.ClientID, cfg.Keys); err != nil {
-		return nil, err
+	signer, err := assertion.New(cfg.Keys, assertion.Nabla)
+	if err != nil {
+		return nil, fmt.Errorf("keys for Nabla Connect: %w", err)
 	}
-	if c.jwks, err = publish(cfg.Keys); err != nil {
-		return nil, err
-	}
+	c.auth = &authenticator{client: c, clientID: cfg.ClientID, signer: signer}
 	return c, nil
 }
 
@@ -216,7 +215,7 @@ func (c *Client) Refresh(ctx context.Context, providerID, encounterID string) (s
 }
 
 // JWKS returns the public parts of our keys as a JWK set (RFC 7517 §5), JSON.
-func (c *Client) JWKS() []byte { return append([]byte(nil), c.jwks...) }
+func (c *Client) JWKS() []byte { return c.auth.signer.JWKS() }
 
 // call posts one payload and reads the one-time URL of the answer. refusals says
 // which statuses mean more than that the vendor is unavailable.

@@ -7,20 +7,17 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"encounterlauncher/internal/assertion"
 	"encounterlauncher/internal/problem"
 )
 
@@ -109,7 +106,7 @@ func newFixture(t *testing.T, answers ...func(http.ResponseWriter)) *fixture {
 	t.Cleanup(server.Close)
 	var err error
 	f.client, err = New(Config{
-		BaseURL: server.URL + "/v1/connect/server", ClientID: testClient, Keys: []Key{{ID: "k1", Signer: ecKey(t)}}, Now: f.clock.now,
+		BaseURL: server.URL + "/v1/connect/server", ClientID: testClient, Keys: []assertion.Key{{ID: "k1", Signer: ecKey(t)}}, Now: f.clock.now,
 		Sleep: func(_ context.Context, d time.Duration) error { f.slept = append(f.slept, d); return nil },
 	})
 	if err != nil {
@@ -346,7 +343,7 @@ func TestAConfigurationThatCannotWorkIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := func() Config {
-		return Config{Region: "eu", ClientID: testClient, Keys: []Key{{Signer: ecKey(t)}}}
+		return Config{Region: "eu", ClientID: testClient, Keys: []assertion.Key{{Signer: ecKey(t)}}}
 	}
 	if c, err := New(good()); err != nil || c.base != "https://eu.api.nabla.com/v1/connect/server" {
 		t.Fatalf("%v", err)
@@ -361,9 +358,9 @@ func TestAConfigurationThatCannotWorkIsRefused(t *testing.T) {
 		"no UUID":        func(c *Config) { c.ClientID = "client" },
 		"no date":        func(c *Config) { c.Version = "latest" },
 		"no key":         func(c *Config) { c.Keys = nil },
-		"an empty key":   func(c *Config) { c.Keys = []Key{{}} },
-		"a short key":    func(c *Config) { c.Keys = []Key{{Signer: rsaShort}} },
-		"P-384":          func(c *Config) { c.Keys = []Key{{Signer: p384}} },
+		"an empty key":   func(c *Config) { c.Keys = []assertion.Key{{}} },
+		"a short key":    func(c *Config) { c.Keys = []assertion.Key{{Signer: rsaShort}} },
+		"P-384":          func(c *Config) { c.Keys = []assertion.Key{{Signer: p384}} },
 		"one key twice":  func(c *Config) { c.Keys = append(c.Keys, c.Keys[0]) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -376,63 +373,13 @@ func TestAConfigurationThatCannotWorkIsRefused(t *testing.T) {
 	}
 }
 
-func TestKeysAreReadFromEveryUsualPEMForm(t *testing.T) {
-	folder := t.TempDir()
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ec := ecKey(t)
-	must := func(der []byte, err error) []byte {
-		if err != nil {
-			t.Fatal(err)
-		}
-		return der
-	}
-	block := func(kind string, der []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
-	}
-	sec1 := block("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(ec)))
-	pkcs8 := block("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(ec)))
-	for name, c := range map[string]struct {
-		text string
-		alg  string
-	}{
-		"PKCS #8 EC":        {pkcs8, "ES256"},
-		"PKCS #8 RSA":       {block("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(rsaKey))), "RS256"},
-		"PKCS #1":           {block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey)), "RS256"},
-		"SEC 1":             {sec1, "ES256"},
-		"SEC 1 of openssl":  {block("EC PARAMETERS", []byte{6, 8, 42, 134, 72, 206, 61, 3, 1, 7}) + sec1, "ES256"},
-		"two keys":          {pkcs8 + pkcs8, ""},
-		"a public key":      {block("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(ec.Public()))), ""},
-		"no PEM":            {"key", ""},
-		"a block of rubish": {block("PRIVATE KEY", []byte("rubbish")), ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			file := filepath.Join(folder, strings.ReplaceAll(name, " ", "-"))
-			if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			k, err := ReadKey(file, "")
-			if (err == nil) != (c.alg != "") {
-				t.Fatal(err)
-			}
-			if err == nil {
-				if public, err := k.public(); err != nil || public.Algorithm != c.alg || public.KeyID == "" {
-					t.Errorf("%+v, %v", public.Algorithm, err)
-				}
-			}
-		})
-	}
-}
-
 // sealed is a key whose private part cannot be had, as in a hardware module.
 type sealed struct{ crypto.Signer }
 
 func TestAKeyInAHardwareModuleSignsAndIsPublished(t *testing.T) {
 	f := newFixture(t, goodURL)
 	next := ecKey(t)
-	c, err := New(Config{BaseURL: f.client.base, ClientID: testClient, Keys: []Key{{ID: "hsm", Signer: sealed{ecKey(t)}}, {ID: "next", Signer: next}}})
+	c, err := New(Config{BaseURL: f.client.base, ClientID: testClient, Keys: []assertion.Key{{ID: "hsm", Signer: sealed{ecKey(t)}}, {ID: "next", Signer: next}}})
 	if err != nil {
 		t.Fatal(err)
 	}

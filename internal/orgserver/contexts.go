@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/problem"
 )
 
@@ -43,12 +44,12 @@ func newContextSource(file string) (contextSource, error) {
 	if file == "" {
 		return noSource{}, nil
 	}
-	body, err := readBounded(file, 64<<20)
+	body, err := orgconfig.ReadBounded(file, 64<<20)
 	if err != nil {
 		return nil, fmt.Errorf("context_file: %w", err)
 	}
 	source := fileSource{}
-	if err := readYAML(body, &source); err != nil {
+	if err := orgconfig.ReadYAML(body, &source); err != nil {
 		return nil, errors.New("context_file: it is not an object of patients with name, birth_date, gender, pronouns and unstructured_context")
 	}
 	return source, nil

@@ -24,6 +24,7 @@ import (
 
 	"encounterlauncher/internal/nablasim"
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/problem"
 )
 
@@ -166,7 +167,7 @@ type world struct {
 	log     *lockedBuffer
 	linkKey *ecdsa.PrivateKey
 	folder  string
-	config  Config
+	config  orgconfig.Config
 	// nablaFails, when set, answers instead of the simulator's create and refresh.
 	mu         sync.Mutex
 	nablaFails int
@@ -183,7 +184,7 @@ func write(t *testing.T, folder, name, text string) string {
 	return file
 }
 
-func newWorld(t *testing.T, changes ...func(*Config)) *world {
+func newWorld(t *testing.T, changes ...func(*orgconfig.Config)) *world {
 	t.Helper()
 	w := &world{
 		clock: &clock{t: time.Date(2026, 11, 3, 9, 0, 0, 0, time.UTC)}, issuer: newIssuer(t),
@@ -212,15 +213,15 @@ func newWorld(t *testing.T, changes ...func(*Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.config = Config{
+	w.config = orgconfig.Config{
 		Listen: "127.0.0.1:0", PublicURL: w.url, Issuer: w.issuer.url, Audience: testAudience, LauncherClientID: launcherID,
-		EHRs:         []EHR{{Name: "ehr-1", SecretFile: write(t, w.folder, "ehr.secret", ehrSecret+"\n")}},
+		EHRs:         []orgconfig.EHR{{Name: "ehr-1", SecretFile: write(t, w.folder, "ehr.secret", ehrSecret+"\n")}},
 		LinkKeysFile: write(t, w.folder, "link-keys.json", `{"keys":[{"iss":"`+linkIssuer+`",`+string(linkJWK[1:])+`]}`),
 		ContextFile: write(t, w.folder, "context.json", `{
 			"P-1": {"name": "Grace `+canary+`", "birth_date": "1980-01-31", "gender": "female", "pronouns": null},
 			"P-2": {"name": "", "birth_date": "1980-01-31", "gender": "female"}}`),
 		IdentifiersAllowed: true,
-		Nabla: Nabla{
+		Nabla: orgconfig.Nabla{
 			BaseURL: sim.URL + nablaBasePath, ClientID: testClient,
 			KeyFiles: []string{write(t, w.folder, "nabla.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))},
 		},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/problem"
 )
 
@@ -18,7 +19,7 @@ type clinician struct {
 // identities turns an access token's claims into a clinician.
 type identities struct {
 	issuer string
-	claims Claims
+	claims orgconfig.Claims
 	// mapped is nil when the claims decide.
 	mapped map[[2]string]clinician
 }
@@ -33,7 +34,7 @@ type mapping struct {
 // newIdentities reads the mapping file, if there is one: a list of subject,
 // provider_email, external_provider_id and, when it is not the configured one,
 // issuer.
-func newIdentities(c Config) (*identities, error) {
+func newIdentities(c orgconfig.Config) (*identities, error) {
 	i := &identities{issuer: c.Issuer, claims: c.Claims}
 	if i.claims.ProviderEmail == "" {
 		i.claims.ProviderEmail = "email"
@@ -44,12 +45,12 @@ func newIdentities(c Config) (*identities, error) {
 	if c.MappingFile == "" {
 		return i, nil
 	}
-	text, err := readBounded(c.MappingFile, 16<<20)
+	text, err := orgconfig.ReadBounded(c.MappingFile, 16<<20)
 	if err != nil {
 		return nil, fmt.Errorf("mapping_file: %w", err)
 	}
 	var list []mapping
-	if err := readYAML(text, &list); err != nil {
+	if err := orgconfig.ReadYAML(text, &list); err != nil {
 		return nil, fmt.Errorf("mapping_file: %w", err)
 	}
 	i.mapped = make(map[[2]string]clinician, len(list))

@@ -3,6 +3,7 @@ package orgserver
 import (
 	"context"
 	"crypto/tls"
+	"encounterlauncher/internal/orgconfig"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,7 +41,7 @@ func ending(ctx context.Context) <-chan struct{} {
 // Serve listens as cfg says and serves handler until ctx ends; then it takes no
 // new call and lets those under way finish for up to 20 seconds. ready, when not
 // nil, is told the address once the listener is open.
-func Serve(ctx context.Context, cfg Config, handler http.Handler, log *slog.Logger, ready func(net.Addr)) error {
+func Serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log *slog.Logger, ready func(net.Addr)) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)

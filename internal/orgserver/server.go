@@ -36,8 +36,11 @@ import (
 	"strings"
 	"time"
 
+	"encounterlauncher/internal/assertion"
 	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgconfig"
+	"encounterlauncher/internal/orgstore"
 	"encounterlauncher/internal/problem"
 )
 
@@ -71,7 +74,7 @@ type Server struct {
 	parts
 	store  *store
 	events *events
-	closer func() error
+	conn   *orgstore.Conn
 	routes map[string]map[string]call
 }
 
@@ -108,7 +111,7 @@ type raw struct {
 	body        []byte
 }
 
-func assemble(cfg Config, deps Deps) (parts, error) {
+func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
@@ -116,11 +119,11 @@ func assemble(cfg Config, deps Deps) (parts, error) {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
 	p := parts{
-		publicURL: cfg.PublicURL, scheme: cfg.scheme(), life: cfg.life(), identifier: cfg.IdentifiersAllowed,
+		publicURL: cfg.PublicURL, scheme: cfg.Scheme(), life: cfg.Life(), identifier: cfg.IdentifiersAllowed,
 		now: deps.Now, log: deps.Log,
 	}
 	var faults []error
-	if err := cfg.values(); err != nil {
+	if err := cfg.Values(); err != nil {
 		faults = append(faults, err)
 	}
 	if u, err := url.Parse(cfg.PublicURL); err == nil {
@@ -150,10 +153,10 @@ func assemble(cfg Config, deps Deps) (parts, error) {
 	return p, errors.Join(faults...)
 }
 
-func newEHRs(list []EHR) ([]ehrCredential, error) {
+func newEHRs(list []orgconfig.EHR) ([]ehrCredential, error) {
 	credentials := make([]ehrCredential, 0, len(list))
 	for _, e := range list {
-		body, err := readBounded(e.SecretFile, 4<<10)
+		body, err := orgconfig.ReadBounded(e.SecretFile, 4<<10)
 		if err != nil {
 			return nil, fmt.Errorf("ehrs: secret_file: %w", err)
 		}
@@ -170,10 +173,10 @@ func newEHRs(list []EHR) ([]ehrCredential, error) {
 	return credentials, nil
 }
 
-func newNabla(cfg Nabla, deps Deps) (*nabla.Client, error) {
-	keys := make([]nabla.Key, 0, len(cfg.KeyFiles))
+func newNabla(cfg orgconfig.Nabla, deps Deps) (*nabla.Client, error) {
+	keys := make([]assertion.Key, 0, len(cfg.KeyFiles))
 	for _, file := range cfg.KeyFiles {
-		k, err := nabla.ReadKey(file, "")
+		k, err := assertion.ReadKey(file, "")
 		if err != nil {
 			return nil, fmt.Errorf("nabla.key_files: %w", err)
 		}
@@ -195,24 +198,24 @@ func newNabla(cfg Nabla, deps Deps) (*nabla.Client, error) {
 // New builds a Server and its stores. It does not listen and calls nobody: the
 // issuer is discovered with the first token. Every fault of the configuration is
 // reported at once.
-func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
+func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) {
 	p, err := assemble(cfg, deps)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	nc, closer, err := connect(cfg.NATS)
+	conn, err := orgstore.Connect(cfg.NATS)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	st, err := openStore(ctx, nc, p.life, p.now)
+	st, err := openStore(ctx, conn, p.life, p.now)
 	if err != nil {
-		return nil, errors.Join(err, closer())
+		return nil, errors.Join(err, conn.Close())
 	}
-	ev, err := openEvents(ctx, nc, p.now)
+	ev, err := openEvents(ctx, conn.NATS(), p.now)
 	if err != nil {
-		return nil, errors.Join(err, closer())
+		return nil, errors.Join(err, conn.Close())
 	}
-	s := &Server{parts: p, store: st, events: ev, closer: closer}
+	s := &Server{parts: p, store: st, events: ev, conn: conn}
 	s.routes = map[string]map[string]call{
 		p.base + orgapi.PathEncounters:   {http.MethodPost: s.create},
 		p.base + orgapi.PathEncounterURL: {http.MethodPost: s.reopen},
@@ -235,7 +238,7 @@ func (s *Server) JWKS() []byte { return s.nabla.JWKS() }
 // are lost.
 func (s *Server) Close() error {
 	s.events.end()
-	return s.closer()
+	return s.conn.Close()
 }
 
 // ServeHTTP serves the contract of internal/orgapi/openapi.yaml below the path
@@ -433,4 +436,11 @@ func (s *Server) callerUntil(r *http.Request) (clinician, time.Time, error) {
 	}
 	who, err := s.identities.of(claims)
 	return who, time.Unix(int64(end), 0), err
+}
+
+// Check reports everything that is wrong with a configuration, naming the key of
+// each fault, and reads the files that it names. It starts and calls nothing.
+func Check(cfg orgconfig.Config) error {
+	_, err := assemble(cfg, Deps{})
+	return err
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/problem"
 )
 
@@ -190,9 +191,9 @@ func TestIdentifiersNeedPermissionAndACompleteContext(t *testing.T) {
 	w.refused(t, ids("P-404", "D-17"), http.StatusUnprocessableEntity, problem.ContextIncomplete)
 	w.refused(t, ids("P-1", "D-18"), http.StatusForbidden, problem.ProviderMismatch)
 
-	w = newWorld(t, func(c *Config) { c.IdentifiersAllowed = false })
+	w = newWorld(t, func(c *orgconfig.Config) { c.IdentifiersAllowed = false })
 	w.refused(t, ids("P-1", "D-17"), http.StatusForbidden, problem.LinkFormNotAllowed)
-	w = newWorld(t, func(c *Config) { c.ContextFile = "" })
+	w = newWorld(t, func(c *orgconfig.Config) { c.ContextFile = "" })
 	w.refused(t, ids("P-1", "D-17"), http.StatusServiceUnavailable, problem.ContextUnavailable)
 }
 
@@ -286,7 +287,7 @@ func TestASignedRequestIsRefusedForEveryFault(t *testing.T) {
 	// None of them has spent the id.
 	w.opened(t, w.byRequest(t, good, "key-1"))
 
-	w = newWorld(t, func(c *Config) { c.LinkKeysFile = "" })
+	w = newWorld(t, func(c *orgconfig.Config) { c.LinkKeysFile = "" })
 	w.refused(t, w.byRequest(t, w.signedRequest(t, nil), "key-1"), http.StatusForbidden, problem.LinkFormNotAllowed)
 }
 
@@ -366,7 +367,7 @@ func TestAnUnknownPersonIsNoClinician(t *testing.T) {
 			w.refused(t, request{method: http.MethodGet, path: orgapi.PathMe, bearer: w.token(t, changes)}, http.StatusForbidden, problem.IdentityUnmapped)
 		})
 	}
-	w = newWorld(t, func(c *Config) {
+	w = newWorld(t, func(c *orgconfig.Config) {
 		c.MappingFile = filepath.Join(filepath.Dir(c.ContextFile), "people.yaml")
 		text := "- {subject: subject-1, provider_email: mapped@hospital.example, external_provider_id: D-99}\n"
 		if err := os.WriteFile(c.MappingFile, []byte(text), 0o600); err != nil {
@@ -602,35 +603,35 @@ func TestNothingOfALaunchReachesALogOrAFile(t *testing.T) {
 
 func TestTheConfigurationIsRefusedForEveryFault(t *testing.T) {
 	w := newWorld(t)
-	if err := w.config.Check(); err != nil {
+	if err := Check(w.config); err != nil {
 		t.Fatal(err)
 	}
 	missing := filepath.Join(w.folder, "missing")
 	short := write(t, w.folder, "short", "short\n")
 	wrong := write(t, w.folder, "wrong.json", `{"keys":[{"kty":"oct","k":"AAAA","kid":"a","alg":"HS256","iss":"x"}]}`)
-	for key, change := range map[string]func(*Config){
-		"audience":           func(c *Config) { c.Audience = c.LauncherClientID },
-		"audience: it is m":  func(c *Config) { c.Audience = "" },
-		"launcher_client_id": func(c *Config) { c.LauncherClientID = "" },
-		"issuer":             func(c *Config) { c.Issuer = "http://idp.example" },
-		"public_url":         func(c *Config) { c.PublicURL += "/" },
-		"listen":             func(c *Config) { c.Listen = "0.0.0.0:80" },
-		"tls_cert_file":      func(c *Config) { c.TLSCertFile = "cert.pem" },
-		"handle_life":        func(c *Config) { c.HandleLife = 5 * time.Minute },
-		"link_scheme":        func(c *Config) { c.LinkScheme = "HTTP:" },
-		"ehrs":               func(c *Config) { c.EHRs = append(c.EHRs, c.EHRs[0]) },
-		"secret_file":        func(c *Config) { c.EHRs[0].SecretFile = short },
-		"link_keys_file":     func(c *Config) { c.LinkKeysFile = wrong },
-		"context_file":       func(c *Config) { c.ContextFile = missing },
-		"mapping_file":       func(c *Config) { c.MappingFile = wrong },
-		"nabla.key_files":    func(c *Config) { c.Nabla.KeyFiles = []string{short} },
-		"nabla:":             func(c *Config) { c.Nabla.Region = "eu" },
+	for key, change := range map[string]func(*orgconfig.Config){
+		"audience":           func(c *orgconfig.Config) { c.Audience = c.LauncherClientID },
+		"audience: it is m":  func(c *orgconfig.Config) { c.Audience = "" },
+		"launcher_client_id": func(c *orgconfig.Config) { c.LauncherClientID = "" },
+		"issuer":             func(c *orgconfig.Config) { c.Issuer = "http://idp.example" },
+		"public_url":         func(c *orgconfig.Config) { c.PublicURL += "/" },
+		"listen":             func(c *orgconfig.Config) { c.Listen = "0.0.0.0:80" },
+		"tls_cert_file":      func(c *orgconfig.Config) { c.TLSCertFile = "cert.pem" },
+		"handle_life":        func(c *orgconfig.Config) { c.HandleLife = 5 * time.Minute },
+		"link_scheme":        func(c *orgconfig.Config) { c.LinkScheme = "HTTP:" },
+		"ehrs":               func(c *orgconfig.Config) { c.EHRs = append(c.EHRs, c.EHRs[0]) },
+		"secret_file":        func(c *orgconfig.Config) { c.EHRs[0].SecretFile = short },
+		"link_keys_file":     func(c *orgconfig.Config) { c.LinkKeysFile = wrong },
+		"context_file":       func(c *orgconfig.Config) { c.ContextFile = missing },
+		"mapping_file":       func(c *orgconfig.Config) { c.MappingFile = wrong },
+		"nabla.key_files":    func(c *orgconfig.Config) { c.Nabla.KeyFiles = []string{short} },
+		"nabla:":             func(c *orgconfig.Config) { c.Nabla.Region = "eu" },
 	} {
 		t.Run(key, func(t *testing.T) {
 			c := w.config
-			c.EHRs = append([]EHR(nil), c.EHRs...)
+			c.EHRs = append([]orgconfig.EHR(nil), c.EHRs...)
 			change(&c)
-			err := c.Check()
+			err := Check(c)
 			if err == nil || !strings.Contains(err.Error(), key) {
 				t.Fatalf("got %v", err)
 			}
@@ -644,7 +645,7 @@ func TestTheConfigurationIsRefusedForEveryFault(t *testing.T) {
 func TestAConfigurationFileIsStrictAndNamesTheLine(t *testing.T) {
 	folder := t.TempDir()
 	good := write(t, folder, "good.yaml", "listen: 127.0.0.1:8080\nhandle_life: 12m\nehrs:\n  - {name: a, secret_file: a.secret}\nnabla:\n  key_files: [k.pem]\n")
-	c, err := LoadConfig(good)
+	c, err := orgconfig.Load(good)
 	if err != nil || c.HandleLife != 12*time.Minute || c.EHRs[0].SecretFile != filepath.Join(folder, "a.secret") || c.Nabla.KeyFiles[0] != filepath.Join(folder, "k.pem") {
 		t.Errorf("%+v, %v", c, err)
 	}
@@ -658,7 +659,7 @@ func TestAConfigurationFileIsStrictAndNamesTheLine(t *testing.T) {
 		strings.Repeat("# more\n", 1<<20/6):  "too large",
 		"ehrs: {name: a}\nidentifiers: yes ": "line",
 	} {
-		_, err := LoadConfig(write(t, folder, "bad.yaml", text))
+		_, err := orgconfig.Load(write(t, folder, "bad.yaml", text))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.30q: %v", text, err)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/problem"
 )
 
@@ -51,7 +52,7 @@ func newRequestKeys(file string) (requestKeys, error) {
 	if file == "" {
 		return nil, nil
 	}
-	body, err := readBounded(file, 1<<20)
+	body, err := orgconfig.ReadBounded(file, 1<<20)
 	if err != nil {
 		return nil, fmt.Errorf("link_keys_file: %w", err)
 	}

@@ -7,14 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgstore"
 	"encounterlauncher/internal/problem"
 )
 
@@ -28,38 +26,6 @@ const (
 	maxRedeems   = 8
 )
 
-// connect starts JetStream inside this process. There is no port: the connection
-// is a pipe. The returned function ends everything and removes the folder.
-func connect(NATS) (_ *nats.Conn, closer func() error, err error) {
-	// Streams here are in memory only, yet JetStream wants a folder for its own
-	// records. os.MkdirTemp makes it 0700.
-	folder, err := os.MkdirTemp("", "org-backend-")
-	if err != nil {
-		return nil, nil, fmt.Errorf("making JetStream's folder: %w", err)
-	}
-	ns, err := server.NewServer(&server.Options{
-		ServerName: "org-backend", DontListen: true, JetStream: true, StoreDir: folder,
-		NoLog: true, NoSigs: true,
-	})
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("making JetStream: %w", err), os.RemoveAll(folder))
-	}
-	ns.Start()
-	stop := func() error {
-		ns.Shutdown()
-		ns.WaitForShutdown()
-		return os.RemoveAll(folder)
-	}
-	if !ns.ReadyForConnections(10 * time.Second) {
-		return nil, nil, errors.Join(errors.New("JetStream did not start"), stop())
-	}
-	nc, err := nats.Connect("", nats.InProcessServer(ns))
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("connecting to JetStream: %w", err), stop())
-	}
-	return nc, func() error { nc.Close(); return stop() }, nil
-}
-
 // store keeps what several backends must share: handles, the ids of signed
 // requests, idempotency keys. Everything is in memory and addressed by hash.
 type store struct {
@@ -72,14 +38,10 @@ type store struct {
 // decides, because a bucket's TTL starts anew with every update. It is twice the
 // life, so that a late click is told from one that never had a handle while it
 // is still likely to be asked about.
-func openStore(ctx context.Context, nc *nats.Conn, life time.Duration, now func() time.Time) (*store, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, fmt.Errorf("using JetStream: %w", err)
-	}
+func openStore(ctx context.Context, conn *orgstore.Conn, life time.Duration, now func() time.Time) (_ *store, err error) {
 	s := &store{life: life, now: now}
 	for name, kv := range map[string]*jetstream.KeyValue{handleBucket: &s.handles, idempotencyBucket: &s.idempotency} {
-		*kv, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		*kv, err = conn.JetStream().CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 			Bucket: name, Storage: jetstream.MemoryStorage, History: 1, TTL: max(2*life, minBucketTTL),
 		})
 		if err != nil {

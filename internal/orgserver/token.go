@@ -16,6 +16,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/sync/singleflight"
 
+	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/secret"
 )
@@ -326,7 +327,7 @@ func (a *accessTokens) discover(ctx context.Context) (string, error) {
 	}
 	u, err := url.Parse(document.JWKSURL)
 	issuer, issuerErr := url.Parse(a.issuer)
-	if err != nil || issuerErr != nil || u.Host == "" || (u.Scheme != "https" && (!isLoopbackHTTP(u) || !isLoopbackHTTP(issuer))) {
+	if err != nil || issuerErr != nil || u.Host == "" || (u.Scheme != "https" && (!orgconfig.IsLoopbackHTTP(u) || !orgconfig.IsLoopbackHTTP(issuer))) {
 		return "", errors.New("the issuer's keys are not at an https address")
 	}
 	return document.JWKSURL, nil

@@ -19,6 +19,7 @@ import (
 
 	"encounterlauncher/internal/nablasim"
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/orgserver"
 )
 
@@ -87,13 +88,13 @@ func build(ctx context.Context, o Options, p places, scheme string, print func(s
 		return nil, err
 	}
 	clock := newClock()
-	backend, err := orgserver.New(ctx, orgserver.Config{
+	backend, err := orgserver.New(ctx, orgconfig.Config{
 		Listen: listeners[2].Addr().String(), PublicURL: w.backendURL,
 		Issuer: w.issuerURL, Audience: w.backendURL, LauncherClientID: w.clientID,
-		Claims:     orgserver.Claims{ProviderEmail: claimEmail, ExternalProviderID: claimProviderID},
-		EHRs:       []orgserver.EHR{{Name: "sandbox-ehr", SecretFile: p.ehrSecret()}},
+		Claims:     orgconfig.Claims{ProviderEmail: claimEmail, ExternalProviderID: claimProviderID},
+		EHRs:       []orgconfig.EHR{{Name: "sandbox-ehr", SecretFile: p.ehrSecret()}},
 		LinkScheme: scheme,
-		Nabla:      orgserver.Nabla{BaseURL: w.nablaURL + nablaBasePath, ClientID: nablaClientID, KeyFiles: []string{p.nablaKey()}},
+		Nabla:      orgconfig.Nabla{BaseURL: w.nablaURL + nablaBasePath, ClientID: nablaClientID, KeyFiles: []string{p.nablaKey()}},
 	}, orgserver.Deps{Now: clock.Now})
 	if err != nil {
 		return nil, fmt.Errorf("starting the backend: %w", err)

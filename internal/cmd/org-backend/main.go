@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/orgserver"
 )
 
@@ -59,14 +60,14 @@ func none(args []string) error {
 	return nil
 }
 
-func withConfig(c *cobra.Command, run func(*cobra.Command, orgserver.Config) error) *cobra.Command {
+func withConfig(c *cobra.Command, run func(*cobra.Command, orgconfig.Config) error) *cobra.Command {
 	file := c.Flags().String("config", "", "YAML file with the configuration (required)")
 	c.Args = func(_ *cobra.Command, args []string) error { return none(args) }
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *file == "" {
 			return usageError{errors.New("--config FILE is missing")}
 		}
-		cfg, err := orgserver.LoadConfig(*file)
+		cfg, err := orgconfig.Load(*file)
 		if err != nil {
 			return err
 		}
@@ -80,7 +81,7 @@ func serve() *cobra.Command {
 		Use:     "serve --config FILE",
 		Short:   "Serve until told to end (SIGTERM or Ctrl-C)",
 		Example: "  org-backend serve --config /etc/org-backend/config.yaml",
-	}, func(c *cobra.Command, cfg orgserver.Config) error {
+	}, func(c *cobra.Command, cfg orgconfig.Config) error {
 		log := slog.New(slog.NewJSONHandler(c.ErrOrStderr(), nil))
 		server, err := orgserver.New(c.Context(), cfg, orgserver.Deps{Log: log})
 		if err != nil {
@@ -96,8 +97,8 @@ func checkConfig() *cobra.Command {
 	return withConfig(&cobra.Command{
 		Use:   "check-config --config FILE",
 		Short: "Say whether a configuration and the files that it names can be used",
-	}, func(c *cobra.Command, cfg orgserver.Config) error {
-		if err := cfg.Check(); err != nil {
+	}, func(c *cobra.Command, cfg orgconfig.Config) error {
+		if err := orgserver.Check(cfg); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintln(c.OutOrStdout(), "the configuration can be used")

@@ -1,0 +1,133 @@
+package orgstore
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"encounterlauncher/internal/orgconfig"
+)
+
+const (
+	keyBytes = 32
+	// idBytes name the key by which a value was sealed.
+	idBytes = 4
+)
+
+// sealKeys are the keys that seal: the first seals, any opens.
+type sealKeys []sealKey
+
+type sealKey struct {
+	id     [idBytes]byte
+	secret []byte
+	aead   cipher.AEAD
+}
+
+// readSealKeys reads the key files; without any it makes a key that lives as long
+// as the process.
+func readSealKeys(files []string) (sealKeys, error) {
+	var keys sealKeys
+	for _, file := range files {
+		text, err := orgconfig.ReadBounded(file, 1<<10)
+		if err != nil {
+			return nil, fmt.Errorf("nats.seal_key_files: %w", err)
+		}
+		secret, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(text)))
+		if err != nil || len(secret) != keyBytes {
+			return nil, fmt.Errorf("nats.seal_key_files: a file does not hold %d bytes in base64 (head -c %d /dev/urandom | base64)", keyBytes, keyBytes)
+		}
+		key, err := newSealKey(secret)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		secret := make([]byte, keyBytes)
+		_, _ = rand.Read(secret) // crypto/rand.Read never fails since Go 1.24
+		key, err := newSealKey(secret)
+		if err != nil {
+			return nil, err
+		}
+		keys = sealKeys{key}
+	}
+	return keys, nil
+}
+
+func newSealKey(secret []byte) (sealKey, error) {
+	derived, err := derive(secret, "values")
+	if err != nil {
+		return sealKey{}, err
+	}
+	block, err := aes.NewCipher(derived)
+	if err != nil {
+		return sealKey{}, fmt.Errorf("making a key that seals: %w", err)
+	}
+	k := sealKey{secret: secret}
+	// The nonce is random and goes with the value.
+	if k.aead, err = cipher.NewGCMWithRandomNonce(block); err != nil {
+		return sealKey{}, fmt.Errorf("making a key that seals: %w", err)
+	}
+	id := sha256.Sum256(derived)
+	copy(k.id[:], id[:])
+	return k, nil
+}
+
+// derive makes a key for one use (RFC 5869), so that no two uses share one.
+func derive(secret []byte, use string) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, secret, nil, "org-backend "+use, keyBytes)
+	if err != nil {
+		return nil, fmt.Errorf("deriving a key: %w", err)
+	}
+	return key, nil
+}
+
+// server returns the keys for the files of our own server.
+func (k sealKeys) server() (now, before string) {
+	for i := range k {
+		key, err := derive(k[i].secret, "files")
+		if err != nil {
+			return "", ""
+		}
+		if i == 0 {
+			now = hex.EncodeToString(key)
+		} else if i == 1 {
+			before = hex.EncodeToString(key)
+		}
+	}
+	return now, before
+}
+
+// Seal encrypts a value (AES-256-GCM) and ties it to its place, so that it cannot
+// be moved to another.
+func (c *Conn) Seal(place string, value []byte) []byte {
+	key := c.keys[0]
+	return key.aead.Seal(append([]byte(nil), key.id[:]...), nil, value, []byte(place))
+}
+
+var errSealed = errors.New("what is kept cannot be opened: it was sealed by another key, or changed")
+
+// Open decrypts what Seal made for the same place.
+func (c *Conn) Open(place string, sealed []byte) ([]byte, error) {
+	if len(sealed) < idBytes {
+		return nil, errSealed
+	}
+	for _, key := range c.keys {
+		if !bytes.Equal(key.id[:], sealed[:idBytes]) {
+			continue
+		}
+		value, err := key.aead.Open(nil, nil, sealed[idBytes:], []byte(place))
+		if err != nil {
+			return nil, errSealed
+		}
+		return value, nil
+	}
+	return nil, errSealed
+}
