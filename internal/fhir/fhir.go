@@ -329,4 +329,6 @@ func (c *Client) retryAfter(value string) time.Duration {
 }
 
 // isFHIR reports whether a body is FHIR's JSON; servers may also say plain JSON.
-func (a answer) isFHIR() bool { return a.contentType == fhirJSON || a.contentType == "application/json" }
+func (a answer) isFHIR() bool {
+	return a.contentType == fhirJSON || a.contentType == "application/json"
+}
