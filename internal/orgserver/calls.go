@@ -19,19 +19,29 @@ const (
 
 // launch is POST /launches: an EHR server registers a context and gets a handle.
 func (s *Server) launch(w http.ResponseWriter, r *http.Request) (int, any, error) {
-	ehr, err := s.ehr(r)
+	from, err := s.ehrs.of(r)
 	if err != nil {
 		return 0, nil, err
 	}
-	var body orgapi.LaunchRequest
-	if err := readBody(w, r, &body); err != nil {
+	if err := s.servers.take("", from.name); err != nil {
+		return 0, nil, err
+	}
+	text, err := readText(w, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	body, err := readLaunch(text)
+	if err != nil {
 		return 0, nil, err
 	}
 	if err := checkLaunch(body); err != nil {
 		return 0, nil, err
 	}
+	if !from.speaksFor(body.ExternalProviderID) {
+		return 0, nil, problem.With(problem.ProviderMismatch, "The field external_provider_id is not one of this EHR's.", nil)
+	}
 	handle := random(handleBytes)
-	if err := s.store.mint(r.Context(), handle, ehr, body); err != nil {
+	if err := s.store.mint(r.Context(), handle, from.name, from.tenant, body); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusOK, orgapi.LaunchAnswer{
@@ -58,7 +68,8 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
-	if a.providerID != who.providerID {
+	// One answer for both: whose encounter it is is nobody else's business.
+	if a.tenant != who.tenant || a.providerID != who.providerID {
 		return 0, nil, problem.New(problem.ProviderMismatch, nil)
 	}
 	if err := s.store.once(r.Context(), who.subject, key, hashed("create", body.Handle, body.Request, body.ExternalEncounterID, body.ExternalPatientID, body.ExternalProviderID)); err != nil {
@@ -94,6 +105,8 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 // asked is what one form of a request asks for, and how its context is found and
 // its right spent. Making it spends nothing.
 type asked struct {
+	// tenant is that of the EHR server that the form comes from.
+	tenant                             string
 	encounterID, patientID, providerID string
 	context                            func(context.Context) (patientContext, error)
 	redeem                             func(ctx context.Context, by string) error
@@ -117,11 +130,12 @@ func (s *Server) askByHandle(ctx context.Context, handle string) (asked, error) 
 	if !handleWord(handle) {
 		return asked{}, problem.New(problem.RequestInvalid, errors.New("the handle is not of the form of one"))
 	}
-	launch, err := s.store.look(ctx, handle)
+	launch, tenant, err := s.store.look(ctx, handle)
 	if err != nil {
 		return asked{}, err
 	}
 	return asked{
+		tenant:      tenant,
 		encounterID: launch.ExternalEncounterID, patientID: launch.ExternalPatientID, providerID: launch.ExternalProviderID,
 		context: func(context.Context) (patientContext, error) {
 			return patientContext{launch.StructuredContext.PatientDemographics, launch.UnstructuredContext}, nil
@@ -139,6 +153,7 @@ func (s *Server) askByRequest(compact string) (asked, error) {
 		return asked{}, err
 	}
 	return asked{
+		tenant:      s.ehrs.tenantOf(request.issuer),
 		encounterID: request.encounterID, patientID: request.patientID, providerID: request.providerID,
 		context: func(ctx context.Context) (patientContext, error) { return s.contexts.find(ctx, request.patientID) },
 		redeem: func(ctx context.Context, by string) error {

@@ -221,6 +221,8 @@ func newWorld(t *testing.T, changes ...func(*orgconfig.Config)) *world {
 			"P-1": {"name": "Grace `+canary+`", "birth_date": "1980-01-31", "gender": "female", "pronouns": null},
 			"P-2": {"name": "", "birth_date": "1980-01-31", "gender": "female"}}`),
 		IdentifiersAllowed: true,
+		// Its clock stands still, so nobody would be let in again.
+		Limits: orgconfig.Limits{PersonPerMinute: 100_000, EHRPerMinute: 100_000},
 		Nabla: orgconfig.Nabla{
 			BaseURL: sim.URL + nablaBasePath, ClientID: testClient,
 			KeyFiles: []string{write(t, w.folder, "nabla.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))},

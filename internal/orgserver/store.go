@@ -56,6 +56,7 @@ func openStore(ctx context.Context, conn *orgstore.Conn, life time.Duration, now
 type ticket struct {
 	Until  time.Time             `json:"until"`
 	EHR    string                `json:"ehr,omitempty"`
+	Tenant string                `json:"tenant,omitempty"`
 	Launch *orgapi.LaunchRequest `json:"launch,omitempty"`
 	// Spent is empty until the ticket is redeemed, then a hash of who redeemed it
 	// and with which idempotency key.
@@ -77,8 +78,8 @@ func jtiKey(issuer, jti string) string   { return hashed("jti", issuer, jti) }
 func spender(subject, key string) string { return hashed("spender", subject, key) }
 
 // mint keeps a launch under a fresh handle.
-func (s *store) mint(ctx context.Context, handle, ehr string, launch orgapi.LaunchRequest) error {
-	value, err := json.Marshal(ticket{Until: s.now().Add(s.life), EHR: ehr, Launch: &launch})
+func (s *store) mint(ctx context.Context, handle, ehr, tenant string, launch orgapi.LaunchRequest) error {
+	value, err := json.Marshal(ticket{Until: s.now().Add(s.life), EHR: ehr, Tenant: tenant, Launch: &launch})
 	if err != nil {
 		return problem.New(problem.Internal, errors.New("a handle cannot be written"))
 	}
@@ -90,18 +91,17 @@ func (s *store) mint(ctx context.Context, handle, ehr string, launch orgapi.Laun
 	return nil
 }
 
-// look returns the launch of a handle without spending it, and the ticket's
-// revision. A handle that was never made and one that is gone look the same, so
+// look returns the launch of a handle, and its tenant, without spending it. A handle that was never made and one that is gone look the same, so
 // both are handle_expired.
-func (s *store) look(ctx context.Context, handle string) (orgapi.LaunchRequest, error) {
+func (s *store) look(ctx context.Context, handle string) (orgapi.LaunchRequest, string, error) {
 	t, _, err := s.read(ctx, handleKey(handle))
 	if err != nil {
-		return orgapi.LaunchRequest{}, err
+		return orgapi.LaunchRequest{}, "", err
 	}
 	if t == nil || !s.now().Before(t.Until) || t.Launch == nil {
-		return orgapi.LaunchRequest{}, problem.New(problem.HandleExpired, nil)
+		return orgapi.LaunchRequest{}, "", problem.New(problem.HandleExpired, nil)
 	}
-	return *t.Launch, nil
+	return *t.Launch, t.Tenant, nil
 }
 
 func (s *store) read(ctx context.Context, key string) (*ticket, uint64, error) {

@@ -76,6 +76,12 @@ type accessTokens struct {
 // verify returns the claims of an access token, by RFC 9068 §4 and RFC 8725. An
 // ID token is refused whatever its audience.
 func (a *accessTokens) verify(ctx context.Context, token secret.Text) (map[string]json.RawMessage, error) {
+	return a.verifyFor(ctx, token, a.audience)
+}
+
+// verifyFor is verify for another audience of the same issuer, whose keys are
+// fetched once for both.
+func (a *accessTokens) verifyFor(ctx context.Context, token secret.Text, audience string) (map[string]json.RawMessage, error) {
 	parsed, err := jose.ParseSigned(token.Reveal(), accessTokenAlgorithms())
 	if err != nil || len(parsed.Signatures) != 1 {
 		// The parser's error may quote the token.
@@ -90,7 +96,7 @@ func (a *accessTokens) verify(ctx context.Context, token secret.Text) (map[strin
 		algorithms = append(algorithms, string(alg))
 	}
 	verified, err := oidc.NewVerifier(a.issuer, set, &oidc.Config{
-		ClientID: a.audience, SupportedSigningAlgs: algorithms, Now: a.now,
+		ClientID: audience, SupportedSigningAlgs: algorithms, Now: a.now,
 	}).Verify(ctx, token.Reveal())
 	if set.unreachable != nil {
 		return nil, problem.With(problem.OrgUnreachable, "The sign-in service does not answer it.", set.unreachable)
