@@ -171,6 +171,8 @@ type world struct {
 	// nablaFails, when set, answers instead of the simulator's create and refresh.
 	mu         sync.Mutex
 	nablaFails int
+	// asserted is the last request for a token at Nabla.
+	asserted []byte
 }
 
 func (w *world) failNabla(status int) { w.mu.Lock(); defer w.mu.Unlock(); w.nablaFails = status }
@@ -193,6 +195,10 @@ func newWorld(t *testing.T, changes ...func(*orgconfig.Config)) *world {
 	sim := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
 		status := w.nablaFails
+		if strings.HasSuffix(r.URL.Path, "/oauth/token") {
+			w.asserted, _ = io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(w.asserted))
+		}
 		w.mu.Unlock()
 		if status != 0 && strings.HasPrefix(r.URL.Path, nablaBasePath+"/encounters") {
 			rw.WriteHeader(status)
@@ -271,6 +277,9 @@ type request struct {
 	method, path, bearer, key, contentType, id string
 	body                                       any // string or []byte as it is, else JSON
 	header                                     http.Header
+	// client and base, when set, reach the backend in another way.
+	client *http.Client
+	base   string
 }
 
 func (w *world) do(t *testing.T, q request) reply {
@@ -291,7 +300,10 @@ func (w *world) do(t *testing.T, q request) reply {
 	if q.method == "" {
 		q.method = http.MethodPost
 	}
-	r, err := http.NewRequestWithContext(t.Context(), q.method, w.url+q.path, bytes.NewReader(body))
+	if q.client == nil {
+		q.client, q.base = http.DefaultClient, w.url
+	}
+	r, err := http.NewRequestWithContext(t.Context(), q.method, q.base+q.path, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +326,7 @@ func (w *world) do(t *testing.T, q request) reply {
 	for name, values := range q.header {
 		r.Header[name] = values
 	}
-	response, err := http.DefaultClient.Do(r)
+	response, err := q.client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
