@@ -538,6 +538,14 @@ func TestACallerWhoGoesAwayIsNotToldThatTheServerFailed(t *testing.T) {
 	refused(t, err, problem.Cancelled, "")
 }
 
+func TestAServerThatDoesNotAnswerInTimeIsUnavailable(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	f := newFixture(t, "", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	_, err := f.client.Patient(ctx, "p-1")
+	refused(t, err, problem.ContextUnavailable, "")
+}
+
 func TestAConfigurationThatCannotBeUsedIsRefusedByItsKey(t *testing.T) {
 	small, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {

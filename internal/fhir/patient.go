@@ -24,7 +24,7 @@ const (
 	maxIDBytes   = 64
 )
 
-// Facts of context_incomplete. They stand on the clinician's screen.
+// Facts of context_incomplete: what must be mended in the EHR.
 const (
 	factUnknown   = "The patient is not known to the source of the details."
 	factSeveral   = "More than one patient has this number."
