@@ -160,7 +160,6 @@ func TestAFaultOfTheFHIRSectionIsNamedByItsKey(t *testing.T) {
 		"a system that is two":     {func(c *orgconfig.Config) { c.FHIR.PatientSystem = "a|b" }, "fhir.patient_system: it holds"},
 		"authorities that are not": {func(c *orgconfig.Config) { c.FHIR.CAFile = file }, "fhir.ca_file: it holds no certificate"},
 		"two sources":              {func(c *orgconfig.Config) { c.ContextFile = base.ContextFile }, "context_file: it and fhir exclude each other"},
-		"a place that is not":      {func(c *orgconfig.Config) { c.FHIR, c.Deliver.FHIR = orgconfig.FHIR{}, true }, "deliver.fhir: it needs fhir.base_url"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			cfg := base
