@@ -171,6 +171,8 @@ type world struct {
 	// nablaFails, when set, answers instead of the simulator's create and refresh.
 	mu         sync.Mutex
 	nablaFails int
+	// watch, when set, sees every request to the simulator before it.
+	watch func(*http.Request)
 	// asserted is the last request for a token at Nabla.
 	asserted []byte
 }
@@ -203,6 +205,9 @@ func newWorld(t *testing.T, changes ...func(*orgconfig.Config)) *world {
 		if status != 0 && strings.HasPrefix(r.URL.Path, nablaBasePath+"/encounters") {
 			rw.WriteHeader(status)
 			return
+		}
+		if w.watch != nil {
+			w.watch(r)
 		}
 		w.sim.ServeHTTP(rw, r)
 	}))

@@ -38,6 +38,7 @@ import (
 	"time"
 
 	"encounterlauncher/internal/assertion"
+	"encounterlauncher/internal/fhir"
 	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
 	"encounterlauncher/internal/orgconfig"
@@ -72,10 +73,10 @@ type Deps struct {
 // Server is the backend: an http.Handler. It is safe for concurrent use.
 type Server struct {
 	parts
-	store  *store
-	events *events
-	conn   *orgstore.Conn
-	routes map[string]map[string]call
+	handles *orgstore.Handles
+	events  *events
+	conn    *orgstore.Conn
+	routes  map[string]map[string]call
 }
 
 // parts are what the configuration makes without starting anything.
@@ -94,6 +95,7 @@ type parts struct {
 	servers    *limits
 	requests   requestKeys
 	contexts   contextSource
+	fhir       *fhir.Client // nil where there is none
 	nabla      *nabla.Client
 }
 
@@ -140,7 +142,9 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	note(err)
 	p.requests, err = newRequestKeys(cfg.LinkKeysFile)
 	note(err)
-	p.contexts, err = newContextSource(cfg.ContextFile)
+	p.fhir, err = newFHIR(cfg, deps)
+	note(err)
+	p.contexts, err = newContextSource(cfg.ContextFile, p.fhir)
 	note(err)
 	p.ehrs, err = newEHRs(cfg, p.tokens, p.identities, deps.Now)
 	note(err)
@@ -150,6 +154,9 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	note(err)
 	p.nabla, err = newNabla(cfg.Nabla, deps)
 	note(err)
+	if _, shared := joinKeys(p.clientKeys()...); shared {
+		note(errors.New("fhir.key_files: a key is one of nabla.key_files too; make one of its own"))
+	}
 	return p, errors.Join(faults...)
 }
 
@@ -187,15 +194,15 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	st, err := openStore(ctx, conn, p.life, p.now)
+	handles, err := orgstore.OpenHandles(ctx, conn, p.life, p.now)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	ev, err := openEvents(ctx, conn.NATS(), p.now)
+	ev, err := openEvents(ctx, conn, p.now)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	s := &Server{parts: p, store: st, events: ev, conn: conn}
+	s := &Server{parts: p, handles: handles, events: ev, conn: conn}
 	s.routes = map[string]map[string]call{
 		p.base + orgapi.PathEncounters:   {http.MethodPost: s.create},
 		p.base + orgapi.PathEncounterURL: {http.MethodPost: s.reopen},
@@ -211,8 +218,9 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 	return s, nil
 }
 
-// JWKS returns the public keys to register with Nabla, as a JWK set.
-func (s *Server) JWKS() []byte { return s.nabla.JWKS() }
+// JWKS returns the public keys to register with Nabla and with the FHIR server, as a
+// JWK set.
+func (s *Server) JWKS() []byte { return s.ourKeys() }
 
 // Close ends the streams of events and the stores. Handles that were not redeemed
 // are lost.
