@@ -411,6 +411,7 @@ func (c Config) Values() error {
 	if len(c.Nabla.KeyFiles) == 0 {
 		fault("nabla.key_files", "there is none")
 	}
+	c.NATS.values(fault)
 	return errors.Join(faults...)
 }
 
