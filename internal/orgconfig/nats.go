@@ -3,6 +3,7 @@ package orgconfig
 import (
 	"net"
 	"net/url"
+	"strings"
 )
 
 // values reports what is wrong with the section nats. Whoever reads along between us
@@ -51,7 +52,7 @@ func (n NATS) values(fault func(key, what string)) {
 func natsServer(text string) string {
 	u, err := url.Parse(text)
 	switch {
-	case err != nil || u.Hostname() == "" || u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Opaque != "":
+	case err != nil || u.Hostname() == "" || strings.Contains(text, ",") || u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Opaque != "":
 		return "one is not tls://host:port"
 	case u.User != nil:
 		return "one holds a user or a password; name a credentials_file"

@@ -46,7 +46,7 @@ type Conn struct {
 	stop     func() error
 
 	mu      sync.Mutex
-	streams []string // guarded by mu: those that Stream opened
+	streams []jetstream.StreamConfig // guarded by mu: those that Stream opened
 }
 
 // Connect starts JetStream inside this process (there is no port: the connection is
@@ -153,11 +153,47 @@ func (c *Conn) join(cfg orgconfig.NATS) error {
 	if err != nil {
 		return err
 	}
+	again := make(chan struct{}, 1)
+	o.ReconnectedCB = func(*nats.Conn) {
+		select {
+		case again <- struct{}{}:
+		default:
+		}
+	}
 	if c.nc, err = o.Connect(); err != nil {
 		return fmt.Errorf("nats.servers: none of them takes the connection: %w", err)
 	}
-	c.stop = func() error { return nil }
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-again:
+				c.remake(ctx)
+			}
+		}
+	}()
+	c.stop = func() error {
+		cancel()
+		<-ended
+		return nil
+	}
 	return nil
+}
+
+// remake makes the streams anew that are gone: a server alone, without a cluster,
+// forgets with its end what it had in memory, the streams too.
+func (c *Conn) remake(ctx context.Context) {
+	c.mu.Lock()
+	streams := slices.Clone(c.streams)
+	c.mu.Unlock()
+	for _, cfg := range streams {
+		// What fails is seen by Check and by whoever uses the stream.
+		_, _ = c.Stream(ctx, cfg)
+	}
 }
 
 // JetStream is where streams are read and written. They are made by Stream.
@@ -177,9 +213,7 @@ func (c *Conn) Stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstrea
 		if err == nil {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			if !slices.Contains(c.streams, cfg.Name) {
-				c.streams = append(c.streams, cfg.Name)
-			}
+			c.streams = append(slices.DeleteFunc(c.streams, func(s jetstream.StreamConfig) bool { return s.Name == cfg.Name }), cfg)
 			return stream, nil
 		}
 		// Two backends that start at once may both find no stream and both make it.
@@ -207,11 +241,11 @@ func (c *Conn) Check(ctx context.Context) error {
 		return fmt.Errorf("JetStream does not answer: %w", err)
 	}
 	c.mu.Lock()
-	names := slices.Clone(c.streams)
+	streams := slices.Clone(c.streams)
 	c.mu.Unlock()
-	for _, name := range names {
-		if _, err := c.js.Stream(ctx, name); err != nil {
-			return fmt.Errorf("the stream %s does not answer: %w", name, err)
+	for _, s := range streams {
+		if _, err := c.js.Stream(ctx, s.Name); err != nil {
+			return fmt.Errorf("the stream %s does not answer: %w", s.Name, err)
 		}
 	}
 	return nil
