@@ -60,11 +60,12 @@ type Handles struct {
 	life   time.Duration
 	limit  int64
 	now    func() time.Time
+	minted *minted
 
 	mu     sync.Mutex
 	used   int64     // guarded by mu: bytes in the stream when it was last asked
 	asked  time.Time // guarded by mu: when that was
-	minted int64     // guarded by mu: bytes of ours since then
+	added  int64     // guarded by mu: bytes of ours since then
 }
 
 // OpenHandles makes the stream, or takes the one that another backend made. life is
@@ -87,7 +88,7 @@ func openHandles(ctx context.Context, conn *Conn, life, kept time.Duration, byte
 	if err != nil {
 		return nil, err
 	}
-	return &Handles{conn: conn, stream: stream, life: life, limit: bytes, now: now}, nil
+	return &Handles{conn: conn, stream: stream, life: life, limit: bytes, now: now, minted: &minted{life: life}}, nil
 }
 
 // Spender is who redeems: a subject of the identity provider and an idempotency key
@@ -148,7 +149,8 @@ func (h *Handles) Mint(ctx context.Context, handle string, l Launch) error {
 	if err != nil {
 		return unwritable()
 	}
-	m, err := h.message(handleName(handle), state{Until: h.now().Add(h.life)}, text)
+	t := Ticket{Launch: l, name: handleName(handle), state: state{Until: h.now().Add(h.life)}, launch: text}
+	m, err := h.message(t.name, t.state, t.launch)
 	if err != nil {
 		return err
 	}
@@ -158,7 +160,11 @@ func (h *Handles) Mint(ctx context.Context, handle string, l Launch) error {
 	m.Header = nats.Header{jetstream.ExpectedLastSubjSeqHeader: []string{"0"}}
 	lost := false
 	return patiently(ctx, "keeping a handle", func(ctx context.Context) error {
-		_, err := h.conn.js.PublishMsg(ctx, m)
+		ack, err := h.conn.js.PublishMsg(ctx, m)
+		if err == nil {
+			t.revision = ack.Sequence
+			h.minted.keep(t, len(m.Data))
+		}
 		if lost && wrongRevision(err) {
 			// Nobody else knows the handle: the attempt whose answer was lost did it.
 			return nil
@@ -173,10 +179,10 @@ func (h *Handles) Mint(ctx context.Context, handle string, l Launch) error {
 // have added a sixty-fourth of what it may hold.
 func (h *Handles) room(ctx context.Context, size int64) error {
 	h.mu.Lock()
-	h.minted += size
-	used, due := h.used, h.minted > h.limit/64 || time.Since(h.asked) > time.Second
+	h.added += size
+	used, due := h.used, h.added > h.limit/64 || time.Since(h.asked) > time.Second
 	if due {
-		h.asked, h.minted = time.Now(), 0
+		h.asked, h.added = time.Now(), 0
 	}
 	h.mu.Unlock()
 	if due {
@@ -203,9 +209,13 @@ func (h *Handles) room(ctx context.Context, size int64) error {
 // Look returns the launch of a handle without spending it. A handle that was never
 // made and one that is gone look the same, so both are handle_expired.
 func (h *Handles) Look(ctx context.Context, handle string) (Ticket, error) {
-	t, err := h.read(ctx, handleName(handle))
-	if err != nil {
-		return Ticket{}, err
+	name := handleName(handle)
+	t, ok := h.minted.find(name)
+	if !ok {
+		var err error
+		if t, err = h.read(ctx, name); err != nil {
+			return Ticket{}, err
+		}
 	}
 	return t, h.alive(t)
 }
@@ -268,6 +278,8 @@ func (h *Handles) redeem(ctx context.Context, t Ticket, by Spender, request stri
 			jetstream.ExpectedLastSubjSeqHeader: []string{strconv.FormatUint(t.revision, 10)},
 			jetstream.MsgIDHeader:               []string{spender},
 		}
+		// Whatever comes of it, what is remembered is out of date.
+		h.minted.forget(t.name)
 		var ack *jetstream.PubAck
 		err = patiently(ctx, doing, func(ctx context.Context) (err error) {
 			if ack, err = h.conn.js.PublishMsg(ctx, m); wrongRevision(err) {

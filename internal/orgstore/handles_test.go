@@ -102,8 +102,11 @@ func wants(t *testing.T, what string, err error, code problem.Code) {
 func TestAHandleGivesBackTheLaunchAsItWasRegistered(t *testing.T) {
 	h, _ := open(t, connect(t, orgconfig.NATS{}))
 	mint(t, h, "handle-1")
-	if got := look(t, h, "handle-1").Launch; !reflect.DeepEqual(got, launch("E-1")) {
-		t.Errorf("%+v", got)
+	other, _ := open(t, h.conn)
+	for _, h := range []*Handles{h, other} {
+		if got := look(t, h, "handle-1").Launch; !reflect.DeepEqual(got, launch("E-1")) {
+			t.Errorf("%+v", got)
+		}
 	}
 	_, err := h.Look(t.Context(), "handle-2")
 	wants(t, "a handle that was never made", err, problem.HandleExpired)
@@ -243,16 +246,38 @@ func TestOfManyAtOnceOneSpendsAHandleAndAKeyIsUsedOnce(t *testing.T) {
 	}
 }
 
-func TestRedeemingAHandleIsOneReadAndOneWrite(t *testing.T) {
-	h, _ := open(t, connect(t, orgconfig.NATS{}))
+func TestRedeemingAHandleIsOneWriteAndOneReadWhereAnotherBackendMintedIt(t *testing.T) {
+	c := connect(t, orgconfig.NATS{})
+	h, _ := open(t, c)
+	other, _ := open(t, c)
+	for name, of := range map[string]struct {
+		redeems *Handles
+		want    uint64
+	}{"our own": {h, 1}, "another's": {other, 2}} {
+		mint(t, h, name)
+		before := c.NATS().Stats().OutMsgs
+		if err := of.redeems.Redeem(t.Context(), look(t, of.redeems, name), Spender{"s-1", name}); err != nil {
+			t.Fatal(err)
+		}
+		if sent := c.NATS().Stats().OutMsgs - before; sent != of.want {
+			t.Errorf("%s: %d messages", name, sent)
+		}
+	}
+}
+
+func TestWhatABackendRemembersOfItsHandlesIsNeverBelievedOverTheStore(t *testing.T) {
+	c := connect(t, orgconfig.NATS{})
+	h, _ := open(t, c)
+	other, _ := open(t, c)
 	mint(t, h, "handle")
-	before := h.conn.NATS().Stats().OutMsgs
-	if err := h.Redeem(t.Context(), look(t, h, "handle"), Spender{"s-1", "k-1"}); err != nil {
+	wants(t, "at another backend", other.Redeem(t.Context(), look(t, other, "handle"), Spender{"s-1", "k-1"}), "")
+	wants(t, "another key where it was minted", h.Redeem(t.Context(), look(t, h, "handle"), Spender{"s-1", "k-2"}), problem.HandleSpent)
+	wants(t, "the same key where it was minted", h.Redeem(t.Context(), look(t, h, "handle"), Spender{"s-1", "k-1"}), "")
+	mint(t, h, "lost")
+	if err := h.stream.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if sent := h.conn.NATS().Stats().OutMsgs - before; sent != 2 {
-		t.Errorf("%d messages", sent)
-	}
+	wants(t, "what the store has lost", h.Redeem(t.Context(), look(t, h, "lost"), Spender{"s-1", "k-3"}), problem.HandleExpired)
 }
 
 func TestAFullStoreRefusesNewHandlesKeepsTheOldAndTakesNewOnceTheyExpire(t *testing.T) {
@@ -571,7 +596,7 @@ func TestAClosedStoreIsBusyAtOnceAndNotReady(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), StoreTime)
 	defer cancel()
 	wants(t, "mint", h.Mint(ctx, "handle-2", launch("E-1")), problem.OrgBusy)
-	_, err := h.Look(ctx, "handle")
+	_, err := h.Look(ctx, "another")
 	wants(t, "look", err, problem.OrgBusy)
 	wants(t, "once", h.Once(ctx, Spender{"s-1", "k-1"}, "reopen"), problem.OrgBusy)
 	if c.Check(ctx) == nil {
