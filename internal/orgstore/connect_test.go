@@ -147,7 +147,7 @@ func TestBackendsThatStartAtOnceShareOneStreamAndEachOthersHandles(t *testing.T)
 			look(t, other, name)
 		}
 	}
-	cluster.Healed(t, handles[0].conn.JetStream(), handleStream)
+	cluster.Healed(t, handles[0].conn.JetStream())
 	leader := cluster.Leader(t, handles[0].conn.JetStream(), handleStream)
 	cluster.Kill(leader)
 	late := connect(t, cluster.Config)

@@ -25,6 +25,9 @@ const (
 	// together: a limit that does not depend on the machine, so that what fits here
 	// fits everywhere.
 	memoryBytes = 2 << 30
+	// maxMessage is enough for the largest callback of Nabla's that is taken (8 MB),
+	// sealed.
+	maxMessage = 10 << 20
 
 	// lockFile and keyFile are in nats.folder. The second holds the key by which all
 	// else in it is encrypted, sealed by the first of nats.seal_key_files.
@@ -39,7 +42,7 @@ func (c *Conn) embed(cfg orgconfig.NATS) (err error) {
 	c.replicas = 1
 	options := &server.Options{
 		ServerName: "org-backend", DontListen: true, JetStream: true, StoreDir: cfg.Folder, JetStreamMaxMemory: memoryBytes,
-		NoLog: true, NoSigs: true,
+		MaxPayload: maxMessage, NoLog: true, NoSigs: true,
 	}
 	undo := func() error { return nil }
 	if cfg.Folder == "" {

@@ -62,10 +62,10 @@ type Handles struct {
 	now    func() time.Time
 	minted *minted
 
-	mu     sync.Mutex
-	used   int64     // guarded by mu: bytes in the stream when it was last asked
-	asked  time.Time // guarded by mu: when that was
-	added  int64     // guarded by mu: bytes of ours since then
+	mu    sync.Mutex
+	used  int64     // guarded by mu: bytes in the stream when it was last asked
+	asked time.Time // guarded by mu: when that was
+	added int64     // guarded by mu: bytes of ours since then
 }
 
 // OpenHandles makes the stream, or takes the one that another backend made. life is

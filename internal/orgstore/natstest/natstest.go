@@ -162,24 +162,41 @@ func (c *Cluster) Until(t testing.TB, what string, done func() bool) {
 	}
 }
 
-// Healed waits until every stream that is named has a leader and every copy of it
-// is complete: only then may the next server be killed.
-func (c *Cluster) Healed(t testing.TB, js jetstream.JetStream, streams ...string) {
+// Healed waits until all servers run up to date, every stream has a leader and every
+// copy of it is complete: only then may the next server be killed.
+func (c *Cluster) Healed(t testing.TB, js jetstream.JetStream) {
 	t.Helper()
-	for _, name := range streams {
-		c.Until(t, "the stream "+name+" is complete everywhere", func() bool {
-			info := streamInfo(t.Context(), js, name)
-			if info == nil || info.Cluster == nil || info.Cluster.Leader == "" || len(info.Cluster.Replicas) != info.Config.Replicas-1 {
+	c.Until(t, "all servers are up to date", func() bool {
+		for _, s := range c.running {
+			if s == nil || !s.JetStreamIsCurrent() {
 				return false
 			}
-			for _, r := range info.Cluster.Replicas {
-				if !r.Current || r.Offline || r.Lag != 0 {
-					return false
-				}
+		}
+		return true
+	})
+	c.Until(t, "every stream is complete everywhere", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		list := js.StreamNames(ctx)
+		for name := range list.Name() {
+			if !complete(streamInfo(ctx, js, name)) {
+				return false
 			}
-			return true
-		})
+		}
+		return list.Err() == nil
+	})
+}
+
+func complete(info *jetstream.StreamInfo) bool {
+	if info == nil || info.Cluster == nil || info.Cluster.Leader == "" || len(info.Cluster.Replicas) != info.Config.Replicas-1 {
+		return false
 	}
+	for _, r := range info.Cluster.Replicas {
+		if !r.Current || r.Offline || r.Lag != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // Leader returns the place of the server that leads a stream.
