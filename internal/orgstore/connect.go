@@ -23,6 +23,10 @@ import (
 
 const startTime = 10 * time.Second
 
+// maxPayload is the largest message of our own server: a callback with a long
+// transcript, sealed, that does not pack well. A cluster has its own max_payload.
+const maxPayload = 9 << 20
+
 // Conn is one connection to JetStream, and the keys that seal what goes there. It
 // is safe for concurrent use.
 type Conn struct {
@@ -85,7 +89,7 @@ func (c *Conn) join(cfg orgconfig.NATS) error {
 // yet JetStream wants a folder for its own records.
 func (c *Conn) embed(cfg orgconfig.NATS) (err error) {
 	c.replicas = 1
-	options := &server.Options{ServerName: "org-backend", DontListen: true, JetStream: true, StoreDir: cfg.Folder, NoLog: true, NoSigs: true}
+	options := &server.Options{ServerName: "org-backend", DontListen: true, JetStream: true, StoreDir: cfg.Folder, MaxPayload: maxPayload, NoLog: true, NoSigs: true}
 	undo := func() error { return nil }
 	if cfg.Folder == "" {
 		// os.MkdirTemp makes it 0700.
