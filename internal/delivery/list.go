@@ -276,3 +276,20 @@ func (q *Queue) become(ctx context.Context, e entry, state string) (Item, error)
 	q.o.Log.Info("a person acted on a delivery", "delivery", string(e.key), "state", state)
 	return q.item(ctx, e), nil
 }
+
+// Shown is what `org-backend deliveries show` gets.
+type Shown struct {
+	Item
+	// Encounter is nil when the content is gone.
+	Encounter *Encounter `json:"encounter,omitempty"`
+}
+
+// Replayed is the answer to replaying everything that was put aside.
+type Replayed struct {
+	Replayed int `json:"replayed"`
+}
+
+// Refusal is the answer when nothing was done.
+type Refusal struct {
+	Error string `json:"error"`
+}
