@@ -38,6 +38,7 @@ import (
 	"time"
 
 	"encounterlauncher/internal/assertion"
+	"encounterlauncher/internal/delivery"
 	"encounterlauncher/internal/fhir"
 	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
@@ -76,7 +77,9 @@ type Server struct {
 	handles *orgstore.Handles
 	events  *events
 	conn    *orgstore.Conn
-	routes  map[string]map[string]call
+	// deliveries is nil where no callbacks are taken.
+	deliveries *delivery.Queue
+	routes     map[string]map[string]call
 }
 
 // parts are what the configuration makes without starting anything.
@@ -97,6 +100,7 @@ type parts struct {
 	contexts   contextSource
 	fhir       *fhir.Client // nil where there is none
 	nabla      *nabla.Client
+	callbacks  *callbacks // nil where none are taken
 }
 
 // call is one route: the status and body of its answer, or an error that is, or
@@ -154,6 +158,9 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	note(err)
 	p.nabla, err = newNabla(cfg.Nabla, deps)
 	note(err)
+	p.callbacks, err = newCallbacks(cfg, p.tokens, p.ehrs, deps.Now)
+	note(err)
+	note(checkAdmin(cfg))
 	if _, shared := joinKeys(p.clientKeys()...); shared {
 		note(errors.New("fhir.key_files: a key is one of nabla.key_files too; make one of its own"))
 	}
@@ -215,6 +222,12 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 		// Load balancers look at the root, whatever prefix the proxy adds.
 		PathHealth: {http.MethodGet: s.health},
 	}
+	if s.deliveries, err = s.openDeliveries(ctx, cfg, conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	if s.deliveries != nil {
+		s.routes[p.base+p.callbacks.path] = map[string]call{http.MethodPost: s.callback}
+	}
 	return s, nil
 }
 
@@ -222,10 +235,13 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 // JWK set.
 func (s *Server) JWKS() []byte { return s.ourKeys() }
 
-// Close ends the streams of events and the stores. Handles that were not redeemed
-// are lost.
+// Close ends the streams of events, lets deliveries under way finish for up to ten
+// seconds, and ends the stores. Handles that were not redeemed are lost.
 func (s *Server) Close() error {
 	s.events.end()
+	if s.deliveries != nil {
+		s.deliveries.Close()
+	}
 	return s.conn.Close()
 }
 
