@@ -7,6 +7,7 @@ import (
 
 	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgstore"
 	"encounterlauncher/internal/problem"
 )
 
@@ -31,7 +32,7 @@ func (s *Server) launch(w http.ResponseWriter, r *http.Request) (int, any, error
 		return 0, nil, err
 	}
 	handle := random(handleBytes)
-	if err := s.store.mint(r.Context(), handle, ehr, body); err != nil {
+	if err := s.handles.Mint(r.Context(), handle, orgstore.Launch{EHR: ehr, Request: body}); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusOK, orgapi.LaunchAnswer{
@@ -61,14 +62,11 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 	if a.providerID != who.providerID {
 		return 0, nil, problem.New(problem.ProviderMismatch, nil)
 	}
-	if err := s.store.once(r.Context(), who.subject, key, hashed("create", body.Handle, body.Request, body.ExternalEncounterID, body.ExternalPatientID, body.ExternalProviderID)); err != nil {
-		return 0, nil, err
-	}
 	known, err := a.context(r.Context())
 	if err != nil {
 		return 0, nil, err
 	}
-	if err := a.redeem(r.Context(), spender(who.subject, key)); err != nil {
+	if err := a.redeem(r.Context(), orgstore.Spender{Subject: who.subject, Key: key}); err != nil {
 		return 0, nil, err
 	}
 	address, err := s.nabla.Create(r.Context(), nabla.CreatePayload{
@@ -96,7 +94,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 type asked struct {
 	encounterID, patientID, providerID string
 	context                            func(context.Context) (patientContext, error)
-	redeem                             func(ctx context.Context, by string) error
+	redeem                             func(context.Context, orgstore.Spender) error
 }
 
 // ask reads the one form that a request has.
@@ -117,16 +115,17 @@ func (s *Server) askByHandle(ctx context.Context, handle string) (asked, error) 
 	if !handleWord(handle) {
 		return asked{}, problem.New(problem.RequestInvalid, errors.New("the handle is not of the form of one"))
 	}
-	launch, err := s.store.look(ctx, handle)
+	ticket, err := s.handles.Look(ctx, handle)
 	if err != nil {
 		return asked{}, err
 	}
+	launch := ticket.Request
 	return asked{
 		encounterID: launch.ExternalEncounterID, patientID: launch.ExternalPatientID, providerID: launch.ExternalProviderID,
 		context: func(context.Context) (patientContext, error) {
 			return patientContext{launch.StructuredContext.PatientDemographics, launch.UnstructuredContext}, nil
 		},
-		redeem: func(ctx context.Context, by string) error { return s.store.redeemHandle(ctx, handle, by) },
+		redeem: func(ctx context.Context, by orgstore.Spender) error { return s.handles.Redeem(ctx, ticket, by) },
 	}, nil
 }
 
@@ -141,8 +140,8 @@ func (s *Server) askByRequest(compact string) (asked, error) {
 	return asked{
 		encounterID: request.encounterID, patientID: request.patientID, providerID: request.providerID,
 		context: func(ctx context.Context) (patientContext, error) { return s.contexts.find(ctx, request.patientID) },
-		redeem: func(ctx context.Context, by string) error {
-			return s.store.redeemJTI(ctx, request.issuer, request.id, request.until, by)
+		redeem: func(ctx context.Context, by orgstore.Spender) error {
+			return s.handles.RedeemJTI(ctx, request.issuer, request.id, request.until, compact, by)
 		},
 	}, nil
 }
@@ -159,7 +158,9 @@ func (s *Server) askByIdentifiers(body orgapi.CreateRequest) (asked, error) {
 		context: func(ctx context.Context) (patientContext, error) {
 			return s.contexts.find(ctx, body.ExternalPatientID)
 		},
-		redeem: func(context.Context, string) error { return nil },
+		redeem: func(ctx context.Context, by orgstore.Spender) error {
+			return s.handles.Once(ctx, by, "create", body.ExternalEncounterID, body.ExternalPatientID, body.ExternalProviderID)
+		},
 	}, nil
 }
 
@@ -197,7 +198,7 @@ func (s *Server) reopen(w http.ResponseWriter, r *http.Request) (int, any, error
 	if body.ExternalProviderID != who.providerID {
 		return 0, nil, problem.New(problem.ProviderMismatch, nil)
 	}
-	if err := s.store.once(r.Context(), who.subject, key, hashed("reopen", body.ExternalProviderID, body.ExternalEncounterID)); err != nil {
+	if err := s.handles.Once(r.Context(), orgstore.Spender{Subject: who.subject, Key: key}, "reopen", body.ExternalProviderID, body.ExternalEncounterID); err != nil {
 		return 0, nil, err
 	}
 	address, err := s.nabla.Refresh(r.Context(), who.providerID, body.ExternalEncounterID)

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgstore"
 	"encounterlauncher/internal/problem"
 )
 
@@ -65,13 +66,10 @@ type events struct {
 	all  int            // guarded by mu
 }
 
-func openEvents(ctx context.Context, nc *nats.Conn, now func() time.Time) (*events, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, fmt.Errorf("using JetStream: %w", err)
-	}
+func openEvents(ctx context.Context, conn *orgstore.Conn, now func() time.Time) (*events, error) {
+	nc, js := conn.NATS(), conn.JetStream()
 	stream, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: eventStream, Subjects: []string{storedSubject + "*"}, Storage: jetstream.MemoryStorage,
+		Name: eventStream, Subjects: []string{storedSubject + "*"}, Storage: jetstream.MemoryStorage, Replicas: conn.Replicas(),
 		MaxAge: eventsAge, MaxMsgsPerSubject: eventsOfOne, MaxBytes: eventsBytes, MaxMsgSize: orgapi.MaxEventBytes,
 		Discard:   jetstream.DiscardOld,
 		RePublish: &jetstream.RePublish{Source: storedSubject + "*", Destination: liveSubject + "{{wildcard(1)}}", HeadersOnly: true},
@@ -93,7 +91,7 @@ func openEvents(ctx context.Context, nc *nats.Conn, now func() time.Time) (*even
 func (e *events) end() { e.stop.Do(func() { close(e.stopped) }) }
 
 // of is a provider's place in a subject: subjects show in NATS' own monitoring.
-func (e *events) of(providerID string) string { return hashed("provider", providerID) }
+func (e *events) of(providerID string) string { return orgstore.Name("provider", providerID) }
 
 // Exported makes an export known: to the workstations that listen now, and for a
 // day to those that come back. It is the one entrance for that. It never keeps
@@ -112,10 +110,10 @@ func (s *Server) Exported(ctx context.Context, e orgapi.ExportedEvent) error {
 	if err != nil {
 		return problem.New(problem.Internal, errors.New("an export cannot be written"))
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	ctx, cancel := context.WithTimeout(ctx, orgstore.StoreTime)
 	defer cancel()
 	if _, err := s.events.js.Publish(ctx, storedSubject+s.events.of(e.ExternalProviderID), body); err != nil {
-		return storeFailed("keeping an export", err)
+		return orgstore.Failed("keeping an export", err)
 	}
 	return nil
 }
@@ -222,7 +220,7 @@ func (e *events) serve(ctx context.Context, w http.ResponseWriter, subject strin
 // send writes what is stored from a position on and returns the next one.
 func (e *events) send(ctx context.Context, out *eventWriter, subject string, next uint64) (uint64, error) {
 	for {
-		reading, cancel := context.WithTimeout(ctx, storeTime)
+		reading, cancel := context.WithTimeout(ctx, orgstore.StoreTime)
 		m, err := e.stream.GetMsg(reading, next, jetstream.WithGetMsgSubject(storedSubject+subject))
 		cancel()
 		if errors.Is(err, jetstream.ErrMsgNotFound) {

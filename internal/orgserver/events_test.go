@@ -152,7 +152,7 @@ func TestWhoComesBackIsToldWhatHappenedMeanwhile(t *testing.T) {
 
 func TestEveryBackendOfOneStoreTellsOfEveryExport(t *testing.T) {
 	w := newWorld(t)
-	second, err := openEvents(t.Context(), w.server.events.nc, w.clock.now)
+	second, err := openEvents(t.Context(), w.server.conn, w.clock.now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,10 +72,10 @@ type Deps struct {
 // Server is the backend: an http.Handler. It is safe for concurrent use.
 type Server struct {
 	parts
-	store  *store
-	events *events
-	conn   *orgstore.Conn
-	routes map[string]map[string]call
+	handles *orgstore.Handles
+	events  *events
+	conn    *orgstore.Conn
+	routes  map[string]map[string]call
 }
 
 // parts are what the configuration makes without starting anything.
@@ -207,15 +207,15 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	st, err := openStore(ctx, conn, p.life, p.now)
+	handles, err := orgstore.OpenHandles(ctx, conn, p.life, p.now)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	ev, err := openEvents(ctx, conn.NATS(), p.now)
+	ev, err := openEvents(ctx, conn, p.now)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	s := &Server{parts: p, store: st, events: ev, conn: conn}
+	s := &Server{parts: p, handles: handles, events: ev, conn: conn}
 	s.routes = map[string]map[string]call{
 		p.base + orgapi.PathEncounters:   {http.MethodPost: s.create},
 		p.base + orgapi.PathEncounterURL: {http.MethodPost: s.reopen},
