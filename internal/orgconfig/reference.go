@@ -236,7 +236,10 @@ func Example() []byte {
 	types := Types()
 	for _, s := range sections {
 		p("\n# --- %s", s.title)
-		wrap(&b, "", s.text)
+		if s.text != "" {
+			wrap(&b, "", s.text)
+			p("")
+		}
 		open := ""
 		for _, k := range s.keys {
 			k = filled(k, types)

@@ -7,6 +7,7 @@ import (
 
 	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgaudit"
 	"encounterlauncher/internal/orgstore"
 	"encounterlauncher/internal/problem"
 )
@@ -31,8 +32,11 @@ func (s *Server) launch(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err := checkLaunch(body); err != nil {
 		return 0, nil, err
 	}
+	storyOf(r).registers(ehr, body)
 	handle := random(handleBytes)
-	if err := s.handles.Mint(r.Context(), handle, orgstore.Launch{EHR: ehr, Request: body}); err != nil {
+	ctx, done := s.stage(r.Context(), stageStore)
+	err = s.handles.Mint(ctx, handle, orgstore.Launch{EHR: ehr, Request: body})
+	if done(err); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusOK, orgapi.LaunchAnswer{
@@ -47,6 +51,8 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
+	told := storyOf(r)
+	told.begins(orgaudit.EncounterOpened, who)
 	key, err := idempotencyKey(r)
 	if err != nil {
 		return 0, nil, err
@@ -59,17 +65,23 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
+	told.about(a.encounterID, a.patientID, a.providerID)
+	told.EHR = a.ehr
 	if a.providerID != who.providerID {
 		return 0, nil, problem.New(problem.ProviderMismatch, nil)
 	}
-	known, err := a.context(r.Context())
-	if err != nil {
+	ctx, done := s.stage(r.Context(), stageContext)
+	known, err := a.context(ctx)
+	if done(err); err != nil {
 		return 0, nil, err
 	}
-	if err := a.redeem(r.Context(), orgstore.Spender{Subject: who.subject, Key: key}); err != nil {
+	ctx, done = s.stage(r.Context(), stageStore)
+	err = a.redeem(ctx, orgstore.Spender{Subject: who.subject, Key: key})
+	if done(err); err != nil {
 		return 0, nil, err
 	}
-	address, err := s.nabla.Create(r.Context(), nabla.CreatePayload{
+	ctx, done = s.stage(r.Context(), stageCreate)
+	address, err := s.nabla.Create(ctx, nabla.CreatePayload{
 		ProviderEmail: who.email, ExternalProviderID: who.providerID,
 		ExternalPatientID: a.patientID, ExternalEncounterID: a.encounterID,
 		StructuredContext: nabla.StructuredContext{PatientDemographics: nabla.Demographics{
@@ -78,7 +90,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 		}},
 		UnstructuredContext: known.Unstructured,
 	})
-	if err != nil {
+	if done(err); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusOK, orgapi.CreateAnswer{
@@ -93,6 +105,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 // its right spent. Making it spends nothing.
 type asked struct {
 	encounterID, patientID, providerID string
+	ehr                                string // that registered it; empty for the forms without
 	context                            func(context.Context) (patientContext, error)
 	redeem                             func(context.Context, orgstore.Spender) error
 }
@@ -115,13 +128,14 @@ func (s *Server) askByHandle(ctx context.Context, handle string) (asked, error) 
 	if !handleWord(handle) {
 		return asked{}, problem.New(problem.RequestInvalid, errors.New("the handle is not of the form of one"))
 	}
-	ticket, err := s.handles.Look(ctx, handle)
-	if err != nil {
+	looked, done := s.stage(ctx, stageStore)
+	ticket, err := s.handles.Look(looked, handle)
+	if done(err); err != nil {
 		return asked{}, err
 	}
 	launch := ticket.Request
 	return asked{
-		encounterID: launch.ExternalEncounterID, patientID: launch.ExternalPatientID, providerID: launch.ExternalProviderID,
+		encounterID: launch.ExternalEncounterID, patientID: launch.ExternalPatientID, providerID: launch.ExternalProviderID, ehr: ticket.EHR,
 		context: func(context.Context) (patientContext, error) {
 			return patientContext{launch.StructuredContext.PatientDemographics, launch.UnstructuredContext}, nil
 		},
@@ -188,6 +202,8 @@ func (s *Server) reopen(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
+	told := storyOf(r)
+	told.begins(orgaudit.EncounterReopened, who)
 	var body orgapi.ReopenRequest
 	if err := readBody(w, r, &body); err != nil {
 		return 0, nil, err
@@ -195,14 +211,18 @@ func (s *Server) reopen(w http.ResponseWriter, r *http.Request) (int, any, error
 	if !identifier(body.ExternalEncounterID) || !identifier(body.ExternalProviderID) {
 		return 0, nil, problem.With(problem.RequestInvalid, "An identifier is empty, too long or holds control characters.", nil)
 	}
+	told.about(body.ExternalEncounterID, "", body.ExternalProviderID)
 	if body.ExternalProviderID != who.providerID {
 		return 0, nil, problem.New(problem.ProviderMismatch, nil)
 	}
-	if err := s.handles.Once(r.Context(), orgstore.Spender{Subject: who.subject, Key: key}, "reopen", body.ExternalProviderID, body.ExternalEncounterID); err != nil {
+	ctx, done := s.stage(r.Context(), stageStore)
+	err = s.handles.Once(ctx, orgstore.Spender{Subject: who.subject, Key: key}, "reopen", body.ExternalProviderID, body.ExternalEncounterID)
+	if done(err); err != nil {
 		return 0, nil, err
 	}
-	address, err := s.nabla.Refresh(r.Context(), who.providerID, body.ExternalEncounterID)
-	if err != nil {
+	ctx, done = s.stage(r.Context(), stageRefresh)
+	address, err := s.nabla.Refresh(ctx, who.providerID, body.ExternalEncounterID)
+	if done(err); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusOK, orgapi.ReopenAnswer{EncounterURL: address.Reveal()}, nil
