@@ -55,7 +55,7 @@ func (s *Server) audit(told *story, err error) error {
 	if err != nil {
 		p := problem.Of(err)
 		r.Code, r.Outcome = p.Code, orgaudit.Failed
-		if p.Row().Audit == orgaudit.Refused {
+		if p.Row().Status < http.StatusInternalServerError {
 			r.Outcome = orgaudit.Refused
 		}
 	}

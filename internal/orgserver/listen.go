@@ -17,10 +17,11 @@ import (
 // than this is not a launcher.
 type pace struct {
 	header, read, write, idle, drain time.Duration
+	after                            func(time.Duration) <-chan time.Time // time.After, but for tests
 }
 
 func usualPace() pace {
-	return pace{header: 5 * time.Second, read: 10 * time.Second, write: 30 * time.Second, idle: 2 * time.Minute, drain: 20 * time.Second}
+	return pace{header: 5 * time.Second, read: 10 * time.Second, write: 30 * time.Second, idle: 2 * time.Minute, drain: 20 * time.Second, after: time.After}
 }
 
 const maxHeader = 32 << 10
@@ -110,7 +111,7 @@ func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 		select {
 		case err := <-ended:
 			return fmt.Errorf("serving: %w", err)
-		case <-time.After(delay):
+		case <-t.after(delay):
 		}
 	}
 	endStreams()

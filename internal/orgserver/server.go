@@ -165,11 +165,10 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 func newEHRs(list []orgconfig.EHR) ([]ehrCredential, error) {
 	credentials := make([]ehrCredential, 0, len(list))
 	for _, e := range list {
-		body, err := orgconfig.ReadBounded(e.SecretFile, 4<<10)
+		word, err := orgconfig.ReadSecret(e.SecretFile)
 		if err != nil {
 			return nil, fmt.Errorf("ehrs: secret_file: %w", err)
 		}
-		word := strings.TrimRight(string(body), "\r\n")
 		if len(word) < minSecret || strings.ContainsAny(word, " \t\r\n") {
 			return nil, fmt.Errorf("ehrs: a secret_file does not hold one line of at least %d characters without spaces", minSecret)
 		}
@@ -185,6 +184,9 @@ func newEHRs(list []orgconfig.EHR) ([]ehrCredential, error) {
 func newNabla(cfg orgconfig.Nabla, deps Deps) (*nabla.Client, error) {
 	keys := make([]assertion.Key, 0, len(cfg.KeyFiles))
 	for _, file := range cfg.KeyFiles {
+		if err := orgconfig.CheckSecret(file); err != nil {
+			return nil, fmt.Errorf("nabla.key_files: %w", err)
+		}
 		k, err := assertion.ReadKey(file, "")
 		if err != nil {
 			return nil, fmt.Errorf("nabla.key_files: %w", err)
