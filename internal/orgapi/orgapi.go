@@ -16,6 +16,9 @@ const (
 	PathEvents       = "/events"
 	PathLaunches     = "/launches"
 	PathOpenAPI      = "/openapi.yaml"
+	// PathCallbacks is where the reference backend takes Nabla's callbacks, unless its
+	// configuration names another path.
+	PathCallbacks = "/nabla/callbacks"
 )
 
 // Header names.
@@ -37,7 +40,7 @@ const (
 
 // ContractVersion is the version of openapi.yaml. Another first number would be
 // another contract; a larger second one only adds.
-const ContractVersion = "1.1.0"
+const ContractVersion = "1.2.0"
 
 // EventExported is the one type of event: its data is an ExportedEvent.
 const EventExported = "encounter.exported"
