@@ -145,11 +145,14 @@ type FHIR struct {
 	BaseURL string `yaml:"base_url"`
 	// TokenURL is the token endpoint; empty means that of the server's
 	// .well-known/smart-configuration.
-	TokenURL string   `yaml:"token_url"`
-	ClientID string   `yaml:"client_id"`
+	TokenURL string `yaml:"token_url"`
+	ClientID string `yaml:"client_id"`
+	// KeyFiles (PEM) hold RSA or P-384 keys of their own, none of Nabla's. The first
+	// signs, all are published with Nabla's.
 	KeyFiles []string `yaml:"key_files" file:""`
-	// Scopes are asked for; empty means "system/Patient.r", and
-	// "system/DocumentReference.c" where notes are delivered there.
+	// Scopes are asked for; empty means "system/Patient.r", with PatientSystem
+	// "system/Patient.rs", and "system/DocumentReference.c" where notes are delivered
+	// there.
 	Scopes []string `yaml:"scopes"`
 	// PatientSystem, when set, says that external_patient_id is an identifier of
 	// this system and not the resource's id.
@@ -410,6 +413,13 @@ func (c Config) Values() error {
 	}
 	if len(c.Nabla.KeyFiles) == 0 {
 		fault("nabla.key_files", "there is none")
+	}
+	c.FHIR.faults(fault)
+	if c.ContextFile != "" && c.FHIR.BaseURL != "" {
+		fault("context_file", "it and fhir exclude each other: there is one source of the patients' details")
+	}
+	if c.Deliver.FHIR && c.FHIR.BaseURL == "" {
+		fault("deliver.fhir", "it needs fhir.base_url")
 	}
 	return errors.Join(faults...)
 }

@@ -222,7 +222,7 @@ func (s *Server) openAPI(http.ResponseWriter, *http.Request) (int, any, error) {
 }
 
 func (s *Server) jwks(http.ResponseWriter, *http.Request) (int, any, error) {
-	return http.StatusOK, raw{"application/jwk-set+json", s.nabla.JWKS()}, nil
+	return http.StatusOK, raw{"application/jwk-set+json", s.JWKS()}, nil
 }
 
 func (s *Server) health(http.ResponseWriter, *http.Request) (int, any, error) {

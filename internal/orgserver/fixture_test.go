@@ -171,6 +171,8 @@ type world struct {
 	// nablaFails, when set, answers instead of the simulator's create and refresh.
 	mu         sync.Mutex
 	nablaFails int
+	// watch, when set, sees every request to the simulator before it.
+	watch func(*http.Request)
 }
 
 func (w *world) failNabla(status int) { w.mu.Lock(); defer w.mu.Unlock(); w.nablaFails = status }
@@ -197,6 +199,9 @@ func newWorld(t *testing.T, changes ...func(*orgconfig.Config)) *world {
 		if status != 0 && strings.HasPrefix(r.URL.Path, nablaBasePath+"/encounters") {
 			rw.WriteHeader(status)
 			return
+		}
+		if w.watch != nil {
+			w.watch(r)
 		}
 		w.sim.ServeHTTP(rw, r)
 	}))

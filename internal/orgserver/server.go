@@ -37,6 +37,7 @@ import (
 	"time"
 
 	"encounterlauncher/internal/assertion"
+	"encounterlauncher/internal/fhir"
 	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
 	"encounterlauncher/internal/orgconfig"
@@ -92,6 +93,7 @@ type parts struct {
 	ehrs       []ehrCredential
 	requests   requestKeys
 	contexts   contextSource
+	fhir       *fhir.Client // nil where there is none
 	nabla      *nabla.Client
 }
 
@@ -144,12 +146,17 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	note(err)
 	p.requests, err = newRequestKeys(cfg.LinkKeysFile)
 	note(err)
-	p.contexts, err = newContextSource(cfg.ContextFile)
+	p.fhir, err = newFHIR(cfg, deps)
+	note(err)
+	p.contexts, err = newContextSource(cfg.ContextFile, p.fhir)
 	note(err)
 	p.ehrs, err = newEHRs(cfg.EHRs)
 	note(err)
 	p.nabla, err = newNabla(cfg.Nabla, deps)
 	note(err)
+	if _, shared := joinKeys(p.clientKeys()...); shared {
+		note(errors.New("fhir.key_files: a key is one of nabla.key_files too; make one of its own"))
+	}
 	return p, errors.Join(faults...)
 }
 
@@ -231,8 +238,9 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 	return s, nil
 }
 
-// JWKS returns the public keys to register with Nabla, as a JWK set.
-func (s *Server) JWKS() []byte { return s.nabla.JWKS() }
+// JWKS returns the public keys to register with Nabla and with the FHIR server, as a
+// JWK set.
+func (s *Server) JWKS() []byte { return s.ourKeys() }
 
 // Close ends the streams of events and the stores. Handles that were not redeemed
 // are lost.
