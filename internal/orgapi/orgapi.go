@@ -171,3 +171,8 @@ func NewProblem(p *problem.Problem) Problem {
 		Detail: p.Fact, Code: row.Code, Reference: p.Reference,
 	}
 }
+
+// CallbackAnswer is the answer to a callback of Nabla's that was taken.
+type CallbackAnswer struct {
+	RequestUUID string `json:"request_uuid"`
+}
