@@ -358,16 +358,16 @@ func codeOf(err error) jetstream.ErrorCode {
 // patiently repeats what may be repeated while a cluster elects a leader or a
 // connection is made anew, within StoreTime. Its error is a Problem.
 func (h *Handles) patiently(ctx context.Context, doing string, attempt func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, StoreTime)
-	defer cancel()
-	for {
-		trying, cancel := context.WithTimeout(ctx, attemptTime)
+	for until := time.Now().Add(StoreTime); ; {
+		// One context for an attempt, and none around all of them: nearly always there is
+		// only one, and contexts are a good part of what a call costs.
+		trying, cancel := context.WithTimeout(ctx, min(attemptTime, time.Until(until)))
 		err := attempt(trying)
 		cancel()
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil || !passing(err) {
+		if ctx.Err() != nil || !passing(err) || time.Until(until) < pause {
 			return Failed(doing, err)
 		}
 		if rest(ctx) != nil {

@@ -82,6 +82,7 @@ func serve() *cobra.Command {
 		Short:   "Serve until told to end (SIGTERM or Ctrl-C)",
 		Example: "  org-backend serve --config /etc/org-backend/config.yaml",
 	}, func(c *cobra.Command, cfg orgconfig.Config) error {
+		defer headroom()()
 		log := slog.New(slog.NewJSONHandler(c.ErrOrStderr(), nil))
 		server, err := orgserver.New(c.Context(), cfg, orgserver.Deps{Log: log})
 		if err != nil {
