@@ -122,15 +122,18 @@ type EHRTokens struct {
 type EHR struct {
 	// Name stands in logs, in the audit and in what is kept of a handle.
 	Name string `yaml:"name"`
-	// Tenant, when set, is the only one whose clinicians may redeem its handles.
+	// Tenant is the one whose clinicians may use its links; empty means those who
+	// have none.
 	Tenant string `yaml:"tenant"`
 	// SecretFile holds a bearer secret: one line of at least 32 characters.
 	SecretFile string `yaml:"secret_file" file:""`
-	// ClientID is its OAuth client at the issuer of EHRTokens, Scope what its token
-	// must grant; empty means "launches".
+	// ClientID is its OAuth client at the issuer of EHRTokens: one of its own, for
+	// client credentials only. Scope is what its token must grant, in scope, or in a
+	// list scp or roles; empty means "launches".
 	ClientID string `yaml:"client_id"`
 	Scope    string `yaml:"scope"`
-	// CertificateName is the DNS name in its client certificate (mTLS).
+	// CertificateName is the DNS name in its client certificate (mTLS), which an
+	// authority of ClientCAFile has signed. Not behind a proxy that ends TLS.
 	CertificateName string `yaml:"certificate_name"`
 	// LinkIssuer is the iss under which it signs requests; see LinkKeysFile.
 	LinkIssuer string `yaml:"link_issuer"`
@@ -392,34 +395,15 @@ func (c Config) Values() error {
 	if life := c.Life(); life <= heldRequest || life > maxHandleLife {
 		fault("handle_life", "it is not more than 5m and at most 1h")
 	}
-	names := map[string]bool{}
-	for _, e := range c.EHRs {
-		if e.Name == "" {
-			fault("ehrs", "an entry lacks name")
-		}
-		ways := 0
-		for _, way := range []string{e.SecretFile, e.ClientID, e.CertificateName} {
-			if way != "" {
-				ways++
-			}
-		}
-		if ways != 1 {
-			fault("ehrs", "an entry has not exactly one of secret_file, client_id and certificate_name")
-		}
-		if names[e.Name] {
-			fault("ehrs", "two entries have the same name")
-		}
-		names[e.Name] = true
-	}
+	c.ehrFaults(fault)
+	c.limitFaults(fault)
 	if len(c.Nabla.KeyFiles) == 0 {
 		fault("nabla.key_files", "there is none")
 	}
+	c.NATS.values(fault)
 	c.FHIR.faults(fault)
 	if c.ContextFile != "" && c.FHIR.BaseURL != "" {
 		fault("context_file", "it and fhir exclude each other: there is one source of the patients' details")
-	}
-	if c.Deliver.FHIR && c.FHIR.BaseURL == "" {
-		fault("deliver.fhir", "it needs fhir.base_url")
 	}
 	return errors.Join(faults...)
 }

@@ -20,19 +20,29 @@ const (
 
 // launch is POST /launches: an EHR server registers a context and gets a handle.
 func (s *Server) launch(w http.ResponseWriter, r *http.Request) (int, any, error) {
-	ehr, err := s.ehr(r)
+	from, err := s.ehrs.of(r)
 	if err != nil {
 		return 0, nil, err
 	}
-	var body orgapi.LaunchRequest
-	if err := readBody(w, r, &body); err != nil {
+	if err := s.servers.take("", from.name); err != nil {
+		return 0, nil, err
+	}
+	text, err := readText(w, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	body, err := readLaunch(text)
+	if err != nil {
 		return 0, nil, err
 	}
 	if err := checkLaunch(body); err != nil {
 		return 0, nil, err
 	}
+	if !from.speaksFor(body.ExternalProviderID) {
+		return 0, nil, problem.With(problem.ProviderMismatch, "The field external_provider_id is not one of this EHR's.", nil)
+	}
 	handle := random(handleBytes)
-	if err := s.handles.Mint(r.Context(), handle, orgstore.Launch{EHR: ehr, Request: body}); err != nil {
+	if err := s.handles.Mint(r.Context(), handle, orgstore.Launch{EHR: from.name, Tenant: from.tenant, Request: body}); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusOK, orgapi.LaunchAnswer{
@@ -59,7 +69,8 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
-	if a.providerID != who.providerID {
+	// One answer for both: whose encounter it is is nobody else's business.
+	if a.tenant != who.tenant || a.providerID != who.providerID {
 		return 0, nil, problem.New(problem.ProviderMismatch, nil)
 	}
 	known, err := a.context(r.Context())
@@ -92,6 +103,8 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 // asked is what one form of a request asks for, and how its context is found and
 // its right spent. Making it spends nothing.
 type asked struct {
+	// tenant is that of the EHR server that the form comes from.
+	tenant                             string
 	encounterID, patientID, providerID string
 	context                            func(context.Context) (patientContext, error)
 	redeem                             func(context.Context, orgstore.Spender) error
@@ -121,6 +134,7 @@ func (s *Server) askByHandle(ctx context.Context, handle string) (asked, error) 
 	}
 	launch := ticket.Request
 	return asked{
+		tenant:      ticket.Tenant,
 		encounterID: launch.ExternalEncounterID, patientID: launch.ExternalPatientID, providerID: launch.ExternalProviderID,
 		context: func(context.Context) (patientContext, error) {
 			return patientContext{launch.StructuredContext.PatientDemographics, launch.UnstructuredContext}, nil
@@ -138,6 +152,7 @@ func (s *Server) askByRequest(compact string) (asked, error) {
 		return asked{}, err
 	}
 	return asked{
+		tenant:      s.ehrs.tenantOf(request.issuer),
 		encounterID: request.encounterID, patientID: request.patientID, providerID: request.providerID,
 		context: func(ctx context.Context) (patientContext, error) { return s.contexts.find(ctx, request.patientID) },
 		redeem: func(ctx context.Context, by orgstore.Spender) error {

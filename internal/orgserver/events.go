@@ -75,18 +75,17 @@ type events struct {
 }
 
 func openEvents(ctx context.Context, conn *orgstore.Conn, now func() time.Time) (*events, error) {
-	js := conn.JetStream()
-	kept, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: eventStream, Subjects: []string{storedSubject + "*"}, Storage: jetstream.MemoryStorage, Replicas: conn.Replicas(),
+	kept, err := conn.Stream(ctx, jetstream.StreamConfig{
+		Name: eventStream, Subjects: []string{storedSubject + "*"}, Storage: jetstream.MemoryStorage,
 		MaxAge: eventsAge, MaxMsgsPerSubject: eventsOfOne, MaxBytes: eventsBytes, MaxMsgSize: orgapi.MaxEventBytes,
 		Discard:   jetstream.DiscardOld,
 		RePublish: &jetstream.RePublish{Source: storedSubject + "*", Destination: liveSubject + "{{wildcard(1)}}", HeadersOnly: true},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("making the stream of exports: %w", err)
+		return nil, err
 	}
 	e := &events{
-		js: js, stream: kept, now: now, stopped: make(chan struct{}),
+		js: conn.JetStream(), stream: kept, now: now, stopped: make(chan struct{}),
 		open: make(map[string][]*stream), endings: make(map[<-chan struct{}]bool),
 		epoch: strconv.FormatInt(kept.CachedInfo().Created.UnixNano(), 36),
 	}

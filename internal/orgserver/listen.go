@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// The times of the listener. A launch body is small: who sends it more slowly
-// than this is not a launcher.
-const (
-	headerTime = 5 * time.Second
-	readTime   = 10 * time.Second
-	writeTime  = 30 * time.Second
-	idleTime   = 2 * time.Minute
-	drainTime  = 20 * time.Second
-	maxHeader  = 32 << 10
-)
+const maxHeader = 32 << 10
+
+// patience is how long the listener waits. A test has less of it.
+type patience struct{ header, read, write, idle, drain time.Duration }
+
+// ordinary: a launch's body is small, and who sends it more slowly than this is
+// not a launcher.
+func ordinary() patience {
+	return patience{header: 5 * time.Second, read: 10 * time.Second, write: 30 * time.Second, idle: 2 * time.Minute, drain: 20 * time.Second}
+}
 
 type endingKey struct{}
 
@@ -42,6 +42,10 @@ func ending(ctx context.Context) <-chan struct{} {
 // new call and lets those under way finish for up to 20 seconds. ready, when not
 // nil, is told the address once the listener is open.
 func Serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log *slog.Logger, ready func(net.Addr)) error {
+	return serve(ctx, cfg, handler, log, ready, ordinary())
+}
+
+func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log *slog.Logger, ready func(net.Addr), times patience) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
@@ -50,8 +54,8 @@ func Serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 		ready(listener.Addr())
 	}
 	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime,
-		IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		Handler: handler, ReadHeaderTimeout: times.header, ReadTimeout: times.read, WriteTimeout: times.write,
+		IdleTimeout: times.idle, MaxHeaderBytes: maxHeader,
 		// A stream of events would else hold the end up until the patience is over.
 		BaseContext: func(net.Listener) context.Context { return withoutStreams(ctx) },
 		TLSConfig:   &tls.Config{MinVersion: tls.VersionTLS12},
@@ -70,7 +74,7 @@ func Serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 		return fmt.Errorf("serving: %w", err)
 	case <-ctx.Done():
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), times.drain)
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
 		return fmt.Errorf("calls under way did not finish: %w", err)

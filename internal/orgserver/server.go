@@ -8,6 +8,8 @@
 //     answer handle_expired;
 //   - Nabla is told the clinician's e-mail address of the access token in every
 //     form, also where POST /launches named another: one person, one address;
+//   - the tenant of a link is compared as the provider is: both are told
+//     provider_mismatch, so that it cannot be seen which of them it was;
 //   - routes, methods and content types that do not exist are request_invalid
 //     with the HTTP status of their own (404, 405, 415);
 //   - a store that fails is org_busy, an issuer that does not answer
@@ -23,20 +25,20 @@ package orgserver
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"encounterlauncher/internal/assertion"
+	"encounterlauncher/internal/delivery"
 	"encounterlauncher/internal/fhir"
 	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
@@ -54,7 +56,6 @@ const (
 const (
 	// callTime is below the 15 seconds for which a launcher waits.
 	callTime      = 14 * time.Second
-	minSecret     = 32
 	maxHeaderText = 128
 )
 
@@ -76,7 +77,9 @@ type Server struct {
 	handles *orgstore.Handles
 	events  *events
 	conn    *orgstore.Conn
-	routes  map[string]map[string]call
+	// deliveries is nil where no callbacks are taken.
+	deliveries *delivery.Queue
+	routes     map[string]map[string]call
 }
 
 // parts are what the configuration makes without starting anything.
@@ -90,17 +93,14 @@ type parts struct {
 	log        *slog.Logger
 	tokens     *accessTokens
 	identities *identities
-	ehrs       []ehrCredential
+	ehrs       *ehrServers
+	persons    *limits
+	servers    *limits
 	requests   requestKeys
 	contexts   contextSource
 	fhir       *fhir.Client // nil where there is none
 	nabla      *nabla.Client
-}
-
-// ehrCredential is one EHR server's bearer secret, by its hash.
-type ehrCredential struct {
-	name string
-	sum  [sha256.Size]byte
+	callbacks  *callbacks // nil where none are taken
 }
 
 // call is one route: the status and body of its answer, or an error that is, or
@@ -150,34 +150,21 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	note(err)
 	p.contexts, err = newContextSource(cfg.ContextFile, p.fhir)
 	note(err)
-	p.ehrs, err = newEHRs(cfg.EHRs)
+	p.ehrs, err = newEHRs(cfg, p.tokens, p.identities, deps.Now)
+	note(err)
+	note(tenantFaults(cfg, p.identities, p.requests))
+	p.persons, p.servers = newLimits(cfg.Limits, deps.Now)
+	_, err = clientCertificates(cfg)
 	note(err)
 	p.nabla, err = newNabla(cfg.Nabla, deps)
 	note(err)
+	p.callbacks, err = newCallbacks(cfg, p.tokens, p.ehrs, deps.Now)
+	note(err)
+	note(checkAdmin(cfg))
 	if _, shared := joinKeys(p.clientKeys()...); shared {
 		note(errors.New("fhir.key_files: a key is one of nabla.key_files too; make one of its own"))
 	}
 	return p, errors.Join(faults...)
-}
-
-func newEHRs(list []orgconfig.EHR) ([]ehrCredential, error) {
-	credentials := make([]ehrCredential, 0, len(list))
-	for _, e := range list {
-		body, err := orgconfig.ReadBounded(e.SecretFile, 4<<10)
-		if err != nil {
-			return nil, fmt.Errorf("ehrs: secret_file: %w", err)
-		}
-		word := strings.TrimRight(string(body), "\r\n")
-		if len(word) < minSecret || strings.ContainsAny(word, " \t\r\n") {
-			return nil, fmt.Errorf("ehrs: a secret_file does not hold one line of at least %d characters without spaces", minSecret)
-		}
-		c := ehrCredential{e.Name, sha256.Sum256([]byte(word))}
-		if slices.ContainsFunc(credentials, func(o ehrCredential) bool { return o.sum == c.sum }) {
-			return nil, errors.New("ehrs: two entries have the same secret")
-		}
-		credentials = append(credentials, c)
-	}
-	return credentials, nil
 }
 
 func newNabla(cfg orgconfig.Nabla, deps Deps) (*nabla.Client, error) {
@@ -235,6 +222,12 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 		// Load balancers look at the root, whatever prefix the proxy adds.
 		PathHealth: {http.MethodGet: s.health},
 	}
+	if s.deliveries, err = s.openDeliveries(ctx, cfg, conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	if s.deliveries != nil {
+		s.routes[p.base+p.callbacks.path] = map[string]call{http.MethodPost: s.callback}
+	}
 	return s, nil
 }
 
@@ -242,10 +235,13 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 // JWK set.
 func (s *Server) JWKS() []byte { return s.ourKeys() }
 
-// Close ends the streams of events and the stores. Handles that were not redeemed
-// are lost.
+// Close ends the streams of events, lets deliveries under way finish for up to ten
+// seconds, and ends the stores. Handles that were not redeemed are lost.
 func (s *Server) Close() error {
 	s.events.end()
+	if s.deliveries != nil {
+		s.deliveries.Close()
+	}
 	return s.conn.Close()
 }
 
@@ -336,9 +332,15 @@ func (s *Server) refuse(w http.ResponseWriter, err error) int {
 		if special.allow != "" {
 			w.Header().Set("Allow", special.allow)
 		}
+		if special.after > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(special.after.Seconds()))))
+		}
 	}
-	if body.Status == http.StatusUnauthorized {
+	switch {
+	case body.Status == http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
+	case special != nil && special.scope != "":
+		w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+special.scope+`"`) // RFC 6750 §3.1
 	}
 	answer(w, body.Status, body)
 	return body.Status
@@ -402,25 +404,6 @@ func random(bytes int) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// ehr returns the name of the EHR server that calls.
-func (s *Server) ehr(r *http.Request) (string, error) {
-	token, err := bearer(r)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256([]byte(token.Reveal()))
-	name, found := "", 0
-	for _, e := range s.ehrs {
-		if subtle.ConstantTimeCompare(sum[:], e.sum[:]) == 1 {
-			name, found = e.name, 1
-		}
-	}
-	if found == 0 {
-		return "", problem.New(problem.Unauthorized, errors.New("the bearer secret is no EHR's"))
-	}
-	return name, nil
-}
-
 // caller returns the clinician who calls.
 func (s *Server) caller(r *http.Request) (clinician, error) {
 	who, _, err := s.callerUntil(r)
@@ -441,6 +424,13 @@ func (s *Server) callerUntil(r *http.Request) (clinician, time.Time, error) {
 	var end float64
 	if err := json.Unmarshal(claims["exp"], &end); err != nil {
 		return clinician{}, time.Time{}, problem.New(problem.Unauthorized, errors.New("the access token does not say when it ends"))
+	}
+	if s.ehrs.isServer(claims) {
+		return clinician{}, time.Time{}, problem.New(problem.Unauthorized, errors.New("the access token is a server's, not a person's"))
+	}
+	// After the signature, so that a stranger uses up nobody's share.
+	if err := s.persons.take(text(claims["iss"]), text(claims["sub"])); err != nil {
+		return clinician{}, time.Time{}, err
 	}
 	who, err := s.identities.of(claims)
 	return who, time.Unix(int64(end), 0), err

@@ -79,14 +79,20 @@ type accessTokens struct {
 // verify returns the claims of an access token, which are read only. A token that
 // was verified by the issuer's present keys is not verified again.
 func (a *accessTokens) verify(ctx context.Context, token secret.Text) (map[string]json.RawMessage, error) {
-	id := idOf(token)
+	return a.verifyFor(ctx, token, a.audience)
+}
+
+// verifyFor is verify for another audience of the same issuer, whose keys are
+// fetched once for both.
+func (a *accessTokens) verifyFor(ctx context.Context, token secret.Text, audience string) (map[string]json.RawMessage, error) {
+	id := idOf(token, audience)
 	if t, ok := a.known.find(id); ok {
 		// The keys are as fresh as for a token never seen.
 		if _, generation, err := a.current(ctx, false); err == nil && t.good(generation, a.now()) {
 			return t.claims, nil
 		}
 	}
-	t, err := a.examine(ctx, token)
+	t, err := a.examine(ctx, token, audience)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +102,7 @@ func (a *accessTokens) verify(ctx context.Context, token secret.Text) (map[strin
 
 // examine verifies an access token by RFC 9068 §4 and RFC 8725. An ID token is
 // refused whatever its audience.
-func (a *accessTokens) examine(ctx context.Context, token secret.Text) (knownToken, error) {
+func (a *accessTokens) examine(ctx context.Context, token secret.Text, audience string) (knownToken, error) {
 	parsed, err := jose.ParseSigned(token.Reveal(), accessTokenAlgorithms())
 	if err != nil || len(parsed.Signatures) != 1 {
 		// The parser's error may quote the token.
@@ -111,7 +117,7 @@ func (a *accessTokens) examine(ctx context.Context, token secret.Text) (knownTok
 		algorithms = append(algorithms, string(alg))
 	}
 	verified, err := oidc.NewVerifier(a.issuer, set, &oidc.Config{
-		ClientID: a.audience, SupportedSigningAlgs: algorithms, Now: a.now,
+		ClientID: audience, SupportedSigningAlgs: algorithms, Now: a.now,
 	}).Verify(ctx, token.Reveal())
 	if set.unreachable != nil {
 		return knownToken{}, problem.With(problem.OrgUnreachable, "The sign-in service does not answer it.", set.unreachable)

@@ -19,7 +19,10 @@ const (
 // tokenID stands for an access token, signature included, that is not kept itself.
 type tokenID [sha256.Size]byte
 
-func idOf(token secret.Text) tokenID { return sha256.Sum256([]byte(token.Reveal())) }
+func idOf(token secret.Text, audience string) tokenID {
+	// A token cannot hold a NUL, so that the two cannot run into each other.
+	return sha256.Sum256([]byte(token.Reveal() + "\x00" + audience))
+}
 
 // knownToken is what was found out about one token.
 type knownToken struct {

@@ -83,6 +83,7 @@ func serve() *cobra.Command {
 		Example: "  org-backend serve --config /etc/org-backend/config.yaml",
 	}, func(c *cobra.Command, cfg orgconfig.Config) error {
 		defer headroom()()
+		go giveBack(c.Context())
 		log := slog.New(slog.NewJSONHandler(c.ErrOrStderr(), nil))
 		server, err := orgserver.New(c.Context(), cfg, orgserver.Deps{Log: log})
 		if err != nil {
