@@ -176,6 +176,9 @@ func (e *events) beat() {
 	}
 }
 
+// count is how many streams are open.
+func (e *events) count() int { e.mu.Lock(); defer e.mu.Unlock(); return e.all }
+
 // of is a provider's place in a subject: subjects show in NATS' own monitoring.
 func (e *events) of(providerID string) string { return orgstore.Name("provider", providerID) }
 
