@@ -77,9 +77,9 @@ var Rooms = []Room{
 	{"nabla", "client of Nabla Connect: server authentication, create, refresh, users; callback verification", []string{"assertion", "problem", "secret"}, []string{"golang.org/x/oauth2", "golang.org/x/sync", "github.com/google/uuid", "github.com/sony/gobreaker/v2"}, "the vendor's protocol in one place"},
 	{"fhir", "client of the EHR's FHIR server: a patient's details, a note filed", []string{"assertion", "problem", "secret"}, []string{"golang.org/x/sync", "github.com/google/uuid"}, "it knows FHIR and nothing of Nabla"},
 	{"orgconfig", "configuration of org-backend: one strict file, secrets by file", []string{"orgapi"}, []string{"go.yaml.in/yaml/v3"}, "what says how everything is set up acts on nothing"},
-	{"orgstore", "what backends share: JetStream embedded or in a cluster, values sealed; handles", []string{"orgapi", "orgconfig", "problem"}, []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/gofrs/flock"}, "only this room decides where and how something is kept"},
+	{"orgstore", "what backends share: JetStream embedded or in a cluster, values sealed; handles", []string{"orgapi", "orgconfig", "problem"}, []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/nats-io/nkeys", "github.com/gofrs/flock"}, "only this room decides where and how something is kept"},
 	{"delivery", "exported notes to the EHR: durable, again and again, until there or put aside", []string{"fhir", "nabla", "orgconfig", "orgstore", "problem", "secret"}, []string{"github.com/nats-io/nats.go", "github.com/google/uuid"}, "it takes what was verified and knows no HTTP server"},
-	{"orgaudit", "who opened what, apart from logs: write, rotate, search", []string{"orgconfig", "problem"}, []string{"gopkg.in/natefinch/lumberjack.v2"}, "an audit that knows no secret cannot write one"},
+	{"orgaudit", "who opened what, apart from logs: write, rotate, search", []string{"orgconfig", "problem"}, []string{"github.com/gofrs/flock"}, "an audit that knows no secret cannot write one"},
 	{"provision", "users at Nabla ahead of time, one or from CSV, resumable", []string{"nabla", "problem"}, []string{"github.com/schollz/progressbar/v3"}, "an administrator's tool, which no server links but through its verb"},
 	{"conformance", "cases that tell whether any backend keeps the contract", []string{"orgapi", "problem"}, []string{"github.com/getkin/kin-openapi", "github.com/google/uuid"}, "it judges backends from outside"},
 	{"orgserver", "the organisation's backend", []string{"assertion", "delivery", "fhir", "nabla", "orgapi", "orgaudit", "orgconfig", "orgstore", "problem", "secret"}, []string{"github.com/coreos/go-oidc/v3", "github.com/go-jose/go-jose/v4", "github.com/nats-io/nats.go", "github.com/prometheus/client_golang", "go.opentelemetry.io/otel", "github.com/google/uuid", "golang.org/x/sync", "golang.org/x/time"}, "the launcher is only a client to it"},
@@ -102,7 +102,7 @@ var Rooms = []Room{
 // root program: the workstation program never links a server (measured: 15.7 MB
 // idle with NATS and an issuer inside, 6.3 MB without).
 var NeverInRoot = []string{
-	"github.com/nats-io/", "github.com/zitadel/", "github.com/prometheus/", "github.com/getkin/",
-	"encounterlauncher/internal/orgserver", "encounterlauncher/internal/orgstore", "encounterlauncher/internal/delivery", "encounterlauncher/internal/nablasim", "encounterlauncher/internal/nabla", "encounterlauncher/internal/sandbox", "encounterlauncher/internal/sessionsim",
+	"github.com/nats-io/", "github.com/zitadel/", "github.com/prometheus/", "github.com/getkin/", "go.opentelemetry.io/",
+	"encounterlauncher/internal/orgserver", "encounterlauncher/internal/orgaudit", "encounterlauncher/internal/orgstore", "encounterlauncher/internal/delivery", "encounterlauncher/internal/nablasim", "encounterlauncher/internal/nabla", "encounterlauncher/internal/sandbox", "encounterlauncher/internal/sessionsim",
 	"encounterlauncher/internal/policyfiles",
 }

@@ -13,13 +13,24 @@
 //   - the same external_encounter_id for another patient is 400, for another
 //     clinician it is allowed (both may then refresh it);
 //   - refreshing an encounter that this clinician never created is 404;
+//   - a version is any of the two that are known, or a date before 2026-02-13, which
+//     asks for the legacy create format (unstructured_context alone); without one
+//     the pinned version of the configuration applies;
+//   - POST /users is 404 below 2026-03-23, and 200 whether it found or created; an
+//     id with another e-mail address than its user's is 409, too;
+//   - the words of an enum are letters, digits, underscores and hyphens;
 //   - an assertion lives at most five minutes, with 60 seconds of skew on iat.
+//
+// It calls the organisation back, too: an export is signed by the letter and its
+// answer held against the response protocol. Clock, faults and exports are moved
+// by Control, on a listener of its own. openapi.yaml says what it speaks.
 //
 // It never talks to Nabla, keeps everything in memory, and writes no id, URL,
 // token or name into its log.
 package nablasim
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -41,6 +52,9 @@ const (
 	// VersionHeader and VersionQuery choose a dated version.
 	VersionHeader = "X-Nabla-Api-Version"
 	VersionQuery  = "nabla-api-version"
+	// Version20260213 and Version20260323 are the versions that are known.
+	Version20260213 = "2026-02-13"
+	Version20260323 = "2026-03-23"
 )
 
 // What the protocol page leaves open.
@@ -73,12 +87,19 @@ type Config struct {
 	PageBase string
 	// Clients by their UUID.
 	Clients map[string]Client
+	// Version is the organisation's pinned version, which applies when a call names
+	// none; empty means 2026-02-13.
+	Version string
+	// Callbacks says where exports go; without a URL nothing can be exported.
+	Callbacks Callbacks
 	// TokenLife is how long a bearer token works; 0 means ten minutes.
 	TokenLife time.Duration
 	// HTTP fetches JWKS URLs; nil means a client of our own with a short timeout.
 	HTTP *http.Client
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Sleep waits for a fault that is slow; nil means a real timer.
+	Sleep func(context.Context, time.Duration) error
 	// Log may be nil: nothing is logged.
 	Log *slog.Logger
 }
@@ -100,26 +121,33 @@ type Sim struct {
 	basePath            string
 	pageBase, pagePath  string
 	tokenLife           time.Duration
+	version             string
+	exports             *exporter
 	clients             map[string]*keySource
-	now                 func() time.Time
+	clock               *movedClock
+	sleep               func(context.Context, time.Duration) error
+	faults              faults
 	log                 *slog.Logger
 	mux                 *http.ServeMux
 
 	mu         sync.Mutex
 	assertions map[string]time.Time // client and jti, seen, until
 	tokens     map[string]time.Time // bearer token, until
-	idOfEmail  map[string]string
-	emailOfID  map[string]string
+	idOfEmail  map[string]string    // folded e-mail address, external_provider_id
+	usersByID  map[string]*user
 	encounters map[string]*encounter
 	pages      map[string]*page
 	order      []string // keys of pages, oldest first
 	opened     []Opening
+	// exportForms are the buttons of pages that were opened, each good for one press.
+	exportForms map[string]exportForm
 }
 
 type encounter struct {
 	id, patientID, patientName string
 	// providers holds each clinician's e-mail as it was given, by provider id.
 	providers map[string]string
+	last      string // provider id of the one who created it last
 }
 
 type page struct {
@@ -147,6 +175,9 @@ func New(cfg Config) (*Sim, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Sleep == nil {
+		cfg.Sleep = sleep
+	}
 	if cfg.HTTP == nil {
 		cfg.HTTP = &http.Client{Timeout: 5 * time.Second}
 	}
@@ -159,11 +190,20 @@ func New(cfg Config) (*Sim, error) {
 	s := &Sim{
 		base: cfg.BaseURL, tokenEndpoint: cfg.BaseURL + "/oauth/token", basePath: base.Path,
 		pageBase: cfg.PageBase, pagePath: pages.Path + "/open/",
-		tokenLife: cfg.TokenLife, now: cfg.Now, log: cfg.Log,
+		tokenLife: cfg.TokenLife, clock: &movedClock{real: cfg.Now}, sleep: cfg.Sleep, log: cfg.Log,
 		clients:    map[string]*keySource{},
 		assertions: map[string]time.Time{}, tokens: map[string]time.Time{},
-		idOfEmail: map[string]string{}, emailOfID: map[string]string{},
-		encounters: map[string]*encounter{}, pages: map[string]*page{},
+		idOfEmail: map[string]string{}, usersByID: map[string]*user{},
+		encounters: map[string]*encounter{}, pages: map[string]*page{}, exportForms: map[string]exportForm{},
+	}
+	if s.version = cfg.Version; s.version == "" {
+		s.version = Version20260213
+	}
+	if !known(s.version) {
+		return nil, errors.New("the pinned version of the simulator is not one that exists")
+	}
+	if s.exports, err = newExporter(cfg.Callbacks); err != nil {
+		return nil, err
 	}
 	for id, c := range cfg.Clients {
 		if s.clients[id], err = newKeySource(c, cfg.HTTP); err != nil {
@@ -171,17 +211,22 @@ func New(cfg Config) (*Sim, error) {
 		}
 	}
 	s.mux = http.NewServeMux()
-	s.mux.HandleFunc(s.basePath+"/oauth/token", s.post(s.token))
+	s.mux.HandleFunc(s.basePath+"/oauth/token", s.faulty(CallToken, s.post(s.token)))
 	for _, alias := range []string{"/encounters", "/encounter"} {
-		s.mux.HandleFunc(s.basePath+alias, s.post(s.authorised(s.create)))
-		s.mux.HandleFunc(s.basePath+alias+"/url", s.post(s.authorised(s.refresh)))
+		s.mux.HandleFunc(s.basePath+alias, s.faulty(CallCreate, s.post(s.authorised(s.create))))
+		s.mux.HandleFunc(s.basePath+alias+"/url", s.faulty(CallRefresh, s.post(s.authorised(s.refresh))))
 	}
-	s.mux.HandleFunc(s.pagePath+"{token}", s.open)
+	s.mux.HandleFunc(s.basePath+"/users", s.faulty(CallUsers, s.post(s.authorised(s.users))))
+	s.mux.HandleFunc(s.basePath+"/openapi.yaml", document(OpenAPI))
+	s.mux.HandleFunc(s.pagePath+"{token}", s.faulty(CallPage, s.open))
+	s.mux.HandleFunc(s.pagePath+"{token}/export", s.exportNote)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		refuse(w, http.StatusNotFound, "not_found", "there is no such call")
 	})
 	return s, nil
 }
+
+func (s *Sim) now() time.Time { return s.clock.now() }
 
 // ServeHTTP serves the protocol below BaseURL's path and the one-time pages
 // below PageBase's.
@@ -268,10 +313,9 @@ func (s *Sim) authorised(next call) call {
 }
 
 func checkVersion(r *http.Request) string {
-	named := append([]string(nil), r.Header.Values(VersionHeader)...)
-	named = append(named, r.URL.Query()[VersionQuery]...)
+	named := namedVersions(r)
 	for i, v := range named {
-		if v != "2026-02-13" && v != "2026-03-23" {
+		if !known(v) {
 			return "the version is not one that exists"
 		}
 		if v != named[0] && i > 0 {
@@ -279,6 +323,29 @@ func checkVersion(r *http.Request) string {
 		}
 	}
 	return ""
+}
+
+func namedVersions(r *http.Request) []string {
+	named := append([]string(nil), r.Header.Values(VersionHeader)...)
+	return append(named, r.URL.Query()[VersionQuery]...)
+}
+
+// known reports whether a version may be asked for. The versions before
+// 2026-02-13 are not listed anywhere: every date before it is one.
+func known(version string) bool {
+	_, err := time.Parse(time.DateOnly, version)
+	return err == nil && (version == Version20260213 || version == Version20260323 || legacy(version))
+}
+
+// legacy reports whether a version has the create format before 2026-02-13.
+func legacy(version string) bool { return version < Version20260213 }
+
+// versionOf returns the version that applies to a call.
+func (s *Sim) versionOf(r *http.Request) string {
+	if named := namedVersions(r); len(named) > 0 {
+		return named[0]
+	}
+	return s.version
 }
 
 func checkContentType(r *http.Request) string {
@@ -290,32 +357,32 @@ func checkContentType(r *http.Request) string {
 	return ""
 }
 
-func (s *Sim) create(_ *http.Request, body []byte) (int, any) {
-	p, err := readFields(body, createFields)
+func (s *Sim) create(r *http.Request, body []byte) (int, any) {
+	table := createFields
+	if legacy(s.versionOf(r)) {
+		table = legacyFields
+	}
+	p, err := readFields(body, table)
 	if err != nil {
 		return http.StatusBadRequest, refusal{"invalid_request", err.Error()}
 	}
-	email, provider := p["provider_email"], p["external_provider_id"]
-	folded := strings.ToLower(email)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	knownID, emailKnown := s.idOfEmail[folded]
-	knownEmail, idKnown := s.emailOfID[provider]
-	if (emailKnown && knownID != provider) || (idKnown && knownEmail != folded) {
-		return http.StatusConflict, refusal{"conflict", "provider_email and external_provider_id belong to different users"}
-	}
 	e := s.encounters[p["external_encounter_id"]]
 	if e != nil && e.patientID != p["external_patient_id"] {
 		return http.StatusBadRequest, refusal{"invalid_request", "external_encounter_id belongs to another external_patient_id"}
 	}
-	s.idOfEmail[folded], s.emailOfID[provider] = provider, folded
+	u, refused := s.provision(p["provider_email"], p["external_provider_id"])
+	if refused != nil {
+		return http.StatusConflict, *refused
+	}
 	if e == nil {
 		e = &encounter{id: p["external_encounter_id"], patientID: p["external_patient_id"], providers: map[string]string{}}
 		s.encounters[e.id] = e
 	}
 	e.patientName = p["structured_context.patient_demographics.name"]
-	e.providers[provider] = email
-	return http.StatusOK, s.mint(e, provider, email)
+	e.providers[u.id], e.last = p["provider_email"], u.id
+	return http.StatusOK, s.mint(e, u.id, p["provider_email"])
 }
 
 func (s *Sim) refresh(_ *http.Request, body []byte) (int, any) {

@@ -18,6 +18,7 @@ type field struct {
 	nullable bool
 	maxRunes int // 0 means no limit
 	email    bool
+	word     bool // a word of an enum
 }
 
 const maxIDRunes = 256
@@ -37,6 +38,16 @@ var createFields = []field{
 	{name: "unstructured_context", optional: true, nullable: true, maxRunes: 700},
 }
 
+// legacyFields is the payload of POST /encounters before 2026-02-13, as far as the
+// vendor's page says: text only.
+var legacyFields = []field{
+	{name: "provider_email", email: true},
+	{name: "external_provider_id", maxRunes: maxIDRunes},
+	{name: "external_patient_id", maxRunes: maxIDRunes},
+	{name: "external_encounter_id", maxRunes: maxIDRunes},
+	{name: "unstructured_context", nullable: true, maxRunes: 700},
+}
+
 // refreshFields is the payload of POST /encounters/url.
 var refreshFields = []field{
 	{name: "external_provider_id", maxRunes: maxIDRunes},
@@ -54,8 +65,20 @@ var tokenFields = []field{
 // Null and absent are the same in the result. The error is a reason for the
 // caller: it names the field, never a value.
 func readFields(body []byte, table []field) (map[string]string, error) {
+	p, err := readPayload(body, table)
+	return p.text, err
+}
+
+// payload is a body that was read: texts, and which fields were there, or null.
+type payload struct {
+	text      map[string]string
+	has, null map[string]bool
+}
+
+func readPayload(body []byte, table []field) (payload, error) {
+	p := payload{text: map[string]string{}, has: map[string]bool{}, null: map[string]bool{}}
 	if !utf8.Valid(body) {
-		return nil, errors.New("the body is not UTF-8")
+		return payload{}, errors.New("the body is not UTF-8")
 	}
 	rows := map[string]field{}
 	for _, f := range table {
@@ -63,27 +86,26 @@ func readFields(body []byte, table []field) (map[string]string, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
-	seen, texts := map[string]bool{}, map[string]string{}
 	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return nil, errors.New("the body is not a JSON object")
+		return payload{}, errors.New("the body is not a JSON object")
 	}
-	if err := readObject(d, "", rows, seen, texts); err != nil {
-		return nil, err
+	if err := readObject(d, "", rows, p); err != nil {
+		return payload{}, err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the JSON object")
+		return payload{}, errors.New("something follows the JSON object")
 	}
 	for _, f := range table {
-		if !seen[f.name] && !f.optional {
-			return nil, fmt.Errorf("%s is missing", f.name)
+		if !p.has[f.name] && !f.optional {
+			return payload{}, fmt.Errorf("%s is missing", f.name)
 		}
 	}
-	return texts, nil
+	return p, nil
 }
 
 var errNotJSON = errors.New("the body is not JSON")
 
-func readObject(d *json.Decoder, prefix string, rows map[string]field, seen map[string]bool, texts map[string]string) error {
+func readObject(d *json.Decoder, prefix string, rows map[string]field, p payload) error {
 	for d.More() {
 		token, err := d.Token()
 		key, ok := token.(string)
@@ -96,10 +118,10 @@ func readObject(d *json.Decoder, prefix string, rows map[string]field, seen map[
 		if !known || strings.Contains(key, ".") {
 			return fmt.Errorf("unknown field in %s", where(prefix))
 		}
-		if seen[name] {
+		if p.has[name] {
 			return fmt.Errorf("%s is there twice", name)
 		}
-		seen[name] = true
+		p.has[name] = true
 		value, err := d.Token()
 		if err != nil {
 			return errNotJSON
@@ -109,7 +131,7 @@ func readObject(d *json.Decoder, prefix string, rows map[string]field, seen map[
 			if v != '{' || !f.object {
 				return fmt.Errorf("%s has the wrong type", name)
 			}
-			if err := readObject(d, name+".", rows, seen, texts); err != nil {
+			if err := readObject(d, name+".", rows, p); err != nil {
 				return err
 			}
 		case string:
@@ -119,11 +141,12 @@ func readObject(d *json.Decoder, prefix string, rows map[string]field, seen map[
 			if err := f.check(v); err != nil {
 				return err
 			}
-			texts[name] = v
+			p.text[name] = v
 		case nil:
 			if !f.nullable {
 				return fmt.Errorf("%s may not be null", name)
 			}
+			p.null[name] = true
 		default:
 			return fmt.Errorf("%s has the wrong type", name)
 		}
@@ -147,6 +170,9 @@ func (f field) check(v string) error {
 	}
 	if f.maxRunes > 0 && utf8.RuneCountInString(v) > f.maxRunes {
 		return fmt.Errorf("%s is longer than %d characters", f.name, f.maxRunes)
+	}
+	if f.word && !wordForm.MatchString(v) {
+		return fmt.Errorf("%s is not a word of an enum", f.name)
 	}
 	if f.email {
 		local, host, ok := strings.Cut(v, "@")

@@ -7,6 +7,8 @@ import (
 
 	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgaudit"
+	"encounterlauncher/internal/orgstore"
 	"encounterlauncher/internal/problem"
 )
 
@@ -19,19 +21,32 @@ const (
 
 // launch is POST /launches: an EHR server registers a context and gets a handle.
 func (s *Server) launch(w http.ResponseWriter, r *http.Request) (int, any, error) {
-	ehr, err := s.ehr(r)
+	from, err := s.ehrs.of(r)
 	if err != nil {
 		return 0, nil, err
 	}
-	var body orgapi.LaunchRequest
-	if err := readBody(w, r, &body); err != nil {
+	if err := s.servers.take("", from.name); err != nil {
+		return 0, nil, err
+	}
+	text, err := readText(w, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	body, err := readLaunch(text)
+	if err != nil {
 		return 0, nil, err
 	}
 	if err := checkLaunch(body); err != nil {
 		return 0, nil, err
 	}
+	storyOf(r).registers(from.name, body)
+	if !from.speaksFor(body.ExternalProviderID) {
+		return 0, nil, problem.With(problem.ProviderMismatch, "The field external_provider_id is not one of this EHR's.", nil)
+	}
 	handle := random(handleBytes)
-	if err := s.store.mint(r.Context(), handle, ehr, body); err != nil {
+	ctx, done := s.stage(r.Context(), stageStore)
+	err = s.handles.Mint(ctx, handle, orgstore.Launch{EHR: from.name, Tenant: from.tenant, Request: body})
+	if done(err); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusOK, orgapi.LaunchAnswer{
@@ -46,6 +61,8 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
+	told := storyOf(r)
+	told.begins(orgaudit.EncounterOpened, who)
 	key, err := idempotencyKey(r)
 	if err != nil {
 		return 0, nil, err
@@ -58,20 +75,24 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
-	if a.providerID != who.providerID {
+	told.about(a.encounterID, a.patientID, a.providerID)
+	told.EHR = a.ehr
+	// One answer for both: whose encounter it is is nobody else's business.
+	if a.tenant != who.tenant || a.providerID != who.providerID {
 		return 0, nil, problem.New(problem.ProviderMismatch, nil)
 	}
-	if err := s.store.once(r.Context(), who.subject, key, hashed("create", body.Handle, body.Request, body.ExternalEncounterID, body.ExternalPatientID, body.ExternalProviderID)); err != nil {
+	ctx, done := s.stage(r.Context(), stageContext)
+	known, err := a.context(ctx)
+	if done(err); err != nil {
 		return 0, nil, err
 	}
-	known, err := a.context(r.Context())
-	if err != nil {
+	ctx, done = s.stage(r.Context(), stageStore)
+	err = a.redeem(ctx, orgstore.Spender{Subject: who.subject, Key: key})
+	if done(err); err != nil {
 		return 0, nil, err
 	}
-	if err := a.redeem(r.Context(), spender(who.subject, key)); err != nil {
-		return 0, nil, err
-	}
-	address, err := s.nabla.Create(r.Context(), nabla.CreatePayload{
+	ctx, done = s.stage(r.Context(), stageCreate)
+	address, err := s.nabla.Create(ctx, nabla.CreatePayload{
 		ProviderEmail: who.email, ExternalProviderID: who.providerID,
 		ExternalPatientID: a.patientID, ExternalEncounterID: a.encounterID,
 		StructuredContext: nabla.StructuredContext{PatientDemographics: nabla.Demographics{
@@ -80,7 +101,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 		}},
 		UnstructuredContext: known.Unstructured,
 	})
-	if err != nil {
+	if done(err); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusOK, orgapi.CreateAnswer{
@@ -94,9 +115,12 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 // asked is what one form of a request asks for, and how its context is found and
 // its right spent. Making it spends nothing.
 type asked struct {
+	// tenant is that of the EHR server that the form comes from.
+	tenant                             string
 	encounterID, patientID, providerID string
+	ehr                                string // that registered it; empty for the forms without
 	context                            func(context.Context) (patientContext, error)
-	redeem                             func(ctx context.Context, by string) error
+	redeem                             func(context.Context, orgstore.Spender) error
 }
 
 // ask reads the one form that a request has.
@@ -117,16 +141,19 @@ func (s *Server) askByHandle(ctx context.Context, handle string) (asked, error) 
 	if !handleWord(handle) {
 		return asked{}, problem.New(problem.RequestInvalid, errors.New("the handle is not of the form of one"))
 	}
-	launch, err := s.store.look(ctx, handle)
-	if err != nil {
+	looked, done := s.stage(ctx, stageStore)
+	ticket, err := s.handles.Look(looked, handle)
+	if done(err); err != nil {
 		return asked{}, err
 	}
+	launch := ticket.Request
 	return asked{
+		tenant: ticket.Tenant, ehr: ticket.EHR,
 		encounterID: launch.ExternalEncounterID, patientID: launch.ExternalPatientID, providerID: launch.ExternalProviderID,
 		context: func(context.Context) (patientContext, error) {
 			return patientContext{launch.StructuredContext.PatientDemographics, launch.UnstructuredContext}, nil
 		},
-		redeem: func(ctx context.Context, by string) error { return s.store.redeemHandle(ctx, handle, by) },
+		redeem: func(ctx context.Context, by orgstore.Spender) error { return s.handles.Redeem(ctx, ticket, by) },
 	}, nil
 }
 
@@ -139,10 +166,11 @@ func (s *Server) askByRequest(compact string) (asked, error) {
 		return asked{}, err
 	}
 	return asked{
+		tenant:      s.ehrs.tenantOf(request.issuer),
 		encounterID: request.encounterID, patientID: request.patientID, providerID: request.providerID,
 		context: func(ctx context.Context) (patientContext, error) { return s.contexts.find(ctx, request.patientID) },
-		redeem: func(ctx context.Context, by string) error {
-			return s.store.redeemJTI(ctx, request.issuer, request.id, request.until, by)
+		redeem: func(ctx context.Context, by orgstore.Spender) error {
+			return s.handles.RedeemJTI(ctx, request.issuer, request.id, request.until, compact, by)
 		},
 	}, nil
 }
@@ -159,7 +187,9 @@ func (s *Server) askByIdentifiers(body orgapi.CreateRequest) (asked, error) {
 		context: func(ctx context.Context) (patientContext, error) {
 			return s.contexts.find(ctx, body.ExternalPatientID)
 		},
-		redeem: func(context.Context, string) error { return nil },
+		redeem: func(ctx context.Context, by orgstore.Spender) error {
+			return s.handles.Once(ctx, by, "create", body.ExternalEncounterID, body.ExternalPatientID, body.ExternalProviderID)
+		},
 	}, nil
 }
 
@@ -187,6 +217,8 @@ func (s *Server) reopen(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
+	told := storyOf(r)
+	told.begins(orgaudit.EncounterReopened, who)
 	var body orgapi.ReopenRequest
 	if err := readBody(w, r, &body); err != nil {
 		return 0, nil, err
@@ -194,14 +226,18 @@ func (s *Server) reopen(w http.ResponseWriter, r *http.Request) (int, any, error
 	if !identifier(body.ExternalEncounterID) || !identifier(body.ExternalProviderID) {
 		return 0, nil, problem.With(problem.RequestInvalid, "An identifier is empty, too long or holds control characters.", nil)
 	}
+	told.about(body.ExternalEncounterID, "", body.ExternalProviderID)
 	if body.ExternalProviderID != who.providerID {
 		return 0, nil, problem.New(problem.ProviderMismatch, nil)
 	}
-	if err := s.store.once(r.Context(), who.subject, key, hashed("reopen", body.ExternalProviderID, body.ExternalEncounterID)); err != nil {
+	ctx, done := s.stage(r.Context(), stageStore)
+	err = s.handles.Once(ctx, orgstore.Spender{Subject: who.subject, Key: key}, "reopen", body.ExternalProviderID, body.ExternalEncounterID)
+	if done(err); err != nil {
 		return 0, nil, err
 	}
-	address, err := s.nabla.Refresh(r.Context(), who.providerID, body.ExternalEncounterID)
-	if err != nil {
+	ctx, done = s.stage(r.Context(), stageRefresh)
+	address, err := s.nabla.Refresh(ctx, who.providerID, body.ExternalEncounterID)
+	if done(err); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusOK, orgapi.ReopenAnswer{EncounterURL: address.Reveal()}, nil
@@ -221,7 +257,7 @@ func (s *Server) openAPI(http.ResponseWriter, *http.Request) (int, any, error) {
 }
 
 func (s *Server) jwks(http.ResponseWriter, *http.Request) (int, any, error) {
-	return http.StatusOK, raw{"application/jwk-set+json", s.nabla.JWKS()}, nil
+	return http.StatusOK, raw{"application/jwk-set+json", s.JWKS()}, nil
 }
 
 func (s *Server) health(http.ResponseWriter, *http.Request) (int, any, error) {

@@ -8,6 +8,8 @@
 //     answer handle_expired;
 //   - Nabla is told the clinician's e-mail address of the access token in every
 //     form, also where POST /launches named another: one person, one address;
+//   - the tenant of a link is compared as the provider is: both are told
+//     provider_mismatch, so that it cannot be seen which of them it was;
 //   - routes, methods and content types that do not exist are request_invalid
 //     with the HTTP status of their own (404, 405, 415);
 //   - a store that fails is org_busy, an issuer that does not answer
@@ -23,22 +25,25 @@ package orgserver
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
-	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"encounterlauncher/internal/assertion"
+	"encounterlauncher/internal/delivery"
+	"encounterlauncher/internal/fhir"
 	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgaudit"
 	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/orgstore"
 	"encounterlauncher/internal/problem"
@@ -53,7 +58,6 @@ const (
 const (
 	// callTime is below the 15 seconds for which a launcher waits.
 	callTime      = 14 * time.Second
-	minSecret     = 32
 	maxHeaderText = 128
 )
 
@@ -67,15 +71,24 @@ type Deps struct {
 	// HTTP reaches the OIDC issuer and Nabla; nil means clients of our own. Every
 	// call has a time limit, whatever it says.
 	HTTP *http.Client
+	// Version is that of the program, for metrics and traces.
+	Version string
 }
 
 // Server is the backend: an http.Handler. It is safe for concurrent use.
 type Server struct {
 	parts
-	store  *store
-	events *events
-	conn   *orgstore.Conn
-	routes map[string]map[string]call
+	handles *orgstore.Handles
+	events  *events
+	conn    *orgstore.Conn
+	// deliveries is nil where no callbacks are taken.
+	deliveries *delivery.Queue
+	routes     map[string]map[string]call
+
+	audits   *orgaudit.Log // nil without an audit
+	metrics  *metrics
+	traces   *traces // nil without traces
+	draining *atomic.Bool
 }
 
 // parts are what the configuration makes without starting anything.
@@ -89,16 +102,14 @@ type parts struct {
 	log        *slog.Logger
 	tokens     *accessTokens
 	identities *identities
-	ehrs       []ehrCredential
+	ehrs       *ehrServers
+	persons    *limits
+	servers    *limits
 	requests   requestKeys
 	contexts   contextSource
+	fhir       *fhir.Client // nil where there is none
 	nabla      *nabla.Client
-}
-
-// ehrCredential is one EHR server's bearer secret, by its hash.
-type ehrCredential struct {
-	name string
-	sum  [sha256.Size]byte
+	callbacks  *callbacks // nil where none are taken
 }
 
 // call is one route: the status and body of its answer, or an error that is, or
@@ -144,38 +155,33 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	note(err)
 	p.requests, err = newRequestKeys(cfg.LinkKeysFile)
 	note(err)
-	p.contexts, err = newContextSource(cfg.ContextFile)
+	p.fhir, err = newFHIR(cfg, deps)
 	note(err)
-	p.ehrs, err = newEHRs(cfg.EHRs)
+	p.contexts, err = newContextSource(cfg.ContextFile, p.fhir)
+	note(err)
+	p.ehrs, err = newEHRs(cfg, p.tokens, p.identities, deps.Now)
+	note(err)
+	note(tenantFaults(cfg, p.identities, p.requests))
+	p.persons, p.servers = newLimits(cfg.Limits, deps.Now)
+	_, err = clientCertificates(cfg)
 	note(err)
 	p.nabla, err = newNabla(cfg.Nabla, deps)
 	note(err)
-	return p, errors.Join(faults...)
-}
-
-func newEHRs(list []orgconfig.EHR) ([]ehrCredential, error) {
-	credentials := make([]ehrCredential, 0, len(list))
-	for _, e := range list {
-		body, err := orgconfig.ReadBounded(e.SecretFile, 4<<10)
-		if err != nil {
-			return nil, fmt.Errorf("ehrs: secret_file: %w", err)
-		}
-		word := strings.TrimRight(string(body), "\r\n")
-		if len(word) < minSecret || strings.ContainsAny(word, " \t\r\n") {
-			return nil, fmt.Errorf("ehrs: a secret_file does not hold one line of at least %d characters without spaces", minSecret)
-		}
-		c := ehrCredential{e.Name, sha256.Sum256([]byte(word))}
-		if slices.ContainsFunc(credentials, func(o ehrCredential) bool { return o.sum == c.sum }) {
-			return nil, errors.New("ehrs: two entries have the same secret")
-		}
-		credentials = append(credentials, c)
+	p.callbacks, err = newCallbacks(cfg, p.tokens, p.ehrs, deps.Now)
+	note(err)
+	note(checkAdmin(cfg))
+	if _, shared := joinKeys(p.clientKeys()...); shared {
+		note(errors.New("fhir.key_files: a key is one of nabla.key_files too; make one of its own"))
 	}
-	return credentials, nil
+	return p, errors.Join(faults...)
 }
 
 func newNabla(cfg orgconfig.Nabla, deps Deps) (*nabla.Client, error) {
 	keys := make([]assertion.Key, 0, len(cfg.KeyFiles))
 	for _, file := range cfg.KeyFiles {
+		if err := orgconfig.CheckSecret(file); err != nil {
+			return nil, fmt.Errorf("nabla.key_files: %w", err)
+		}
 		k, err := assertion.ReadKey(file, "")
 		if err != nil {
 			return nil, fmt.Errorf("nabla.key_files: %w", err)
@@ -207,15 +213,18 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	st, err := openStore(ctx, conn, p.life, p.now)
+	handles, err := orgstore.OpenHandles(ctx, conn, p.life, p.now)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	ev, err := openEvents(ctx, conn.NATS(), p.now)
+	ev, err := openEvents(ctx, conn, p.now)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	s := &Server{parts: p, store: st, events: ev, conn: conn}
+	s := &Server{parts: p, handles: handles, events: ev, conn: conn, metrics: newMetrics(deps.Version), draining: new(atomic.Bool)}
+	if err := s.operate(ctx, cfg, deps.Version); err != nil {
+		return nil, errors.Join(fmt.Errorf("configuration: %w", err), s.Close())
+	}
 	s.routes = map[string]map[string]call{
 		p.base + orgapi.PathEncounters:   {http.MethodPost: s.create},
 		p.base + orgapi.PathEncounterURL: {http.MethodPost: s.reopen},
@@ -226,19 +235,46 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 		p.base + PathJWKS:                {http.MethodGet: s.jwks},
 		p.base + PathHealth:              {http.MethodGet: s.health},
 		// Load balancers look at the root, whatever prefix the proxy adds.
-		PathHealth: {http.MethodGet: s.health},
+		PathHealth:         {http.MethodGet: s.health},
+		PathReady:          {http.MethodGet: s.ready},
+		p.base + PathReady: {http.MethodGet: s.ready},
+	}
+	if s.deliveries, err = s.openDeliveries(ctx, cfg, conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	if s.deliveries != nil {
+		s.routes[p.base+p.callbacks.path] = map[string]call{http.MethodPost: s.callback}
 	}
 	return s, nil
 }
 
-// JWKS returns the public keys to register with Nabla, as a JWK set.
-func (s *Server) JWKS() []byte { return s.nabla.JWKS() }
+// JWKS returns the public keys to register with Nabla and with the FHIR server, as a
+// JWK set.
+func (s *Server) JWKS() []byte { return s.ourKeys() }
 
-// Close ends the streams of events and the stores. Handles that were not redeemed
-// are lost.
+// operate opens what those who operate us look at: audit, metrics, traces.
+func (s *Server) operate(ctx context.Context, cfg orgconfig.Config, version string) (err error) {
+	s.audits, err = orgaudit.Open(cfg.Audit, s.now, func(sink string, err error) {
+		s.metrics.auditFailed.WithLabelValues(sink).Inc()
+		s.log.Error("the audit was not written", "sink", sink, "cause", err)
+	})
+	if err != nil {
+		return err
+	}
+	s.metrics.gauge("org_backend_streams_open", "Open streams of events.", func() float64 { return float64(s.events.count()) })
+	s.traces, err = openTraces(ctx, cfg.Traces, version, s.log)
+	return err
+}
+
+// Close ends the streams of events, lets deliveries under way finish for up to ten
+// seconds, ends the stores, and writes what audit and traces hold. Handles that were
+// not redeemed are lost.
 func (s *Server) Close() error {
 	s.events.end()
-	return s.conn.Close()
+	if s.deliveries != nil {
+		s.deliveries.Close()
+	}
+	return errors.Join(s.conn.Close(), s.traces.close(), s.audits.Close())
 }
 
 // ServeHTTP serves the contract of internal/orgapi/openapi.yaml below the path
@@ -253,15 +289,24 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set(orgapi.HeaderRequestID, id)
 	route := "none"
 	status, err := http.StatusInternalServerError, error(nil)
+	stream := false
+	told := &story{orgaudit.Record{RequestID: id}}
+	ctx, ended := s.traces.call(r)
+	s.metrics.under.Inc()
 	defer func() {
 		if fault := recover(); fault != nil {
 			// What panicked may hold anything: its text is not logged.
 			err = problem.New(problem.Internal, errors.New("a call panicked"))
+			_ = s.audit(told, err) // a failure of the audit's own is logged there
 			status = s.refuse(w, err)
 		}
-		s.record(r, route, status, id, time.Since(started), err)
+		took := time.Since(started)
+		s.metrics.under.Dec()
+		s.metrics.call(s.routeLabel(route), status, err, took, stream)
+		ended(s.routeLabel(route), status, err)
+		s.record(r, route, status, id, took, err)
 	}()
-	ctx, cancel := context.WithTimeout(r.Context(), callTime)
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, storyKey{}, told), callTime)
 	defer cancel()
 	methods, known := s.routes[r.URL.Path]
 	handle, allowed := methods[r.Method]
@@ -276,8 +321,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		route = r.URL.Path
 		var body any
-		if status, body, err = handle(w, r.WithContext(ctx)); err == nil {
+		status, body, err = handle(w, r.WithContext(ctx))
+		// What cannot be recorded is not handed out.
+		if unrecorded := s.audited(ctx, told, err); err == nil {
+			err = unrecorded
+		}
+		if err == nil {
 			if run, ok := body.(streamed); ok {
+				stream = true
 				run(r.Context(), w)
 				return
 			}
@@ -328,9 +379,15 @@ func (s *Server) refuse(w http.ResponseWriter, err error) int {
 		if special.allow != "" {
 			w.Header().Set("Allow", special.allow)
 		}
+		if special.after > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(special.after.Seconds()))))
+		}
 	}
-	if body.Status == http.StatusUnauthorized {
+	switch {
+	case body.Status == http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
+	case special != nil && special.scope != "":
+		w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+special.scope+`"`) // RFC 6750 §3.1
 	}
 	answer(w, body.Status, body)
 	return body.Status
@@ -394,25 +451,6 @@ func random(bytes int) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// ehr returns the name of the EHR server that calls.
-func (s *Server) ehr(r *http.Request) (string, error) {
-	token, err := bearer(r)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256([]byte(token.Reveal()))
-	name, found := "", 0
-	for _, e := range s.ehrs {
-		if subtle.ConstantTimeCompare(sum[:], e.sum[:]) == 1 {
-			name, found = e.name, 1
-		}
-	}
-	if found == 0 {
-		return "", problem.New(problem.Unauthorized, errors.New("the bearer secret is no EHR's"))
-	}
-	return name, nil
-}
-
 // caller returns the clinician who calls.
 func (s *Server) caller(r *http.Request) (clinician, error) {
 	who, _, err := s.callerUntil(r)
@@ -425,14 +463,22 @@ func (s *Server) callerUntil(r *http.Request) (clinician, time.Time, error) {
 	if err != nil {
 		return clinician{}, time.Time{}, err
 	}
-	claims, err := s.tokens.verify(r.Context(), token)
-	if err != nil {
+	ctx, done := s.stage(r.Context(), stageToken)
+	claims, err := s.tokens.verify(ctx, token)
+	if done(err); err != nil {
 		return clinician{}, time.Time{}, err
 	}
 	// A NumericDate may have a fraction (RFC 7519 §2); verify has read it already.
 	var end float64
 	if err := json.Unmarshal(claims["exp"], &end); err != nil {
 		return clinician{}, time.Time{}, problem.New(problem.Unauthorized, errors.New("the access token does not say when it ends"))
+	}
+	if s.ehrs.isServer(claims) {
+		return clinician{}, time.Time{}, problem.New(problem.Unauthorized, errors.New("the access token is a server's, not a person's"))
+	}
+	// After the signature, so that a stranger uses up nobody's share.
+	if err := s.persons.take(text(claims["iss"]), text(claims["sub"])); err != nil {
+		return clinician{}, time.Time{}, err
 	}
 	who, err := s.identities.of(claims)
 	return who, time.Unix(int64(end), 0), err

@@ -2,7 +2,7 @@
 
 // Command bench measures the launcher against its peers, as ratios in one run: the
 // least program that connects to a socket, a shell script with curl, and a stock
-// Wails program. It prints one table and writes build/out/bench.json.
+// Wails program; and the organisation's backend against nginx. It prints one table and writes build/out/bench.json.
 //
 // Everything runs in a session of its own (bus, keyring, display, folders) that
 // ends with it. It is run in the module's root. It never judges by absolute times,
@@ -33,6 +33,9 @@ func main() {
 	flag.IntVar(&o.rests, "rests", 5, "samples of a launch after a rest, each of which takes 12 s; 0 for none")
 	flag.DurationVar(&o.idle, "idle", 20*time.Second, "how long a program is left alone before its memory is read")
 	flag.BoolVar(&o.onlyWindow, "window", false, "measure only the window")
+	flag.BoolVar(&o.onlyBackend, "backend", false, "measure only the organisation's backend; needs neither display nor keyring")
+	flag.IntVar(&o.handles, "handles", 1_000_000, "handles that expire; 0 for none")
+	flag.IntVar(&o.streams, "streams", 10_000, "idle streams of events; 0 for none")
 	flag.StringVar(&o.out, "out", filepath.Join("build", "out", "bench.json"), "where the figures go")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -54,11 +57,14 @@ type options struct {
 	rounds, presses int
 	rests           int
 	onlyWindow      bool
+	onlyBackend     bool
+	handles         int
+	streams         int
 	idle            time.Duration
 	out             string
 }
 
-func run(ctx context.Context, o options) (err error) {
+func run(ctx context.Context, o options) error {
 	if o.rounds < 1 || o.presses < 1 || flag.NArg() > 0 {
 		return errors.New("-n and -presses are at least 1, and there are no arguments")
 	}
@@ -70,55 +76,15 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if _, err := os.Stat(filepath.Join(frontEnd, "index.html")); err != nil {
-		return errors.New("the window's page is not built: make frontend")
+	b := &bench{options: o, report: newReport(), built: built{machine: filepath.Join(dir, "machine"), bin: filepath.Join(dir, "bin")}}
+	if !o.onlyBackend {
+		if err := b.desktop(ctx, dir); err != nil {
+			return err
+		}
 	}
-
-	say("building the launcher and its peers")
-	built, err := build(ctx, dir)
-	if err != nil {
-		return err
-	}
-	world, err := newWorld(dir)
-	if err != nil {
-		return err
-	}
-	defer world.close()
-	if err := world.writePolicy(built.machine); err != nil {
-		return err
-	}
-	say("starting a session bus, a keyring, a tray host and a display")
-	session, err := newSession(ctx, dir, built, world)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, session.close()) }()
-
-	b := &bench{options: o, built: built, world: world, session: session, report: newReport()}
-	signIn := phase{"signing in once", b.signIn}
-	window := []phase{
-		{"the window against a bare one", b.window},
-		{"memory after the window was open", b.windowMemory},
-		{"filtering 200 recents", b.filter},
-		{"size of the page's script", b.scripts},
-	}
-	phases := append([]phase{
-		signIn,
-		{"hand-off against a bare socket client, and the floors", b.handOff},
-		{"warm launches against the script, hand-off against Wails", b.warm},
-		{"launches after a rest", b.rested},
-		{"cold launches against the script", b.cold},
-		{"idle memory", b.memory},
-		{"sizes", b.sizes},
-	}, window...)
-	if o.onlyWindow {
-		phases = append([]phase{signIn}, window...)
-	}
-	for _, p := range phases {
-		say(p.what)
-		if err := p.do(ctx); err != nil {
-			b.report.print(os.Stdout)
-			return fmt.Errorf("%s: %w", p.what, err)
+	if !o.onlyWindow {
+		if err := b.servers(ctx, dir); err != nil {
+			return err
 		}
 	}
 	if err := b.report.write(o.out); err != nil {
@@ -126,6 +92,82 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	b.report.print(os.Stdout)
 	say("written to " + o.out)
+	return nil
+}
+
+// desktop measures the launcher, in a desktop session that ends with it.
+func (b *bench) desktop(ctx context.Context, dir string) (err error) {
+	if _, err := os.Stat(filepath.Join(frontEnd, "index.html")); err != nil {
+		return errors.New("the window's page is not built: make frontend")
+	}
+	say("building the launcher and its peers")
+	if err := b.built.desktop(ctx); err != nil {
+		return err
+	}
+	world, err := newWorld(dir)
+	if err != nil {
+		return err
+	}
+	defer world.close()
+	if err := world.writePolicy(b.built.machine); err != nil {
+		return err
+	}
+	say("starting a session bus, a keyring, a tray host and a display")
+	session, err := newSession(ctx, dir, b.built, world)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, session.close()) }()
+	b.world, b.session = world, session
+	signIn := phase{"signing in once", b.signIn}
+	window := []phase{
+		{"the window against a bare one", b.window},
+		{"memory after the window was open", b.windowMemory},
+		{"filtering 200 recents", b.filter},
+		{"size of the page's script", b.scripts},
+	}
+	if b.onlyWindow {
+		return b.follow(ctx, append([]phase{signIn}, window...))
+	}
+	return b.follow(ctx, append([]phase{
+		signIn,
+		{"hand-off against a bare socket client, and the floors", b.handOff},
+		{"warm launches against the script, hand-off against Wails", b.warm},
+		{"launches after a rest", b.rested},
+		{"cold launches against the script", b.cold},
+		{"idle memory", b.memory},
+		{"sizes", b.sizes},
+	}, window...))
+}
+
+// servers measures the organisation's backend.
+func (b *bench) servers(ctx context.Context, dir string) error {
+	say("building the backend and the simulator")
+	if err := b.buildBackend(ctx); err != nil {
+		return err
+	}
+	say("starting an issuer, the simulator and nginx")
+	h, err := newHospital(ctx, filepath.Join(dir, "hospital"), b.built)
+	if err != nil {
+		return err
+	}
+	defer h.close()
+	b.hospital = h
+	return b.follow(ctx, []phase{
+		{"creates through the backend against nginx", b.creates},
+		{"idle streams of events", b.idleStreams},
+	})
+}
+
+// follow goes through phases. What they had measured before one failed is shown.
+func (b *bench) follow(ctx context.Context, phases []phase) error {
+	for _, p := range phases {
+		say(p.what)
+		if err := p.do(ctx); err != nil {
+			b.report.print(os.Stdout)
+			return fmt.Errorf("%s: %w", p.what, err)
+		}
+	}
 	return nil
 }
 
@@ -142,10 +184,9 @@ type built struct {
 
 func (b built) program(name string) string { return filepath.Join(b.bin, name) }
 
-// build compiles everything alike: the launcher is a release, apart from the place
+// desktop compiles everything alike: the launcher is a release, apart from the place
 // where it looks for the machine's policy.
-func build(ctx context.Context, dir string) (built, error) {
-	b := built{machine: filepath.Join(dir, "machine"), bin: filepath.Join(dir, "bin")}
+func (b built) desktop(ctx context.Context) error {
 	const here = "./internal/cmd/bench/testdata/"
 	const windowTags = "desktop,production,webkit2_41"
 	launcher := " -X main.version=bench -X encounterlauncher/internal/paths.machineRoot=" + b.machine
@@ -169,12 +210,12 @@ func build(ctx context.Context, dir string) (built, error) {
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildmode="+mode, "-ldflags", ldflags, "-tags", p.tags, "-o", b.program(p.name), p.source)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED="+p.cgo)
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return built{}, fmt.Errorf("building %s: %w\n%s", p.name, err, out)
+			return fmt.Errorf("building %s: %w\n%s", p.name, err, out)
 		}
 	}
 	script, err := os.ReadFile(here + "script/launch.sh")
 	if err != nil {
-		return built{}, err
+		return err
 	}
-	return b, os.WriteFile(b.program("launch.sh"), script, 0o700)
+	return os.WriteFile(b.program("launch.sh"), script, 0o700)
 }

@@ -22,10 +22,12 @@ type bench struct {
 	built   built
 	world   *world
 	session *session
-	report  *report
-	serial  int
-	taken   []time.Time // when the agent had taken its newest links
-	handed  sample      // the warm hand-off, which two peers are measured against
+	// hospital is what the backend's phases run in.
+	hospital *hospital
+	report   *report
+	serial   int
+	taken    []time.Time // when the agent had taken its newest links
+	handed   sample      // the warm hand-off, which two peers are measured against
 }
 
 // admitted waits until the agent takes another new link: it takes five in ten

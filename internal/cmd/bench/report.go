@@ -19,6 +19,11 @@ const (
 	ms = "ms"
 	mb = "MB"
 	kb = "kB"
+	us = "µs"
+	// kb1024 is a kB of 1,024 bytes, as the kernel counts memory.
+	kb1024 = "KB"
+	// perSecond is of what more is better.
+	perSecond = "/s"
 )
 
 // stats are what becomes of a sample. The median counts; minimum and maximum show
@@ -52,12 +57,24 @@ func (s *sample) percentile(p int) *stats {
 // goal is what a figure should reach.
 type goal struct {
 	// Of is "ratio" (ours to the peer's median) or "value" (our median).
-	Of     string  `json:"of"`
-	AtMost float64 `json:"at_most"`
+	Of string `json:"of"`
+	// Exactly one of them is set.
+	AtMost  float64 `json:"at_most,omitempty"`
+	AtLeast float64 `json:"at_least,omitempty"`
 }
 
-func ratioAtMost(r float64) *goal { return &goal{"ratio", r} }
-func valueAtMost(v float64) *goal { return &goal{"value", v} }
+func ratioAtMost(r float64) *goal  { return &goal{Of: "ratio", AtMost: r} }
+func valueAtMost(v float64) *goal  { return &goal{Of: "value", AtMost: v} }
+func ratioAtLeast(r float64) *goal { return &goal{Of: "ratio", AtLeast: r} }
+func valueAtLeast(v float64) *goal { return &goal{Of: "value", AtLeast: v} }
+
+// met reports whether what was reached is enough.
+func (g goal) met(reached float64) bool {
+	if g.AtLeast > 0 {
+		return reached >= g.AtLeast
+	}
+	return reached <= g.AtMost
+}
 
 // figure is one row of the table.
 type figure struct {
@@ -105,7 +122,7 @@ func (r *report) add(f figure) {
 		if f.Goal.Of == "ratio" {
 			reached = f.Ratio
 		}
-		met := reached <= f.Goal.AtMost
+		met := f.Goal.met(reached)
 		f.Met = &met
 	}
 	r.Figures = append(r.Figures, f)
@@ -157,9 +174,13 @@ func (f figure) outcome() string {
 	if f.Goal == nil {
 		return ""
 	}
-	text := fmt.Sprintf("≤ %.0f %s", f.Goal.AtMost, f.Unit)
+	sign, bound := "≤", f.Goal.AtMost
+	if f.Goal.AtLeast > 0 {
+		sign, bound = "≥", f.Goal.AtLeast
+	}
+	text := fmt.Sprintf("%s %.0f %s", sign, bound, f.Unit)
 	if f.Goal.Of == "ratio" {
-		text = "≤ " + times(f.Goal.AtMost)
+		text = sign + " " + times(bound)
 	}
 	if *f.Met {
 		return text + "  met"

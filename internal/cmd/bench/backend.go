@@ -1,0 +1,530 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	jose "github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+)
+
+const (
+	// nablaClient is the OAuth client of the backend, and of the bench where it
+	// calls the simulator through the proxy.
+	nablaClient = "6f1e8a52-0c1b-4b7e-9d55-2a4f0c9b7a11"
+	ehrSecret   = "an-ehr-secret-of-more-than-32-characters"
+	// callbackSecret is what Nabla signs callbacks with.
+	callbackSecret = "a-secret-of-nabla-of-more-than-32-characters"
+	// clinicians press their buttons at the same time, one on each connection.
+	clinicians = 64
+	// creates are those of one side in one round.
+	creates = 4000
+)
+
+// hospital is what the backend stands between: an issuer of access tokens (in this
+// process), the simulator of Nabla Connect, nginx as a plain proxy to the same
+// simulator, and the backend itself, each a program of its own on loopback over HTTP
+// without TLS.
+type hospital struct {
+	dir     string
+	started []*exec.Cmd
+
+	issuer    *http.Server
+	issuerURL string
+	signer    jose.Signer
+	tokens    []string // one for each clinician
+
+	nablaKey  jose.Signer
+	simulator string // base URL
+	sim, ngx  *exec.Cmd
+	proxy     string // host:port of nginx
+}
+
+// backendProgram is one run of org-backend.
+type backendProgram struct {
+	*exec.Cmd
+	address string
+}
+
+func (b *bench) buildBackend(ctx context.Context) error {
+	for _, p := range []string{"org-backend", "nabla-sim"} {
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=bench", "-o", b.built.program(p), "./internal/cmd/"+p)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("building %s: %w\n%s", p, err, out)
+		}
+	}
+	return nil
+}
+
+func newHospital(ctx context.Context, dir string, built built) (_ *hospital, err error) {
+	if err := os.Mkdir(dir, 0o755); err != nil { // nginx' workers are somebody else
+		return nil, err
+	}
+	h := &hospital{dir: dir}
+	defer func() {
+		if err != nil {
+			h.close()
+		}
+	}()
+	if err := h.startIssuer(); err != nil {
+		return nil, err
+	}
+	for n := range clinicians {
+		token, err := h.token(n)
+		if err != nil {
+			return nil, err
+		}
+		h.tokens = append(h.tokens, token)
+	}
+	if err := h.writeFiles(); err != nil {
+		return nil, err
+	}
+	h.sim = exec.CommandContext(ctx, built.program("nabla-sim"), "serve", "--listen", "127.0.0.1:0", "--client", nablaClient+"="+h.file("nabla.jwks"))
+	if h.simulator, err = startAndHear(h.sim); err != nil {
+		return nil, fmt.Errorf("starting the simulator: %w", err)
+	}
+	h.started = append(h.started, h.sim)
+	return h, h.startProxy(ctx)
+}
+
+func (h *hospital) file(name string) string { return filepath.Join(h.dir, name) }
+
+func (h *hospital) close() {
+	for _, cmd := range slices.Backward(h.started) {
+		end(cmd)
+	}
+	if h.issuer != nil {
+		_ = h.issuer.Close()
+	}
+}
+
+// startAndHear starts a program whose log goes nowhere and returns the first line
+// that it prints.
+func startAndHear(cmd *exec.Cmd) (string, error) {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	line := make([]byte, 512)
+	n, err := out.Read(line)
+	if err != nil {
+		end(cmd)
+		return "", errors.New("it ended without a word")
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
+	return strings.TrimSpace(string(line[:n])), nil
+}
+
+// startIssuer serves discovery and keys. RS256 is what most issuers sign with.
+func (h *hospital) startIssuer() error {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return err
+	}
+	h.signer, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: "k1"}}, (&jose.SignerOptions{}).WithType("at+jwt"))
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	h.issuerURL = "http://" + l.Addr().String()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, map[string]any{
+			"issuer": h.issuerURL, "jwks_uri": h.issuerURL + "/jwks", "authorization_endpoint": h.issuerURL + "/authorize",
+			"token_endpoint": h.issuerURL + "/token", "id_token_signing_alg_values_supported": []string{"RS256"},
+		})
+	})
+	mux.HandleFunc("GET /jwks", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k1", Algorithm: "RS256", Use: "sig"}}})
+	})
+	h.issuer = &http.Server{Handler: mux, ReadHeaderTimeout: patience}
+	go func() { _ = h.issuer.Serve(l) }()
+	return nil
+}
+
+func provider(n int) string      { return fmt.Sprintf("D-%05d", n) }
+func providerEmail(n int) string { return fmt.Sprintf("clinician-%05d@hospital.example", n) }
+
+// token is the access token of one clinician.
+func (h *hospital) token(n int) (string, error) {
+	at := time.Now()
+	return jwt.Signed(h.signer).Claims(map[string]any{
+		"iss": h.issuerURL, "aud": audience, "sub": fmt.Sprint("subject-", n), "iat": at.Unix(), "exp": at.Add(4 * time.Hour).Unix(),
+		"email": providerEmail(n), "external_provider_id": provider(n),
+	}).Serialize()
+}
+
+// writeFiles writes the keys and secrets that configurations name.
+func (h *hospital) writeFiles() error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	public := jose.JSONWebKey{Key: key.Public(), Algorithm: "ES256", Use: "sig"}
+	sum, err := public.Thumbprint(crypto.SHA256)
+	if err != nil {
+		return err
+	}
+	public.KeyID = base64.RawURLEncoding.EncodeToString(sum)
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{public}})
+	if err != nil {
+		return err
+	}
+	if h.nablaKey, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: public.KeyID}}, nil); err != nil {
+		return err
+	}
+	seal := make([]byte, 32)
+	_, _ = rand.Read(seal)
+	for name, text := range map[string][]byte{
+		"nabla.pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), "nabla.jwks": set,
+		"ehr.secret": []byte(ehrSecret + "\n"), "callback.secret": []byte(callbackSecret + "\n"),
+		"seal.key": []byte(base64.StdEncoding.EncodeToString(seal) + "\n"),
+	} {
+		if err := os.WriteFile(h.file(name), text, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freePort is one that nobody listens on. Nobody else is likely to take it before
+// the program that is told it.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// startProxy starts nginx as somebody sets it up who wants a plain proxy to be
+// quick: connections to the simulator are kept, and nothing is logged.
+func (h *hospital) startProxy(ctx context.Context) (err error) {
+	if h.proxy, err = freePort(); err != nil {
+		return err
+	}
+	host := strings.Split(strings.TrimPrefix(h.simulator, "http://"), "/")[0]
+	prefix := h.file("nginx")
+	if err := os.Mkdir(prefix, 0o755); err != nil {
+		return err
+	}
+	config := fmt.Sprintf(`daemon off;
+worker_processes auto;
+pid nginx.pid;
+error_log stderr warn;
+events { worker_connections 1024; }
+http {
+  access_log off;
+  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+  upstream simulator { server %s; keepalive 64; }
+  server {
+    listen %s;
+    location / {
+      proxy_pass http://simulator;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header Host $host;
+    }
+  }
+}
+`, host, h.proxy)
+	if err := os.WriteFile(filepath.Join(prefix, "nginx.conf"), []byte(config), 0o644); err != nil {
+		return err
+	}
+	var said bytes.Buffer
+	h.ngx = exec.CommandContext(ctx, "nginx", "-p", prefix, "-c", "nginx.conf")
+	h.ngx.Env, h.ngx.Stderr = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin"), &said
+	if path, err := exec.LookPath("/usr/sbin/nginx"); err == nil {
+		h.ngx.Path, h.ngx.Err = path, nil
+	}
+	if err := h.ngx.Start(); err != nil {
+		return fmt.Errorf("starting nginx: %w", err)
+	}
+	h.started = append(h.started, h.ngx)
+	if err := listens(ctx, h.proxy); err != nil {
+		return fmt.Errorf("nginx: %w: %s", err, said.String())
+	}
+	return nil
+}
+
+func listens(ctx context.Context, address string) error {
+	return await(ctx, "the listener", func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+}
+
+// startBackend starts org-backend as it is released, with everything on that a
+// hospital has on: the queue of callbacks on disk, sealed, and the audit. Its log
+// has the level of a release and goes nowhere. Only the limits of calls a minute are
+// out of the way, because so few callers do not call so often.
+func (h *hospital) startBackend(ctx context.Context, built built, name, program string, more string) (*backendProgram, error) {
+	address, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	folder := h.file(name)
+	for _, sub := range []string{folder, filepath.Join(folder, "notes")} {
+		if err := os.Mkdir(sub, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	config := fmt.Sprintf(`listen: %[1]s
+public_url: http://%[1]s
+issuer: %[2]s
+audience: %[3]s
+launcher_client_id: %[4]s
+ehrs:
+  - {name: ehr, secret_file: ../ehr.secret}
+nabla: {base_url: "%[5]s", client_id: %[6]s, key_files: [../nabla.pem]}
+callbacks: {secret_files: [../callback.secret]}
+deliver: {folder: notes}
+nats: {folder: queue, seal_key_files: [../seal.key]}
+audit: {file: audit.jsonl}
+limits: {person_per_minute: 10000000, ehr_per_minute: 100000000}
+%[7]s`, address, h.issuerURL, audience, clientID, h.simulator, nablaClient, more)
+	file := filepath.Join(folder, "config.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	if out, err := exec.CommandContext(ctx, built.program(program), "check-config", "--config", file).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("the backend's configuration: %w: %s", err, out)
+	}
+	p := &backendProgram{exec.CommandContext(ctx, built.program(program), "serve", "--config", file), address}
+	if err := p.Start(); err != nil {
+		return nil, err
+	}
+	h.started = append(h.started, p.Cmd)
+	return p, listens(ctx, address)
+}
+
+// stop ends one program before the others.
+func (h *hospital) stop(cmd *exec.Cmd) {
+	end(cmd)
+	h.started = slices.DeleteFunc(h.started, func(c *exec.Cmd) bool { return c == cmd })
+}
+
+// nablaToken gets an access token from the simulator, as the backend does.
+func (h *hospital) nablaToken(ctx context.Context) (string, error) {
+	at := time.Now()
+	endpoint := h.simulator + "/oauth/token"
+	proof, err := jwt.Signed(h.nablaKey).Claims(map[string]any{
+		"iss": nablaClient, "sub": nablaClient, "aud": endpoint, "iat": at.Unix(), "exp": at.Add(time.Minute).Unix(), "jti": fmt.Sprint(at.UnixNano()),
+	}).Serialize()
+	if err != nil {
+		return "", err
+	}
+	body, err := json.Marshal(map[string]string{
+		"grant_type": "client_credentials", "client_assertion": proof,
+		"client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+	})
+	if err != nil {
+		return "", err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	var token struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&token); err != nil || token.AccessToken == "" {
+		return "", fmt.Errorf("the simulator gave no token: status %d", response.StatusCode)
+	}
+	return token.AccessToken, nil
+}
+
+// createBody is what an EHR knows of an encounter: the body of POST /launches, and
+// field for field that of Nabla's create.
+func createBody(n int, encounter string) []byte {
+	return fmt.Appendf(nil, `{"provider_email":%q,"external_provider_id":%q,"external_patient_id":"P-%s","external_encounter_id":"E-%s",`+
+		`"structured_context":{"patient_demographics":{"name":"Ada Example","birth_date":"1980-01-31","gender":"female","pronouns":null}},`+
+		`"unstructured_context":"Follow-up after discharge; blood pressure was high, takes ramipril 5 mg since March. Allergic to penicillin."}`,
+		providerEmail(n), provider(n), encounter, encounter)
+}
+
+// mint has an EHR register so many launches and returns their handles. Clinicians
+// take turns.
+func (h *hospital) mint(ctx context.Context, p *backendProgram, name string, count, connections int) ([]string, error) {
+	requests := make([][]byte, count)
+	for i := range requests {
+		requests[i] = post(p.address, "/launches", [][2]string{{"Authorization", "Bearer " + ehrSecret}}, createBody(i%clinicians, fmt.Sprint(name, "-", i)))
+	}
+	replies, _, err := generator{p.address, connections}.run(ctx, requests)
+	if err != nil {
+		return nil, err
+	}
+	handles := make([]string, count)
+	for i, r := range replies {
+		var a struct {
+			Handle string `json:"handle"`
+		}
+		if err := json.Unmarshal(r.body, &a); r.status != http.StatusOK || err != nil || a.Handle == "" {
+			return nil, fmt.Errorf("POST /launches answered %d: %s", r.status, r.body)
+		}
+		handles[i] = a.Handle
+	}
+	return handles, nil
+}
+
+// opened makes sure that every answer is 200 with a one-time URL of its own.
+func opened(replies []reply) error {
+	seen := make(map[string]bool, len(replies))
+	for _, r := range replies {
+		var a struct {
+			URL string `json:"encounter_url"`
+		}
+		if err := json.Unmarshal(r.body, &a); r.status != http.StatusOK || err != nil || a.URL == "" {
+			return fmt.Errorf("a create was answered %d: %s", r.status, r.body)
+		}
+		seen[a.URL] = true
+	}
+	if len(seen) != len(replies) {
+		return fmt.Errorf("%d creates gave %d different one-time URLs", len(replies), len(seen))
+	}
+	return nil
+}
+
+// side is one of two that are measured against each other.
+type side struct {
+	rate, p99 *sample
+	cpu       time.Duration // of its own program
+	sim       time.Duration // of the simulator meanwhile
+	count     int
+}
+
+func (b *bench) newSide() *side { return &side{rate: b.report.sample(), p99: b.report.sample()} }
+
+// measure sends requests and takes into the side how quickly they were answered.
+func (s *side) measure(ctx context.Context, address string, own, sim *exec.Cmd, requests [][]byte, count bool) error {
+	ownBefore, simBefore := cpuOf(own.Process.Pid), cpuOf(sim.Process.Pid)
+	replies, took, err := generator{address, clinicians}.run(ctx, requests)
+	if err != nil {
+		return err
+	}
+	ownAfter, simAfter := cpuOf(own.Process.Pid), cpuOf(sim.Process.Pid)
+	if err := opened(replies); err != nil {
+		return err
+	}
+	if !count {
+		return nil
+	}
+	var times sample
+	for _, r := range replies {
+		times.values = append(times.values, r.took.Seconds()*1e3)
+	}
+	s.rate.values = append(s.rate.values, float64(len(replies))/took.Seconds())
+	s.p99.values = append(s.p99.values, times.percentile(99).Median)
+	s.cpu += ownAfter - ownBefore
+	s.sim += simAfter - simBefore
+	s.count += len(replies)
+	return nil
+}
+
+func (s *side) perCall(d time.Duration) *stats {
+	v := d.Seconds() * 1e6 / float64(s.count)
+	return &stats{N: s.count, Median: v, Min: v, Max: v}
+}
+
+// creates measures POST /encounters by handle through the backend against Nabla's
+// create through nginx, in turns. Both end at the same simulator, which answers at
+// once; both carry what is known of the encounter: nginx in the request, the backend
+// from the handle.
+func (b *bench) creates(ctx context.Context) error {
+	h := b.hospital
+	p, err := h.startBackend(ctx, b.built, "creates", "org-backend", "")
+	if err != nil {
+		return err
+	}
+	defer h.stop(p.Cmd)
+	ours, theirs := b.newSide(), b.newSide()
+	for round := range b.rounds + 1 {
+		handles, err := h.mint(ctx, p, fmt.Sprint("a", round), creates, clinicians)
+		if err != nil {
+			return err
+		}
+		requests := make([][]byte, creates)
+		for i, handle := range handles {
+			requests[i] = post(p.address, "/encounters", [][2]string{
+				{"Authorization", "Bearer " + h.tokens[i%clinicians]}, {"Idempotency-Key", fmt.Sprintf("key-%d-%d", round, i)}, {"X-Request-Id", fmt.Sprintf("call-%d-%d", round, i)},
+			}, fmt.Appendf(nil, `{"handle":%q}`, handle))
+		}
+		// The first round brings both up to speed.
+		if err := ours.measure(ctx, p.address, p.Cmd, h.sim, requests, round > 0); err != nil {
+			return fmt.Errorf("through the backend: %w", err)
+		}
+		token, err := h.nablaToken(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range requests {
+			requests[i] = post(h.proxy, strings.TrimPrefix(h.simulator, "http://"+strings.Split(h.simulator, "/")[2])+"/encounters", [][2]string{
+				{"Authorization", "Bearer " + token}, {"X-Nabla-Api-Version", "2026-02-13"},
+			}, createBody(i%clinicians, fmt.Sprint("b", round, "-", i)))
+		}
+		if err := theirs.measure(ctx, h.proxy, h.ngx, h.sim, requests, round > 0); err != nil {
+			return fmt.Errorf("through nginx: %w", err)
+		}
+	}
+	const peer = "nginx, a plain proxy to the same simulator"
+	b.report.add(figure{
+		ID: "create_rate", Name: "POST /encounters by handle, 64 connections", Unit: perSecond, Ours: ours.rate.stats(),
+		Peer: peer, Theirs: theirs.rate.stats(), Goal: ratioAtLeast(0.5),
+	})
+	b.report.add(figure{
+		ID: "create_p99", Name: "  of it: 99 of 100 take at most", Unit: ms, Ours: ours.p99.stats(),
+		Peer: peer, Theirs: theirs.p99.stats(), Goal: ratioAtMost(3),
+	})
+	b.report.add(figure{
+		ID: "create_cpu", Name: "  of it: processor time of a call", Unit: us, Ours: ours.perCall(ours.cpu),
+		Peer: peer, Theirs: theirs.perCall(theirs.cpu),
+	})
+	b.report.add(figure{
+		ID: "create_sim_cpu", Name: "  beside it: the simulator's", Unit: us, Ours: ours.perCall(ours.sim),
+		Peer: peer, Theirs: theirs.perCall(theirs.sim),
+	})
+	return nil
+}

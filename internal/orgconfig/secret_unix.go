@@ -1,0 +1,20 @@
+//go:build unix
+
+package orgconfig
+
+import (
+	"io/fs"
+	"syscall"
+)
+
+// open reports whether others than the owner can get at a file. systemd gives a
+// credential to a service by an access list of root's file, which shows as mode
+// 0440: what root's own group may read, nobody else may.
+func open(info fs.FileInfo) bool {
+	mode := info.Mode().Perm()
+	if mode&0o077 == 0 {
+		return false
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	return !ok || owner.Uid != 0 || owner.Gid != 0 || mode&0o037 != 0
+}
