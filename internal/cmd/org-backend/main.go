@@ -49,7 +49,7 @@ func command() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serve(), checkConfig(), version())
+	root.AddCommand(serve(), checkConfig(), deliveries(), version())
 	return root
 }
 
@@ -87,9 +87,15 @@ func serve() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return errors.Join(orgserver.Serve(c.Context(), cfg, server, log, func(a net.Addr) {
+		closeAdmin, err := orgserver.OpenAdmin(cfg, server, log)
+		if err != nil {
+			return errors.Join(err, server.Close())
+		}
+		err = orgserver.Serve(c.Context(), cfg, server, log, func(a net.Addr) {
 			log.Info("listening", "address", a.String())
-		}), server.Close())
+		})
+		closeAdmin()
+		return errors.Join(err, server.Close())
 	})
 }
 
