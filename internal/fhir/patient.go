@@ -60,12 +60,12 @@ func (c *Client) Patient(ctx context.Context, id string) (Patient, error) {
 type resource struct {
 	ResourceType string
 	ID           string
-	Identifier   []struct{ System, Value string }
+	Identifier   []identifier
 	Name         []humanName
 	Gender       string
 	BirthDate    string
 	Extension    []extension
-	Link         []struct{ Type string }
+	Link         []link
 }
 
 type humanName struct {
@@ -73,6 +73,8 @@ type humanName struct {
 	Given             []string
 	Period            *period
 }
+
+type link struct{ Type string }
 
 type period struct{ Start, End string }
 
@@ -124,9 +126,9 @@ func (c *Client) find(ctx context.Context, id string) (resource, error) {
 		return resource{}, err
 	case c.system == "" && r.ID != id:
 		return resource{}, unavailable(errors.New("reading a patient: the answer is about another one"))
-	case c.system != "" && !slices.ContainsFunc(r.Identifier, func(i struct{ System, Value string }) bool { return i.System == c.system && i.Value == id }):
+	case c.system != "" && !slices.ContainsFunc(r.Identifier, func(i identifier) bool { return i == identifier{c.system, id} }):
 		return resource{}, unavailable(errors.New("reading a patient: the match lacks the identifier"))
-	case slices.ContainsFunc(r.Link, func(l struct{ Type string }) bool { return l.Type == "replaced-by" }):
+	case slices.ContainsFunc(r.Link, func(l link) bool { return l.Type == "replaced-by" }):
 		return resource{}, incomplete(factMerged)
 	}
 	return r, nil
@@ -282,11 +284,11 @@ func (p *period) holds(now time.Time) bool {
 }
 
 // span returns the time from and the time before which a dateTime lies: it may name
-// a year, a month or a day.
+// a year, a month or a day, in the zone of a place that is not known.
 func span(text string) (from, to time.Time, ok bool) {
 	for layout, after := range map[string][3]int{"2006": {1, 0, 0}, "2006-01": {0, 1, 0}, time.DateOnly: {0, 0, 1}} {
 		if t, err := time.Parse(layout, text); err == nil {
-			return t, t.AddDate(after[0], after[1], after[2]), true
+			return t.Add(-14 * time.Hour), t.AddDate(after[0], after[1], after[2]).Add(12 * time.Hour), true
 		}
 	}
 	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {

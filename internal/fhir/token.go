@@ -167,7 +167,7 @@ func (t *tokens) ask(ctx context.Context, endpoint string) (secret.Text, answer,
 	if json.Unmarshal(a.body, &token) != nil || !headerSafe(token.AccessToken) || !strings.EqualFold(token.TokenType, "bearer") || token.ExpiresIn <= 0 {
 		return secret.Text{}, a, errors.New("asking for a token: the answer cannot be used")
 	}
-	life := min(time.Duration(min(token.ExpiresIn, int64(maxTokenLife/time.Second)))*time.Second, maxTokenLife)
+	life := time.Duration(min(token.ExpiresIn, int64(maxTokenLife/time.Second))) * time.Second
 	value := secret.New(token.AccessToken)
 	t.mu.Lock()
 	defer t.mu.Unlock()

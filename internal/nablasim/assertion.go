@@ -89,7 +89,7 @@ func (s *Sim) checkAssertion(r *http.Request, text string) error {
 	if !known {
 		return errors.New("iss is not a known client")
 	}
-	now := s.now()
+	now := s.clock.others()
 	key, err := keys.find(r, header.KeyID, header.Algorithm, now)
 	if err != nil {
 		return err

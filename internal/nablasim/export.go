@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strings"
@@ -267,8 +268,40 @@ func (s *Sim) Export(ctx context.Context, e Export) (Exported, error) {
 	if err != nil {
 		return Exported{}, err
 	}
-	timestamp := CallbackTime(s.outside())
-	return s.exports.send(ctx, id, body, timestamp, SignCallback(timestamp, body, s.exports.Secrets...)), nil
+	at, secrets, times := s.clock.others(), s.exports.Secrets, 1
+	switch f := s.faults.next(CallExport); f.Kind {
+	case FaultSlow:
+		if err := s.sleep(ctx, time.Duration(f.DelayMS)*time.Millisecond); err != nil {
+			return Exported{}, err
+		}
+	case FaultLostAnswer:
+		return s.exports.abandon(ctx, id, body, at), nil
+	case FaultBadSignature:
+		secrets = [][]byte{[]byte(random())}
+	case FaultStale:
+		at = at.Add(-staleBy)
+	case FaultUnknownType:
+		body = bytes.Replace(body, []byte(`"type":"`), []byte(`"type":"NEITHER_`), 1)
+	case FaultReplay:
+		times = 2
+	}
+	var done Exported
+	for range times {
+		timestamp := CallbackTime(at)
+		done = s.exports.send(ctx, id, body, timestamp, SignCallback(timestamp, body, secrets...))
+	}
+	return done, nil
+}
+
+// abandon sends a callback and goes away before the answer, as a caller does whose
+// connection breaks: whether it arrived it cannot know.
+func (x *exporter) abandon(ctx context.Context, id string, body []byte, at time.Time) Exported {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { cancel() }})
+	timestamp := CallbackTime(at)
+	done := x.send(ctx, id, body, timestamp, SignCallback(timestamp, body, x.Secrets...))
+	return Exported{RequestUUID: id, Status: done.Status, Faults: []string{"the simulator was told to go away before the answer"}}
 }
 
 // send makes one call and holds its answer against the response protocol.

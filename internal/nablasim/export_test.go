@@ -47,7 +47,9 @@ func (o *organisation) last(t *testing.T) ([]byte, http.Header) {
 	if len(o.bodies) == 0 {
 		t.Fatal("no callback arrived")
 	}
-	return o.bodies[len(o.bodies)-1], o.heads[len(o.heads)-1]
+	body, head := o.bodies[len(o.bodies)-1], o.heads[len(o.heads)-1]
+	heldCallback(t, body, head)
+	return body, head
 }
 
 // withOrganisation is a fixture whose simulator exports, and one encounter, E-1.

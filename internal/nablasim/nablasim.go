@@ -21,11 +21,16 @@
 //   - the words of an enum are letters, digits, underscores and hyphens;
 //   - an assertion lives at most five minutes, with 60 seconds of skew on iat.
 //
+// It calls the organisation back, too: an export is signed by the letter and its
+// answer held against the response protocol. Clock, faults and exports are moved
+// by Control, on a listener of its own. openapi.yaml says what it speaks.
+//
 // It never talks to Nabla, keeps everything in memory, and writes no id, URL,
 // token or name into its log.
 package nablasim
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -93,6 +98,8 @@ type Config struct {
 	HTTP *http.Client
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Sleep waits for a fault that is slow; nil means a real timer.
+	Sleep func(context.Context, time.Duration) error
 	// Log may be nil: nothing is logged.
 	Log *slog.Logger
 }
@@ -117,7 +124,9 @@ type Sim struct {
 	version             string
 	exports             *exporter
 	clients             map[string]*keySource
-	outside             func() time.Time // the clock of everybody
+	clock               *movedClock
+	sleep               func(context.Context, time.Duration) error
+	faults              faults
 	log                 *slog.Logger
 	mux                 *http.ServeMux
 
@@ -130,6 +139,8 @@ type Sim struct {
 	pages      map[string]*page
 	order      []string // keys of pages, oldest first
 	opened     []Opening
+	// exportForms are the buttons of pages that were opened, each good for one press.
+	exportForms map[string]exportForm
 }
 
 type encounter struct {
@@ -164,6 +175,9 @@ func New(cfg Config) (*Sim, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Sleep == nil {
+		cfg.Sleep = sleep
+	}
 	if cfg.HTTP == nil {
 		cfg.HTTP = &http.Client{Timeout: 5 * time.Second}
 	}
@@ -176,11 +190,11 @@ func New(cfg Config) (*Sim, error) {
 	s := &Sim{
 		base: cfg.BaseURL, tokenEndpoint: cfg.BaseURL + "/oauth/token", basePath: base.Path,
 		pageBase: cfg.PageBase, pagePath: pages.Path + "/open/",
-		tokenLife: cfg.TokenLife, outside: cfg.Now, log: cfg.Log,
+		tokenLife: cfg.TokenLife, clock: &movedClock{real: cfg.Now}, sleep: cfg.Sleep, log: cfg.Log,
 		clients:    map[string]*keySource{},
 		assertions: map[string]time.Time{}, tokens: map[string]time.Time{},
 		idOfEmail: map[string]string{}, usersByID: map[string]*user{},
-		encounters: map[string]*encounter{}, pages: map[string]*page{},
+		encounters: map[string]*encounter{}, pages: map[string]*page{}, exportForms: map[string]exportForm{},
 	}
 	if s.version = cfg.Version; s.version == "" {
 		s.version = Version20260213
@@ -197,20 +211,22 @@ func New(cfg Config) (*Sim, error) {
 		}
 	}
 	s.mux = http.NewServeMux()
-	s.mux.HandleFunc(s.basePath+"/oauth/token", s.post(s.token))
+	s.mux.HandleFunc(s.basePath+"/oauth/token", s.faulty(CallToken, s.post(s.token)))
 	for _, alias := range []string{"/encounters", "/encounter"} {
-		s.mux.HandleFunc(s.basePath+alias, s.post(s.authorised(s.create)))
-		s.mux.HandleFunc(s.basePath+alias+"/url", s.post(s.authorised(s.refresh)))
+		s.mux.HandleFunc(s.basePath+alias, s.faulty(CallCreate, s.post(s.authorised(s.create))))
+		s.mux.HandleFunc(s.basePath+alias+"/url", s.faulty(CallRefresh, s.post(s.authorised(s.refresh))))
 	}
-	s.mux.HandleFunc(s.basePath+"/users", s.post(s.authorised(s.users)))
-	s.mux.HandleFunc(s.pagePath+"{token}", s.open)
+	s.mux.HandleFunc(s.basePath+"/users", s.faulty(CallUsers, s.post(s.authorised(s.users))))
+	s.mux.HandleFunc(s.basePath+"/openapi.yaml", document(OpenAPI))
+	s.mux.HandleFunc(s.pagePath+"{token}", s.faulty(CallPage, s.open))
+	s.mux.HandleFunc(s.pagePath+"{token}/export", s.exportNote)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		refuse(w, http.StatusNotFound, "not_found", "there is no such call")
 	})
 	return s, nil
 }
 
-func (s *Sim) now() time.Time { return s.outside() }
+func (s *Sim) now() time.Time { return s.clock.now() }
 
 // ServeHTTP serves the protocol below BaseURL's path and the one-time pages
 // below PageBase's.

@@ -144,7 +144,11 @@ func (f *fixture) send(method, path, body string, header map[string]string) repl
 	if response.Header.Get("Cache-Control") != "no-store" {
 		f.t.Error("an answer may be stored")
 	}
-	return reply{response.StatusCode, response.Header, string(text)}
+	got := reply{response.StatusCode, response.Header, string(text)}
+	if below, ours := strings.CutPrefix(r.URL.Path, "/v1/connect/server"); ours {
+		held(f.t, protocolDoc, method, below, []byte(body), got)
+	}
+	return got
 }
 
 func (f *fixture) ask(assertion string) reply {

@@ -133,6 +133,18 @@ type LaunchRequest struct {
 	UnstructuredContext *string           `json:"unstructured_context,omitempty"`
 }
 
+// LegacyLaunchRequest is the other body that POST /launches takes: Nabla's payload
+// from before 2026-02-13, in which all context is text.
+type LegacyLaunchRequest struct {
+	ProviderEmail       string `json:"provider_email"`
+	ExternalProviderID  string `json:"external_provider_id"`
+	ExternalPatientID   string `json:"external_patient_id"`
+	ExternalEncounterID string `json:"external_encounter_id"`
+	// UnstructuredContext carries name, date of birth, gender and perhaps pronouns,
+	// each in a line of its own; openapi.yaml says how.
+	UnstructuredContext string `json:"unstructured_context"`
+}
+
 // LaunchAnswer is the answer of POST /launches. Link goes to the browser at
 // once; ExpiresIn is in seconds.
 type LaunchAnswer struct {

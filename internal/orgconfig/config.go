@@ -128,15 +128,18 @@ type EHRTokens struct {
 type EHR struct {
 	// Name stands in logs, in the audit and in what is kept of a handle.
 	Name string `yaml:"name"`
-	// Tenant, when set, is the only one whose clinicians may redeem its handles.
+	// Tenant is the one whose clinicians may use its links; empty means those who
+	// have none.
 	Tenant string `yaml:"tenant"`
 	// SecretFile holds a bearer secret: one line of at least 32 characters.
 	SecretFile string `yaml:"secret_file" file:""`
-	// ClientID is its OAuth client at the issuer of EHRTokens, Scope what its token
-	// must grant; empty means "launches".
+	// ClientID is its OAuth client at the issuer of EHRTokens: one of its own, for
+	// client credentials only. Scope is what its token must grant, in scope, or in a
+	// list scp or roles; empty means "launches".
 	ClientID string `yaml:"client_id"`
 	Scope    string `yaml:"scope"`
-	// CertificateName is the DNS name in its client certificate (mTLS).
+	// CertificateName is the DNS name in its client certificate (mTLS), which an
+	// authority of ClientCAFile has signed. Not behind a proxy that ends TLS.
 	CertificateName string `yaml:"certificate_name"`
 	// LinkIssuer is the iss under which it signs requests; see LinkKeysFile.
 	LinkIssuer string `yaml:"link_issuer"`
@@ -151,11 +154,14 @@ type FHIR struct {
 	BaseURL string `yaml:"base_url"`
 	// TokenURL is the token endpoint; empty means that of the server's
 	// .well-known/smart-configuration.
-	TokenURL string   `yaml:"token_url"`
-	ClientID string   `yaml:"client_id"`
+	TokenURL string `yaml:"token_url"`
+	ClientID string `yaml:"client_id"`
+	// KeyFiles (PEM) hold RSA or P-384 keys of their own, none of Nabla's. The first
+	// signs, all are published with Nabla's.
 	KeyFiles []string `yaml:"key_files" file:""`
-	// Scopes are asked for; empty means "system/Patient.r", and
-	// "system/DocumentReference.c" where notes are delivered there.
+	// Scopes are asked for; empty means "system/Patient.r", with PatientSystem
+	// "system/Patient.rs", and "system/DocumentReference.c" where notes are delivered
+	// there.
 	Scopes []string `yaml:"scopes"`
 	// PatientSystem, when set, says that external_patient_id is an identifier of
 	// this system and not the resource's id.
@@ -399,27 +405,17 @@ func (c Config) Values() error {
 	if life := c.Life(); life <= heldRequest || life > maxHandleLife {
 		fault("handle_life", "it is not more than 5m and at most 1h")
 	}
-	names := map[string]bool{}
-	for _, e := range c.EHRs {
-		if e.Name == "" {
-			fault("ehrs", "an entry lacks name")
-		}
-		ways := 0
-		for _, way := range []string{e.SecretFile, e.ClientID, e.CertificateName} {
-			if way != "" {
-				ways++
-			}
-		}
-		if ways != 1 {
-			fault("ehrs", "an entry has not exactly one of secret_file, client_id and certificate_name")
-		}
-		if names[e.Name] {
-			fault("ehrs", "two entries have the same name")
-		}
-		names[e.Name] = true
-	}
+	c.ehrFaults(fault)
+	c.limitFaults(fault)
 	if len(c.Nabla.KeyFiles) == 0 {
 		fault("nabla.key_files", "there is none")
+	}
+	c.FHIR.faults(fault)
+	if c.ContextFile != "" && c.FHIR.BaseURL != "" {
+		fault("context_file", "it and fhir exclude each other: there is one source of the patients' details")
+	}
+	if c.Deliver.FHIR && c.FHIR.BaseURL == "" {
+		fault("deliver.fhir", "it needs fhir.base_url")
 	}
 	c.operations(fault)
 	return errors.Join(faults...)
@@ -427,9 +423,6 @@ func (c Config) Values() error {
 
 // operations looks at what those who operate us have set.
 func (c Config) operations(fault func(key, what string)) {
-	if c.ClientCAFile != "" && c.TLSCertFile == "" {
-		fault("client_ca_file", "it needs tls_cert_file: whoever ends TLS sees the client certificates")
-	}
 	if c.Audit.MaxMegabytes < 0 {
 		fault("audit.max_megabytes", "it is negative")
 	}

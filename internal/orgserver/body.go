@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -17,6 +19,9 @@ import (
 type statusError struct {
 	status int
 	allow  string
+	// after, when set, is when the caller may try again, scope what its token lacks.
+	after time.Duration
+	scope string
 	*problem.Problem
 }
 
@@ -24,23 +29,38 @@ func (e *statusError) Unwrap() error { return e.Problem }
 
 // readBody reads the whole body as one JSON object into a type of the contract.
 func readBody(w http.ResponseWriter, r *http.Request, into any) error {
-	kind, parameters, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	parameters = strings.ToLower(strings.ReplaceAll(strings.TrimSpace(parameters), `"`, ""))
-	if !strings.EqualFold(strings.TrimSpace(kind), "application/json") || (parameters != "" && parameters != "charset=utf-8") {
-		return &statusError{status: http.StatusUnsupportedMediaType, Problem: problem.With(problem.RequestInvalid, "The body must be application/json.", nil)}
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, orgapi.MaxRequestBytes))
+	text, err := readText(w, r)
 	if err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return problem.New(problem.RequestTooLarge, errors.New("the body is over the limit"))
-		}
-		return problem.With(problem.RequestInvalid, "The body was cut off.", err)
+		return err
 	}
-	if err := orgapi.Decode(body, into); err != nil {
+	return decode(text, into)
+}
+
+func decode(text []byte, into any) error {
+	if err := orgapi.Decode(text, into); err != nil {
 		return problem.New(problem.RequestInvalid, fmt.Errorf("reading the body: %w", err))
 	}
 	return nil
+}
+
+// readText reads the whole body, which must call itself JSON.
+func readText(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	kind, parameters, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	parameters = strings.ToLower(strings.ReplaceAll(strings.TrimSpace(parameters), `"`, ""))
+	if !strings.EqualFold(strings.TrimSpace(kind), "application/json") || (parameters != "" && parameters != "charset=utf-8") {
+		return nil, &statusError{status: http.StatusUnsupportedMediaType, Problem: problem.With(problem.RequestInvalid, "The body must be application/json.", nil)}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, orgapi.MaxRequestBytes))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, problem.New(problem.RequestTooLarge, errors.New("the body is over the limit"))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, &statusError{status: http.StatusRequestTimeout, Problem: problem.With(problem.RequestInvalid, "The body came too slowly.", nil)}
+	case err != nil:
+		return nil, problem.With(problem.RequestInvalid, "The body was cut off.", err)
+	}
+	return body, nil
 }
 
 // identifier reports whether a text may be an external id: 1 to 256 characters,

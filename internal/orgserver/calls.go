@@ -21,21 +21,31 @@ const (
 
 // launch is POST /launches: an EHR server registers a context and gets a handle.
 func (s *Server) launch(w http.ResponseWriter, r *http.Request) (int, any, error) {
-	ehr, err := s.ehr(r)
+	from, err := s.ehrs.of(r)
 	if err != nil {
 		return 0, nil, err
 	}
-	var body orgapi.LaunchRequest
-	if err := readBody(w, r, &body); err != nil {
+	if err := s.servers.take("", from.name); err != nil {
+		return 0, nil, err
+	}
+	text, err := readText(w, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	body, err := readLaunch(text)
+	if err != nil {
 		return 0, nil, err
 	}
 	if err := checkLaunch(body); err != nil {
 		return 0, nil, err
 	}
-	storyOf(r).registers(ehr, body)
+	storyOf(r).registers(from, body)
+	if !from.speaksFor(body.ExternalProviderID) {
+		return 0, nil, problem.With(problem.ProviderMismatch, "The field external_provider_id is not one of this EHR's.", nil)
+	}
 	handle := random(handleBytes)
 	ctx, done := s.stage(r.Context(), stageStore)
-	err = s.handles.Mint(ctx, handle, orgstore.Launch{EHR: ehr, Request: body})
+	err = s.handles.Mint(ctx, handle, orgstore.Launch{EHR: from.name, Tenant: from.tenant, Request: body})
 	if done(err); err != nil {
 		return 0, nil, err
 	}
@@ -67,7 +77,8 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 	}
 	told.about(a.encounterID, a.patientID, a.providerID)
 	told.EHR = a.ehr
-	if a.providerID != who.providerID {
+	// One answer for both: whose encounter it is is nobody else's business.
+	if a.tenant != who.tenant || a.providerID != who.providerID {
 		return 0, nil, problem.New(problem.ProviderMismatch, nil)
 	}
 	ctx, done := s.stage(r.Context(), stageContext)
@@ -104,6 +115,8 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 // asked is what one form of a request asks for, and how its context is found and
 // its right spent. Making it spends nothing.
 type asked struct {
+	// tenant is that of the EHR server that the form comes from.
+	tenant                             string
 	encounterID, patientID, providerID string
 	ehr                                string // that registered it; empty for the forms without
 	context                            func(context.Context) (patientContext, error)
@@ -135,7 +148,8 @@ func (s *Server) askByHandle(ctx context.Context, handle string) (asked, error) 
 	}
 	launch := ticket.Request
 	return asked{
-		encounterID: launch.ExternalEncounterID, patientID: launch.ExternalPatientID, providerID: launch.ExternalProviderID, ehr: ticket.EHR,
+		tenant: ticket.Tenant, ehr: ticket.EHR,
+		encounterID: launch.ExternalEncounterID, patientID: launch.ExternalPatientID, providerID: launch.ExternalProviderID,
 		context: func(context.Context) (patientContext, error) {
 			return patientContext{launch.StructuredContext.PatientDemographics, launch.UnstructuredContext}, nil
 		},
@@ -152,6 +166,7 @@ func (s *Server) askByRequest(compact string) (asked, error) {
 		return asked{}, err
 	}
 	return asked{
+		tenant:      s.ehrs.tenantOf(request.issuer),
 		encounterID: request.encounterID, patientID: request.patientID, providerID: request.providerID,
 		context: func(ctx context.Context) (patientContext, error) { return s.contexts.find(ctx, request.patientID) },
 		redeem: func(ctx context.Context, by orgstore.Spender) error {
@@ -242,7 +257,7 @@ func (s *Server) openAPI(http.ResponseWriter, *http.Request) (int, any, error) {
 }
 
 func (s *Server) jwks(http.ResponseWriter, *http.Request) (int, any, error) {
-	return http.StatusOK, raw{"application/jwk-set+json", s.nabla.JWKS()}, nil
+	return http.StatusOK, raw{"application/jwk-set+json", s.JWKS()}, nil
 }
 
 func (s *Server) health(http.ResponseWriter, *http.Request) (int, any, error) {

@@ -2,9 +2,15 @@ package orgserver
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 
+	"encounterlauncher/internal/assertion"
+	"encounterlauncher/internal/fhir"
 	"encounterlauncher/internal/orgapi"
 	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/problem"
@@ -40,7 +46,11 @@ type filePatient struct {
 // fileSource holds the patients of a file, read once.
 type fileSource map[string]filePatient
 
-func newContextSource(file string) (contextSource, error) {
+// newContextSource chooses the one source: the FHIR server, the file, or none.
+func newContextSource(file string, server *fhir.Client) (contextSource, error) {
+	if server != nil {
+		return fhirSource{server}, nil
+	}
 	if file == "" {
 		return noSource{}, nil
 	}
@@ -62,4 +72,127 @@ func (f fileSource) find(_ context.Context, patientID string) (patientContext, e
 	}
 	found := patientContext{orgapi.Demographics{Name: p.Name, BirthDate: p.BirthDate, Gender: p.Gender, Pronouns: p.Pronouns}, p.Unstructured}
 	return found, checkContext(found)
+}
+
+// fhirSource asks the EHR's FHIR server for every launch anew and keeps nothing.
+type fhirSource struct{ server *fhir.Client }
+
+func (f fhirSource) find(ctx context.Context, patientID string) (patientContext, error) {
+	p, err := f.server.Patient(ctx, patientID)
+	if err != nil {
+		return patientContext{}, err
+	}
+	found := patientContext{Demographics: orgapi.Demographics{Name: p.Name, BirthDate: p.BirthDate, Gender: p.Gender, Pronouns: p.Pronouns}}
+	return found, checkContext(found)
+}
+
+// newFHIR returns the client of the section fhir, and nil where there is none.
+func newFHIR(cfg orgconfig.Config, deps Deps) (*fhir.Client, error) {
+	section := cfg.FHIR
+	if !orgconfig.ServerURL(section.BaseURL) || section.ClientID == "" || len(section.KeyFiles) == 0 {
+		return nil, nil // there is none, or Values has said so
+	}
+	keys := make([]assertion.Key, 0, len(section.KeyFiles))
+	for _, file := range section.KeyFiles {
+		k, err := assertion.ReadKey(file, "")
+		if err == nil {
+			err = orgconfig.CheckSecret(file)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("fhir.key_files: %w", err)
+		}
+		keys = append(keys, k)
+	}
+	scopes := section.Scopes
+	if len(scopes) == 0 {
+		scopes = []string{fhir.ReadScope(section.PatientSystem)}
+		if cfg.Deliver.FHIR {
+			scopes = append(scopes, fhir.WriteScope)
+		}
+	}
+	client, err := trusting(deps.HTTP, section.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("fhir.ca_file: %w", err)
+	}
+	c, err := fhir.New(fhir.Config{
+		BaseURL: section.BaseURL, TokenURL: section.TokenURL, ClientID: section.ClientID, Keys: keys, Scopes: scopes,
+		PatientSystem: section.PatientSystem, HTTP: client, Now: deps.Now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("fhir.%w", err)
+	}
+	return c, nil
+}
+
+// trusting returns a client that trusts the authorities of a file beside the
+// system's; given wins, and without a file there is none.
+func trusting(given *http.Client, caFile string) (*http.Client, error) {
+	if given != nil || caFile == "" {
+		return given, nil
+	}
+	text, err := orgconfig.ReadBounded(caFile, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, errors.New("the system's authorities cannot be read")
+	}
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, errors.New("it holds no certificate (PEM)")
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return &http.Client{Transport: t}, nil
+}
+
+// publishedKeys is a JWK set as one of our clients publishes it.
+type publishedKeys struct {
+	Keys []json.RawMessage `json:"keys"`
+}
+
+func (p publishedKeys) kid(n int) string {
+	var named struct {
+		KeyID string `json:"kid"`
+	}
+	_ = json.Unmarshal(p.Keys[n], &named) // what has no kid has an empty one
+	return named.KeyID
+}
+
+// joinKeys makes one JWK set (RFC 7517 §5) of several. shared says that a kid stands
+// in it twice, so that a reader could not tell its keys apart: only the first of them
+// is in the set.
+func joinKeys(sets ...[]byte) (set []byte, shared bool) {
+	joined, seen := publishedKeys{Keys: []json.RawMessage{}}, map[string]bool{}
+	for _, text := range sets {
+		var one publishedKeys
+		_ = json.Unmarshal(text, &one) // assertion wrote it
+		for n, key := range one.Keys {
+			if kid := one.kid(n); seen[kid] {
+				shared = true
+			} else {
+				seen[kid] = true
+				joined.Keys = append(joined.Keys, key)
+			}
+		}
+	}
+	set, _ = json.Marshal(joined) // what was JSON stays so
+	return set, shared
+}
+
+// ourKeys is the JWK set of all our clients. Nabla's keys may change while we run.
+func (p parts) ourKeys() []byte {
+	set, _ := joinKeys(p.clientKeys()...)
+	return set
+}
+
+func (p parts) clientKeys() [][]byte {
+	var sets [][]byte
+	if p.nabla != nil {
+		sets = append(sets, p.nabla.JWKS())
+	}
+	if p.fhir != nil {
+		sets = append(sets, p.fhir.JWKS())
+	}
+	return sets
 }

@@ -171,6 +171,10 @@ type world struct {
 	// nablaFails, when set, answers instead of the simulator's create and refresh.
 	mu         sync.Mutex
 	nablaFails int
+	// watch, when set, sees every request to the simulator before it.
+	watch func(*http.Request)
+	// asserted is the last request for a token at Nabla.
+	asserted []byte
 }
 
 func (w *world) failNabla(status int) { w.mu.Lock(); defer w.mu.Unlock(); w.nablaFails = status }
@@ -193,10 +197,17 @@ func newWorld(t *testing.T, changes ...func(*orgconfig.Config)) *world {
 	sim := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
 		status := w.nablaFails
+		if strings.HasSuffix(r.URL.Path, "/oauth/token") {
+			w.asserted, _ = io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(w.asserted))
+		}
 		w.mu.Unlock()
 		if status != 0 && strings.HasPrefix(r.URL.Path, nablaBasePath+"/encounters") {
 			rw.WriteHeader(status)
 			return
+		}
+		if w.watch != nil {
+			w.watch(r)
 		}
 		w.sim.ServeHTTP(rw, r)
 	}))
@@ -221,6 +232,8 @@ func newWorld(t *testing.T, changes ...func(*orgconfig.Config)) *world {
 			"P-1": {"name": "Grace `+canary+`", "birth_date": "1980-01-31", "gender": "female", "pronouns": null},
 			"P-2": {"name": "", "birth_date": "1980-01-31", "gender": "female"}}`),
 		IdentifiersAllowed: true,
+		// Its clock stands still, so nobody would be let in again.
+		Limits: orgconfig.Limits{PersonPerMinute: 100_000, EHRPerMinute: 100_000},
 		Nabla: orgconfig.Nabla{
 			BaseURL: sim.URL + nablaBasePath, ClientID: testClient,
 			KeyFiles: []string{write(t, w.folder, "nabla.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))},
@@ -269,6 +282,9 @@ type request struct {
 	method, path, bearer, key, contentType, id string
 	body                                       any // string or []byte as it is, else JSON
 	header                                     http.Header
+	// client and base, when set, reach the backend in another way.
+	client *http.Client
+	base   string
 }
 
 func (w *world) do(t *testing.T, q request) reply {
@@ -289,7 +305,10 @@ func (w *world) do(t *testing.T, q request) reply {
 	if q.method == "" {
 		q.method = http.MethodPost
 	}
-	r, err := http.NewRequestWithContext(t.Context(), q.method, w.url+q.path, bytes.NewReader(body))
+	if q.client == nil {
+		q.client, q.base = http.DefaultClient, w.url
+	}
+	r, err := http.NewRequestWithContext(t.Context(), q.method, q.base+q.path, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +331,7 @@ func (w *world) do(t *testing.T, q request) reply {
 	for name, values := range q.header {
 		r.Header[name] = values
 	}
-	response, err := http.DefaultClient.Do(r)
+	response, err := q.client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ type clinician struct {
 	subject    string
 	email      string
 	providerID string
+	// tenant is empty where the organisation has none.
+	tenant string
 }
 
 // identities turns an access token's claims into a clinician.
@@ -29,11 +31,12 @@ type mapping struct {
 	Subject            string `yaml:"subject"`
 	ProviderEmail      string `yaml:"provider_email"`
 	ExternalProviderID string `yaml:"external_provider_id"`
+	Tenant             string `yaml:"tenant"`
 }
 
 // newIdentities reads the mapping file, if there is one: a list of subject,
-// provider_email, external_provider_id and, when it is not the configured one,
-// issuer.
+// provider_email, external_provider_id and, where there are, tenant and, when it is
+// not the configured one, issuer.
 func newIdentities(c orgconfig.Config) (*identities, error) {
 	i := &identities{issuer: c.Issuer, claims: c.Claims}
 	if i.claims.ProviderEmail == "" {
@@ -65,7 +68,7 @@ func newIdentities(c orgconfig.Config) (*identities, error) {
 		if _, twice := i.mapped[key]; twice {
 			return nil, fmt.Errorf("mapping_file: entry %d names a person who was named before", n+1)
 		}
-		i.mapped[key] = clinician{m.Subject, m.ProviderEmail, m.ExternalProviderID}
+		i.mapped[key] = clinician{m.Subject, m.ProviderEmail, m.ExternalProviderID, m.Tenant}
 	}
 	return i, nil
 }
@@ -84,11 +87,26 @@ func (i *identities) of(claims map[string]json.RawMessage) (clinician, error) {
 	if !email(who.email) || !identifier(who.providerID) {
 		return clinician{}, problem.New(problem.IdentityUnmapped, errors.New("the access token lacks a claim that names the clinician"))
 	}
+	if i.claims.Tenant != "" {
+		if who.tenant = text(claims[i.claims.Tenant]); who.tenant == "" {
+			return clinician{}, problem.New(problem.IdentityUnmapped, errors.New("the access token does not name the clinician's tenant"))
+		}
+	}
 	// An address that anybody may have typed in is nobody's name.
 	if raw, ok := claims["email_verified"]; ok && i.claims.ProviderEmail == "email" && string(raw) != "true" && text(raw) != "true" {
 		return clinician{}, problem.New(problem.IdentityUnmapped, errors.New("the access token's e-mail address is not verified"))
 	}
 	return who, nil
+}
+
+// tenants reports whether some clinician has a tenant.
+func (i *identities) tenants() bool {
+	for _, who := range i.mapped {
+		if who.tenant != "" {
+			return true
+		}
+	}
+	return i.claims.Tenant != ""
 }
 
 // text is a claim that is a string, else empty.

@@ -8,6 +8,8 @@
 //     answer handle_expired;
 //   - Nabla is told the clinician's e-mail address of the access token in every
 //     form, also where POST /launches named another: one person, one address;
+//   - the tenant of a link is compared as the provider is: both are told
+//     provider_mismatch, so that it cannot be seen which of them it was;
 //   - routes, methods and content types that do not exist are request_invalid
 //     with the HTTP status of their own (404, 405, 415);
 //   - a store that fails is org_busy, an issuer that does not answer
@@ -23,21 +25,21 @@ package orgserver
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
-	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"encounterlauncher/internal/assertion"
+	"encounterlauncher/internal/fhir"
 	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
 	"encounterlauncher/internal/orgaudit"
@@ -55,7 +57,6 @@ const (
 const (
 	// callTime is below the 15 seconds for which a launcher waits.
 	callTime      = 14 * time.Second
-	minSecret     = 32
 	maxHeaderText = 128
 )
 
@@ -98,16 +99,13 @@ type parts struct {
 	log        *slog.Logger
 	tokens     *accessTokens
 	identities *identities
-	ehrs       []ehrCredential
+	ehrs       *ehrServers
+	persons    *limits
+	servers    *limits
 	requests   requestKeys
 	contexts   contextSource
+	fhir       *fhir.Client // nil where there is none
 	nabla      *nabla.Client
-}
-
-// ehrCredential is one EHR server's bearer secret, by its hash.
-type ehrCredential struct {
-	name string
-	sum  [sha256.Size]byte
 }
 
 // call is one route: the status and body of its answer, or an error that is, or
@@ -153,41 +151,31 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	note(err)
 	p.requests, err = newRequestKeys(cfg.LinkKeysFile)
 	note(err)
-	p.contexts, err = newContextSource(cfg.ContextFile)
+	p.fhir, err = newFHIR(cfg, deps)
 	note(err)
-	p.ehrs, err = newEHRs(cfg.EHRs)
+	p.contexts, err = newContextSource(cfg.ContextFile, p.fhir)
+	note(err)
+	p.ehrs, err = newEHRs(cfg, p.tokens, p.identities, deps.Now)
+	note(err)
+	note(tenantFaults(cfg, p.identities, p.requests))
+	p.persons, p.servers = newLimits(cfg.Limits, deps.Now)
+	_, err = clientCertificates(cfg)
 	note(err)
 	p.nabla, err = newNabla(cfg.Nabla, deps)
 	note(err)
-	return p, errors.Join(faults...)
-}
-
-func newEHRs(list []orgconfig.EHR) ([]ehrCredential, error) {
-	credentials := make([]ehrCredential, 0, len(list))
-	for _, e := range list {
-		word, err := orgconfig.ReadSecret(e.SecretFile)
-		if err != nil {
-			return nil, fmt.Errorf("ehrs: secret_file: %w", err)
-		}
-		if len(word) < minSecret || strings.ContainsAny(word, " \t\r\n") {
-			return nil, fmt.Errorf("ehrs: a secret_file does not hold one line of at least %d characters without spaces", minSecret)
-		}
-		c := ehrCredential{e.Name, sha256.Sum256([]byte(word))}
-		if slices.ContainsFunc(credentials, func(o ehrCredential) bool { return o.sum == c.sum }) {
-			return nil, errors.New("ehrs: two entries have the same secret")
-		}
-		credentials = append(credentials, c)
+	if _, shared := joinKeys(p.clientKeys()...); shared {
+		note(errors.New("fhir.key_files: a key is one of nabla.key_files too; make one of its own"))
 	}
-	return credentials, nil
+	return p, errors.Join(faults...)
 }
 
 func newNabla(cfg orgconfig.Nabla, deps Deps) (*nabla.Client, error) {
 	keys := make([]assertion.Key, 0, len(cfg.KeyFiles))
 	for _, file := range cfg.KeyFiles {
-		if err := orgconfig.CheckSecret(file); err != nil {
-			return nil, fmt.Errorf("nabla.key_files: %w", err)
-		}
 		k, err := assertion.ReadKey(file, "")
+		if err == nil {
+			err = orgconfig.CheckSecret(file)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("nabla.key_files: %w", err)
 		}
@@ -261,8 +249,9 @@ func (s *Server) operate(ctx context.Context, cfg orgconfig.Config, version stri
 	return err
 }
 
-// JWKS returns the public keys to register with Nabla, as a JWK set.
-func (s *Server) JWKS() []byte { return s.nabla.JWKS() }
+// JWKS returns the public keys to register with Nabla and with the FHIR server, as a
+// JWK set.
+func (s *Server) JWKS() []byte { return s.ourKeys() }
 
 // Close ends the streams of events and the stores, and writes what audit and traces
 // hold. Handles that were not redeemed are lost.
@@ -373,9 +362,15 @@ func (s *Server) refuse(w http.ResponseWriter, err error) int {
 		if special.allow != "" {
 			w.Header().Set("Allow", special.allow)
 		}
+		if special.after > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(special.after.Seconds()))))
+		}
 	}
-	if body.Status == http.StatusUnauthorized {
+	switch {
+	case body.Status == http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
+	case special != nil && special.scope != "":
+		w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+special.scope+`"`) // RFC 6750 §3.1
 	}
 	answer(w, body.Status, body)
 	return body.Status
@@ -439,25 +434,6 @@ func random(bytes int) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// ehr returns the name of the EHR server that calls.
-func (s *Server) ehr(r *http.Request) (string, error) {
-	token, err := bearer(r)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256([]byte(token.Reveal()))
-	name, found := "", 0
-	for _, e := range s.ehrs {
-		if subtle.ConstantTimeCompare(sum[:], e.sum[:]) == 1 {
-			name, found = e.name, 1
-		}
-	}
-	if found == 0 {
-		return "", problem.New(problem.Unauthorized, errors.New("the bearer secret is no EHR's"))
-	}
-	return name, nil
-}
-
 // caller returns the clinician who calls.
 func (s *Server) caller(r *http.Request) (clinician, error) {
 	who, _, err := s.callerUntil(r)
@@ -479,6 +455,13 @@ func (s *Server) callerUntil(r *http.Request) (clinician, time.Time, error) {
 	var end float64
 	if err := json.Unmarshal(claims["exp"], &end); err != nil {
 		return clinician{}, time.Time{}, problem.New(problem.Unauthorized, errors.New("the access token does not say when it ends"))
+	}
+	if s.ehrs.isServer(claims) {
+		return clinician{}, time.Time{}, problem.New(problem.Unauthorized, errors.New("the access token is a server's, not a person's"))
+	}
+	// After the signature, so that a stranger uses up nobody's share.
+	if err := s.persons.take(text(claims["iss"]), text(claims["sub"])); err != nil {
+		return clinician{}, time.Time{}, err
 	}
 	who, err := s.identities.of(claims)
 	return who, time.Unix(int64(end), 0), err

@@ -62,27 +62,54 @@ type accessTokens struct {
 	http             *http.Client
 	now              func() time.Time
 
+	known  knownTokens
 	flight singleflight.Group
 	mu     sync.Mutex
 	// jwksURL is empty until the issuer was discovered.
 	jwksURL string
 	keys    []jose.JSONWebKey
+	// generation counts how often keys were fetched.
+	generation uint64
 	// fetched is when keys were read, tried when that was last attempted, failure
 	// how the last attempt ended.
 	fetched, tried time.Time
 	failure        error
 }
 
-// verify returns the claims of an access token, by RFC 9068 §4 and RFC 8725. An
-// ID token is refused whatever its audience.
+// verify returns the claims of an access token, which are read only. A token that
+// was verified by the issuer's present keys is not verified again.
 func (a *accessTokens) verify(ctx context.Context, token secret.Text) (map[string]json.RawMessage, error) {
+	return a.verifyFor(ctx, token, a.audience)
+}
+
+// verifyFor is verify for another audience of the same issuer, whose keys are
+// fetched once for both.
+func (a *accessTokens) verifyFor(ctx context.Context, token secret.Text, audience string) (map[string]json.RawMessage, error) {
+	id := idOf(token, audience)
+	if t, ok := a.known.find(id); ok {
+		// The keys are as fresh as for a token never seen.
+		if _, generation, err := a.current(ctx, false); err == nil && t.good(generation, a.now()) {
+			return t.claims, nil
+		}
+	}
+	t, err := a.examine(ctx, token, audience)
+	if err != nil {
+		return nil, err
+	}
+	a.known.keep(id, t, len(token.Reveal()))
+	return t.claims, nil
+}
+
+// examine verifies an access token by RFC 9068 §4 and RFC 8725. An ID token is
+// refused whatever its audience.
+func (a *accessTokens) examine(ctx context.Context, token secret.Text, audience string) (knownToken, error) {
 	parsed, err := jose.ParseSigned(token.Reveal(), accessTokenAlgorithms())
 	if err != nil || len(parsed.Signatures) != 1 {
 		// The parser's error may quote the token.
-		return nil, problem.New(problem.Unauthorized, errors.New("the access token is not a JWT with an accepted algorithm"))
+		return knownToken{}, problem.New(problem.Unauthorized, errors.New("the access token is not a JWT with an accepted algorithm"))
 	}
 	if err := checkType(parsed.Signatures[0].Protected); err != nil {
-		return nil, problem.New(problem.Unauthorized, err)
+		return knownToken{}, problem.New(problem.Unauthorized, err)
 	}
 	set := &keySet{of: a}
 	algorithms := make([]string, 0, len(accessTokenAlgorithms()))
@@ -90,19 +117,20 @@ func (a *accessTokens) verify(ctx context.Context, token secret.Text) (map[strin
 		algorithms = append(algorithms, string(alg))
 	}
 	verified, err := oidc.NewVerifier(a.issuer, set, &oidc.Config{
-		ClientID: a.audience, SupportedSigningAlgs: algorithms, Now: a.now,
+		ClientID: audience, SupportedSigningAlgs: algorithms, Now: a.now,
 	}).Verify(ctx, token.Reveal())
 	if set.unreachable != nil {
-		return nil, problem.With(problem.OrgUnreachable, "The sign-in service does not answer it.", set.unreachable)
+		return knownToken{}, problem.With(problem.OrgUnreachable, "The sign-in service does not answer it.", set.unreachable)
 	}
 	if err != nil {
-		return nil, problem.New(problem.Unauthorized, classify(err, set))
+		return knownToken{}, problem.New(problem.Unauthorized, classify(err, set))
 	}
 	var claims map[string]json.RawMessage
 	if err := verified.Claims(&claims); err != nil {
-		return nil, problem.New(problem.Unauthorized, errors.New("the access token's claims cannot be read"))
+		return knownToken{}, problem.New(problem.Unauthorized, errors.New("the access token's claims cannot be read"))
 	}
-	return claims, a.checkClaims(verified, claims)
+	now := a.now()
+	return knownToken{claims, set.generation, now, verified.Expiry}, a.checkClaims(verified, claims, now)
 }
 
 // checkType accepts at+jwt (RFC 9068 §2.1), the plain JWT that most issuers
@@ -122,9 +150,8 @@ func checkType(h jose.Header) error {
 	return errors.New("the token's type is not that of an access token")
 }
 
-func (a *accessTokens) checkClaims(t *oidc.IDToken, claims map[string]json.RawMessage) error {
+func (a *accessTokens) checkClaims(t *oidc.IDToken, claims map[string]json.RawMessage, now time.Time) error {
 	fault := func(what string) error { return problem.New(problem.Unauthorized, errors.New(what)) }
-	now := a.now()
 	// The verifier lets the very second of exp pass, and five minutes before nbf.
 	if !now.Before(t.Expiry) {
 		return fault("the access token is expired")
@@ -181,6 +208,7 @@ func classify(err error, set *keySet) error {
 // the verifier flattens errors.
 type keySet struct {
 	of          *accessTokens
+	generation  uint64
 	unreachable error
 	refused     bool
 }
@@ -194,7 +222,7 @@ func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 	}
 	header := parsed.Signatures[0].Protected
 	for _, renew := range []bool{false, true} {
-		keys, err := k.of.current(ctx, renew)
+		keys, generation, err := k.of.current(ctx, renew)
 		if err != nil {
 			k.unreachable = err
 			return nil, err
@@ -206,6 +234,7 @@ func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 			}
 			named = true
 			if payload, err := parsed.Verify(key.Key); err == nil {
+				k.generation = generation
 				return payload, nil
 			}
 		}
@@ -218,30 +247,30 @@ func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 	return nil, errors.New("no key verifies the token")
 }
 
-// current returns the issuer's keys. renew asks for newer ones, which is granted
+// current returns the issuer's keys and their generation. renew asks for newer ones, which is granted
 // once in a while for all callers together. Keys that cannot be renewed go on
 // serving; only without any is the issuer unreachable.
-func (a *accessTokens) current(ctx context.Context, renew bool) ([]jose.JSONWebKey, error) {
-	keys, stale, failure := a.peek(renew)
+func (a *accessTokens) current(ctx context.Context, renew bool) ([]jose.JSONWebKey, uint64, error) {
+	keys, generation, stale, failure := a.peek(renew)
 	if !stale {
-		return keys, failure
+		return keys, generation, failure
 	}
 	done := a.flight.DoChan("keys", func() (any, error) {
-		if _, stale, _ := a.peek(renew); stale {
+		if _, _, stale, _ := a.peek(renew); stale {
 			a.fetch(context.WithoutCancel(ctx))
 		}
 		return nil, nil
 	})
 	select {
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, 0, ctx.Err()
 	case <-done:
 	}
-	keys, _, failure = a.peek(false)
-	return keys, failure
+	keys, generation, _, failure = a.peek(false)
+	return keys, generation, failure
 }
 
-func (a *accessTokens) peek(renew bool) (keys []jose.JSONWebKey, stale bool, failure error) {
+func (a *accessTokens) peek(renew bool) (keys []jose.JSONWebKey, generation uint64, stale bool, failure error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
@@ -255,9 +284,9 @@ func (a *accessTokens) peek(renew bool) (keys []jose.JSONWebKey, stale bool, fai
 		stale = false
 	}
 	if a.fetched.IsZero() {
-		return nil, stale, a.failure
+		return nil, 0, stale, a.failure
 	}
-	return a.keys, stale, nil
+	return a.keys, a.generation, stale, nil
 }
 
 func (a *accessTokens) fetch(ctx context.Context) {
@@ -269,6 +298,7 @@ func (a *accessTokens) fetch(ctx context.Context) {
 	a.tried, a.failure = a.now(), err
 	if err == nil {
 		a.keys, a.fetched = keys, a.tried
+		a.generation++
 	}
 }
 

@@ -59,7 +59,7 @@ func TestTheContractAndTheGoTypesSayTheSame(t *testing.T) {
 		value   any
 		request bool
 	}{
-		{orgapi.CreateRequest{}, true}, {orgapi.ReopenRequest{}, true}, {orgapi.LaunchRequest{}, true},
+		{orgapi.CreateRequest{}, true}, {orgapi.ReopenRequest{}, true}, {orgapi.LaunchRequest{}, true}, {orgapi.LegacyLaunchRequest{}, true},
 		{orgapi.Demographics{}, true}, {orgapi.StructuredContext{}, true},
 		{orgapi.CreateAnswer{}, false}, {orgapi.Encounter{}, false}, {orgapi.ReopenAnswer{}, false}, {orgapi.Me{}, false},
 		{orgapi.LaunchAnswer{}, false}, {orgapi.ExportedEvent{}, false}, {orgapi.Problem{}, false},
@@ -124,6 +124,7 @@ func TestTheContractAndTheGoLimitsSayTheSame(t *testing.T) {
 	for what, pair := range map[string][2]int{
 		"identifier":           {s["Identifier"].MaxLength, orgapi.MaxIdentifierRunes},
 		"unstructured_context": {s["LaunchRequest"].Properties["unstructured_context"].MaxLength, orgapi.MaxUnstructuredContextRunes},
+		"the legacy text":      {s["LegacyLaunchRequest"].Properties["unstructured_context"].MaxLength, orgapi.MaxUnstructuredContextRunes},
 		"label":                {s["Encounter"].Properties["label"].MaxLength, orgapi.MaxLabelBytes},
 		"request":              {s["CreateRequest"].Properties["request"].MaxLength, maxRequestText},
 		"shortest handle":      {s["CreateRequest"].Properties["handle"].MinLength, 22},

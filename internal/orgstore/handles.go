@@ -54,6 +54,7 @@ type Handles struct {
 	stream jetstream.Stream
 	life   time.Duration
 	now    func() time.Time
+	minted *minted
 }
 
 // OpenHandles makes the stream, or takes the one that another backend made. life is
@@ -76,7 +77,7 @@ func openHandles(ctx context.Context, conn *Conn, life, kept time.Duration, byte
 	if err != nil {
 		return nil, fmt.Errorf("making the stream %s: %w", handleStream, err)
 	}
-	return &Handles{conn: conn, stream: stream, life: life, now: now}, nil
+	return &Handles{conn: conn, stream: stream, life: life, now: now, minted: &minted{life: life}}, nil
 }
 
 // Spender is who redeems: a subject of the identity provider and an idempotency key
@@ -133,15 +134,19 @@ func jtiName(issuer, jti string) string { return Name("jti", issuer, jti) }
 // Mint keeps a launch under a handle, which must be fresh and random.
 func (h *Handles) Mint(ctx context.Context, handle string, l Launch) error {
 	const doing = "keeping a handle"
-	name := handleName(handle)
-	m, err := h.message(name, kept{Until: h.now().Add(h.life), Of: &l})
+	t := Ticket{Launch: l, value: kept{Until: h.now().Add(h.life), Of: &l}, name: handleName(handle)}
+	m, err := h.message(t.name, t.value)
 	if err != nil {
 		return err
 	}
 	m.Header = nats.Header{jetstream.ExpectedLastSubjSeqHeader: []string{"0"}}
 	lost := false
 	return h.patiently(ctx, doing, func(ctx context.Context) error {
-		_, err := h.conn.js.PublishMsg(ctx, m)
+		ack, err := h.conn.js.PublishMsg(ctx, m)
+		if err == nil {
+			t.revision = ack.Sequence
+			h.minted.keep(t, len(m.Data))
+		}
 		if lost && wrongRevision(err) {
 			// Nobody else knows the handle: the attempt whose answer was lost did it.
 			return nil
@@ -154,9 +159,13 @@ func (h *Handles) Mint(ctx context.Context, handle string, l Launch) error {
 // Look returns the launch of a handle without spending it. A handle that was never
 // made and one that is gone look the same, so both are handle_expired.
 func (h *Handles) Look(ctx context.Context, handle string) (Ticket, error) {
-	t, err := h.read(ctx, handleName(handle))
-	if err != nil {
-		return Ticket{}, err
+	name := handleName(handle)
+	t, ok := h.minted.find(name)
+	if !ok {
+		var err error
+		if t, err = h.read(ctx, name); err != nil {
+			return Ticket{}, err
+		}
 	}
 	return t, h.alive(t)
 }
@@ -219,6 +228,8 @@ func (h *Handles) redeem(ctx context.Context, t Ticket, by Spender, request stri
 			jetstream.ExpectedLastSubjSeqHeader: []string{strconv.FormatUint(t.revision, 10)},
 			jetstream.MsgIDHeader:               []string{spender},
 		}
+		// Whatever comes of it, what is remembered is out of date.
+		h.minted.forget(t.name)
 		var ack *jetstream.PubAck
 		err = h.patiently(ctx, doing, func(ctx context.Context) (err error) {
 			if ack, err = h.conn.js.PublishMsg(ctx, m); wrongRevision(err) {

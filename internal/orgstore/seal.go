@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"encounterlauncher/internal/orgconfig"
 )
@@ -35,11 +36,11 @@ type sealKey struct {
 func readSealKeys(files []string) (sealKeys, error) {
 	var keys sealKeys
 	for _, file := range files {
-		text, err := orgconfig.ReadBounded(file, 1<<10)
+		text, err := orgconfig.ReadSecret(file)
 		if err != nil {
 			return nil, fmt.Errorf("nats.seal_key_files: %w", err)
 		}
-		secret, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(text)))
+		secret, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 		if err != nil || len(secret) != keyBytes {
 			return nil, fmt.Errorf("nats.seal_key_files: a file does not hold %d bytes in base64 (head -c %d /dev/urandom | base64)", keyBytes, keyBytes)
 		}
