@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -68,14 +67,14 @@ type events struct {
 
 func openEvents(ctx context.Context, conn *orgstore.Conn, now func() time.Time) (*events, error) {
 	nc, js := conn.NATS(), conn.JetStream()
-	stream, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: eventStream, Subjects: []string{storedSubject + "*"}, Storage: jetstream.MemoryStorage, Replicas: conn.Replicas(),
+	stream, err := conn.Stream(ctx, jetstream.StreamConfig{
+		Name: eventStream, Subjects: []string{storedSubject + "*"}, Storage: jetstream.MemoryStorage,
 		MaxAge: eventsAge, MaxMsgsPerSubject: eventsOfOne, MaxBytes: eventsBytes, MaxMsgSize: orgapi.MaxEventBytes,
 		Discard:   jetstream.DiscardOld,
 		RePublish: &jetstream.RePublish{Source: storedSubject + "*", Destination: liveSubject + "{{wildcard(1)}}", HeadersOnly: true},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("making the stream of exports: %w", err)
+		return nil, err
 	}
 	return &events{
 		nc: nc, js: js, stream: stream, now: now, stopped: make(chan struct{}), open: make(map[string]int),

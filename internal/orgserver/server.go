@@ -39,6 +39,7 @@ import (
 	"time"
 
 	"encounterlauncher/internal/assertion"
+	"encounterlauncher/internal/delivery"
 	"encounterlauncher/internal/fhir"
 	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
@@ -80,7 +81,9 @@ type Server struct {
 	handles *orgstore.Handles
 	events  *events
 	conn    *orgstore.Conn
-	routes  map[string]map[string]call
+	// deliveries is nil where no callbacks are taken.
+	deliveries *delivery.Queue
+	routes     map[string]map[string]call
 
 	audits   *orgaudit.Log // nil without an audit
 	metrics  *metrics
@@ -106,6 +109,7 @@ type parts struct {
 	contexts   contextSource
 	fhir       *fhir.Client // nil where there is none
 	nabla      *nabla.Client
+	callbacks  *callbacks // nil where none are taken
 }
 
 // call is one route: the status and body of its answer, or an error that is, or
@@ -163,6 +167,9 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	note(err)
 	p.nabla, err = newNabla(cfg.Nabla, deps)
 	note(err)
+	p.callbacks, err = newCallbacks(cfg, p.tokens, p.ehrs, deps.Now)
+	note(err)
+	note(checkAdmin(cfg))
 	if _, shared := joinKeys(p.clientKeys()...); shared {
 		note(errors.New("fhir.key_files: a key is one of nabla.key_files too; make one of its own"))
 	}
@@ -232,8 +239,18 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 		PathReady:          {http.MethodGet: s.ready},
 		p.base + PathReady: {http.MethodGet: s.ready},
 	}
+	if s.deliveries, err = s.openDeliveries(ctx, cfg, conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	if s.deliveries != nil {
+		s.routes[p.base+p.callbacks.path] = map[string]call{http.MethodPost: s.callback}
+	}
 	return s, nil
 }
+
+// JWKS returns the public keys to register with Nabla and with the FHIR server, as a
+// JWK set.
+func (s *Server) JWKS() []byte { return s.ourKeys() }
 
 // operate opens what those who operate us look at: audit, metrics, traces.
 func (s *Server) operate(ctx context.Context, cfg orgconfig.Config, version string) (err error) {
@@ -249,14 +266,14 @@ func (s *Server) operate(ctx context.Context, cfg orgconfig.Config, version stri
 	return err
 }
 
-// JWKS returns the public keys to register with Nabla and with the FHIR server, as a
-// JWK set.
-func (s *Server) JWKS() []byte { return s.ourKeys() }
-
-// Close ends the streams of events and the stores, and writes what audit and traces
-// hold. Handles that were not redeemed are lost.
+// Close ends the streams of events, lets deliveries under way finish for up to ten
+// seconds, ends the stores, and writes what audit and traces hold. Handles that were
+// not redeemed are lost.
 func (s *Server) Close() error {
 	s.events.end()
+	if s.deliveries != nil {
+		s.deliveries.Close()
+	}
 	return errors.Join(s.conn.Close(), s.traces.close(), s.audits.Close())
 }
 

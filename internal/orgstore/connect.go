@@ -10,21 +10,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"slices"
+	"sync"
 	"time"
 
-	"github.com/gofrs/flock"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
 
 	"encounterlauncher/internal/orgconfig"
 )
 
-const startTime = 10 * time.Second
+const (
+	// startTime bounds what starting waits for: a server, a cluster that elects.
+	startTime = 30 * time.Second
+	// dialTime bounds the connection to one server, TLS included.
+	dialTime = 5 * time.Second
+	// A server that is gone without a word is found out after three pings at most.
+	pingEvery = 5 * time.Second
+	// againAfter is between two attempts to connect to the same server.
+	againAfter = 250 * time.Millisecond
+
+	maxCredentials = 64 << 10
+)
 
 // Conn is one connection to JetStream, and the keys that seal what goes there. It
-// is safe for concurrent use.
+// is safe for concurrent use. A connection to a cluster that is lost is made anew
+// for as long as it takes; until then everything is refused within StoreTime.
 type Conn struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
@@ -32,12 +44,16 @@ type Conn struct {
 	replicas int
 	durable  bool
 	stop     func() error
+
+	mu      sync.Mutex
+	streams []jetstream.StreamConfig // guarded by mu: those that Stream opened
 }
 
 // Connect starts JetStream inside this process (there is no port: the connection is
-// a pipe), or connects to the cluster that cfg names.
+// a pipe), or connects to the cluster that cfg names. Its errors name the key of
+// the configuration that is at fault.
 func Connect(cfg orgconfig.NATS) (*Conn, error) {
-	keys, err := readSealKeys(cfg.SealKeyFiles)
+	keys, err := readFiles(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -56,109 +72,183 @@ func Connect(cfg orgconfig.NATS) (*Conn, error) {
 	return c, nil
 }
 
+// Check reports what is wrong with the files that cfg names. It starts and connects
+// to nothing.
+func Check(cfg orgconfig.NATS) error {
+	_, err := readFiles(cfg)
+	return err
+}
+
+func readFiles(cfg orgconfig.NATS) (sealKeys, error) {
+	if cfg.CredentialsFile != "" {
+		if err := orgconfig.CheckSecret(cfg.CredentialsFile); err != nil {
+			return nil, fmt.Errorf("nats.credentials_file: %w", err)
+		}
+		text, err := orgconfig.ReadBounded(cfg.CredentialsFile, maxCredentials)
+		if err == nil {
+			err = credentials(text)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("nats.credentials_file: %w", err)
+		}
+	}
+	if cfg.KeyFile != "" {
+		if err := orgconfig.CheckSecret(cfg.KeyFile); err != nil {
+			return nil, fmt.Errorf("nats.key_file: %w", err)
+		}
+	}
+	// The options read the files once, so that a bad one is not taken for a cluster
+	// that cannot be reached.
+	if _, err := joinOptions(cfg); err != nil {
+		return nil, err
+	}
+	return readSealKeys(cfg.SealKeyFiles)
+}
+
+// credentials reports whether a file holds what a NATS account gives to a user: a
+// JWT and the seed of its key.
+func credentials(text []byte) error {
+	if _, err := nkeys.ParseDecoratedJWT(text); err != nil {
+		return errors.New("it holds no user JWT")
+	}
+	if _, err := nkeys.ParseDecoratedUserNKey(text); err != nil {
+		return errors.New("it holds no seed of a user")
+	}
+	return nil
+}
+
+func joinOptions(cfg orgconfig.NATS) (nats.Options, error) {
+	o := nats.GetDefaultOptions()
+	o.Name, o.Servers, o.Timeout, o.MaxReconnect = "org-backend", cfg.Servers, dialTime, -1
+	o.ReconnectWait, o.PingInterval = againAfter, pingEvery
+	// While there is no connection a call is refused at once, and tried again by who
+	// knows until when; nothing is sent that nobody waits for any more.
+	o.ReconnectBufSize = -1
+	for _, f := range []struct {
+		key, file string
+		option    nats.Option
+	}{
+		{"credentials_file", cfg.CredentialsFile, nats.UserCredentials(cfg.CredentialsFile)},
+		{"ca_file", cfg.CAFile, nats.RootCAs(cfg.CAFile)},
+		{"cert_file", cfg.CertFile, nats.ClientCert(cfg.CertFile, cfg.KeyFile)},
+	} {
+		if f.file == "" {
+			continue
+		}
+		// They are read anew with every connection, so that they can be exchanged.
+		if err := f.option(&o); err != nil {
+			return o, fmt.Errorf("nats.%s: %w", f.key, err)
+		}
+	}
+	return o, nil
+}
+
 // join connects to the organisation's cluster, and stays until Close however often
 // the connection is lost.
 func (c *Conn) join(cfg orgconfig.NATS) error {
 	if c.replicas == 0 {
 		c.replicas = 3
 	}
-	options := []nats.Option{nats.Name("org-backend"), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(false), nats.Timeout(startTime)}
-	if cfg.CredentialsFile != "" {
-		options = append(options, nats.UserCredentials(cfg.CredentialsFile))
-	}
-	if cfg.CAFile != "" {
-		options = append(options, nats.RootCAs(cfg.CAFile))
-	}
-	if cfg.CertFile != "" {
-		options = append(options, nats.ClientCert(cfg.CertFile, cfg.KeyFile))
-	}
-	options = append(options, func(o *nats.Options) error { o.Servers = cfg.Servers; return nil })
-	nc, err := nats.Connect("", options...)
+	o, err := joinOptions(cfg)
 	if err != nil {
-		return fmt.Errorf("connecting to NATS: %w", err)
+		return err
 	}
-	c.nc, c.stop = nc, func() error { return nil }
-	return nil
-}
-
-// embed starts a server of our own. Without a folder it keeps everything in memory,
-// yet JetStream wants a folder for its own records.
-func (c *Conn) embed(cfg orgconfig.NATS) (err error) {
-	c.replicas = 1
-	options := &server.Options{ServerName: "org-backend", DontListen: true, JetStream: true, StoreDir: cfg.Folder, NoLog: true, NoSigs: true}
-	undo := func() error { return nil }
-	if cfg.Folder == "" {
-		// os.MkdirTemp makes it 0700.
-		if options.StoreDir, err = os.MkdirTemp("", "org-backend-"); err != nil {
-			return fmt.Errorf("making JetStream's folder: %w", err)
+	again := make(chan struct{}, 1)
+	o.ReconnectedCB = func(*nats.Conn) {
+		select {
+		case again <- struct{}{}:
+		default:
 		}
-		undo = func() error { return os.RemoveAll(options.StoreDir) }
-	} else {
-		if undo, err = take(cfg.Folder); err != nil {
-			return err
+	}
+	if c.nc, err = o.Connect(); err != nil {
+		return fmt.Errorf("nats.servers: none of them takes the connection: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-again:
+				c.remake(ctx)
+			}
 		}
-		options.SyncAlways = true
-		options.JetStreamKey, options.JetStreamOldKey = c.keys.server()
-	}
-	ns, err := server.NewServer(options)
-	if err != nil {
-		return errors.Join(fmt.Errorf("making JetStream: %w", err), undo())
-	}
-	ns.Start()
+	}()
 	c.stop = func() error {
-		ns.Shutdown()
-		ns.WaitForShutdown()
-		return undo()
-	}
-	if !ns.ReadyForConnections(startTime) {
-		return errors.Join(errors.New("JetStream did not start"), c.stop())
-	}
-	if c.nc, err = nats.Connect("", nats.InProcessServer(ns)); err != nil {
-		return errors.Join(fmt.Errorf("connecting to JetStream: %w", err), c.stop())
+		cancel()
+		<-ended
+		return nil
 	}
 	return nil
 }
 
-// take makes a folder ours alone: JetStream itself does not notice a second process.
-func take(folder string) (release func() error, err error) {
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return nil, fmt.Errorf("nats.folder: %w", err)
+// remake makes the streams anew that are gone: a server alone, without a cluster,
+// forgets with its end what it had in memory, the streams too.
+func (c *Conn) remake(ctx context.Context) {
+	c.mu.Lock()
+	streams := slices.Clone(c.streams)
+	c.mu.Unlock()
+	for _, cfg := range streams {
+		// What fails is seen by Check and by whoever uses the stream.
+		_, _ = c.Stream(ctx, cfg)
 	}
-	info, err := os.Stat(folder)
-	if err != nil {
-		return nil, fmt.Errorf("nats.folder: %w", err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, errors.New("nats.folder: others may look into it; make it 0700")
-	}
-	lock := flock.New(folder + ".lock")
-	held, err := lock.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("nats.folder: %w", err)
-	}
-	if !held {
-		return nil, errors.New("nats.folder: another org-backend uses it")
-	}
-	return lock.Close, nil
 }
 
-// JetStream is where streams and buckets are made, with Replicas and, for what must
-// outlive this process, only where Durable.
+// JetStream is where streams are read and written. They are made by Stream.
 func (c *Conn) JetStream() jetstream.JetStream { return c.js }
+
+// Stream makes a stream with Replicas copies, or takes the one that another backend
+// made, and gives it these settings. It waits for a cluster that elects a leader,
+// at most 30 seconds. A stream on file outlives this process only where Durable.
+func (c *Conn) Stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	cfg.Replicas = c.replicas
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	for {
+		trying, cancel := context.WithTimeout(ctx, StoreTime)
+		stream, err := c.js.CreateOrUpdateStream(trying, cfg)
+		cancel()
+		if err == nil {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.streams = append(slices.DeleteFunc(c.streams, func(s jetstream.StreamConfig) bool { return s.Name == cfg.Name }), cfg)
+			return stream, nil
+		}
+		// Two backends that start at once may both find no stream and both make it.
+		if code := codeOf(err); !passing(err) && code != jetstream.JSErrCodeStreamNameInUse && code != jetstream.JSErrCodeStreamNotFound || rest(ctx) != nil {
+			return nil, fmt.Errorf("nats: making the stream %s: %w", cfg.Name, err)
+		}
+	}
+}
 
 // NATS is the connection itself, for messages that are not kept.
 func (c *Conn) NATS() *nats.Conn { return c.nc }
 
-// Replicas is how many servers shall hold each stream.
+// Replicas is how many servers hold each stream.
 func (c *Conn) Replicas() int { return c.replicas }
 
 // Durable reports whether a stream on file outlives this process.
 func (c *Conn) Durable() bool { return c.durable }
 
-// Check reports whether JetStream answers, for readiness.
+// Check reports within two seconds whether JetStream answers and every stream of
+// Stream has a leader, for readiness.
 func (c *Conn) Check(ctx context.Context) error {
-	_, err := c.js.AccountInfo(ctx)
-	return err
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	if _, err := c.js.AccountInfo(ctx); err != nil {
+		return fmt.Errorf("JetStream does not answer: %w", err)
+	}
+	c.mu.Lock()
+	streams := slices.Clone(c.streams)
+	c.mu.Unlock()
+	for _, s := range streams {
+		if _, err := c.js.Stream(ctx, s.Name); err != nil {
+			return fmt.Errorf("the stream %s does not answer: %w", s.Name, err)
+		}
+	}
+	return nil
 }
 
 // Close ends the connection, and the server of our own.

@@ -4,10 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,8 +26,9 @@ const (
 	StoreTime = 5 * time.Second
 
 	// HandleBytes bounds what is kept of handles, signed requests and idempotency
-	// keys: about a million ordinary launches. Beyond it new ones are refused with
-	// org_busy until old ones expire; those that are there can still be redeemed.
+	// keys, in each server that holds a copy: about a million ordinary launches.
+	// Beyond seven eighths new handles are refused with org_busy until old ones
+	// expire; the last eighth is for redeeming those that are there.
 	HandleBytes = 512 << 20
 
 	// minKept outlives a signed request, which lives for five minutes and 60 seconds
@@ -53,8 +58,14 @@ type Handles struct {
 	conn   *Conn
 	stream jetstream.Stream
 	life   time.Duration
+	limit  int64
 	now    func() time.Time
 	minted *minted
+
+	mu    sync.Mutex
+	used  int64     // guarded by mu: bytes in the stream when it was last asked
+	asked time.Time // guarded by mu: when that was
+	added int64     // guarded by mu: bytes of ours since then
 }
 
 // OpenHandles makes the stream, or takes the one that another backend made. life is
@@ -67,17 +78,17 @@ func OpenHandles(ctx context.Context, conn *Conn, life time.Duration, now func()
 }
 
 func openHandles(ctx context.Context, conn *Conn, life, kept time.Duration, bytes int64, now func() time.Time) (*Handles, error) {
-	stream, err := conn.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: handleStream, Subjects: []string{handleSubject + "*"}, Storage: jetstream.MemoryStorage, Replicas: conn.replicas,
+	stream, err := conn.Stream(ctx, jetstream.StreamConfig{
+		Name: handleStream, Subjects: []string{handleSubject + "*"}, Storage: jetstream.MemoryStorage,
 		MaxMsgsPerSubject: 1, MaxAge: kept, Duplicates: kept, MaxBytes: bytes, Discard: jetstream.DiscardNew,
 		// A copy may lag behind its leader, and a handle that was minted a moment ago
 		// would not be there: with several copies the leader answers.
 		AllowDirect: conn.replicas == 1,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("making the stream %s: %w", handleStream, err)
+		return nil, err
 	}
-	return &Handles{conn: conn, stream: stream, life: life, now: now, minted: &minted{life: life}}, nil
+	return &Handles{conn: conn, stream: stream, life: life, limit: bytes, now: now, minted: &minted{life: life}}, nil
 }
 
 // Spender is who redeems: a subject of the identity provider and an idempotency key
@@ -98,17 +109,18 @@ type Launch struct {
 // Ticket is a handle that was looked at, for Redeem.
 type Ticket struct {
 	Launch
-	value    kept
 	name     string
 	revision uint64
+	state    state
+	// launch is Launch as it is kept; an id of a signed request and an idempotency
+	// key have none.
+	launch []byte
 }
 
-// kept is the value of a message.
-type kept struct {
+// state is what changes of a message's value. The launch follows it, so that it
+// need not be written anew.
+type state struct {
 	Until time.Time `json:"until,omitzero"`
-	// Of is the launch of a handle; an id of a signed request and an idempotency key
-	// have none.
-	Of *Launch `json:"of,omitempty"`
 	// Spent is empty until the handle or the id is redeemed, then who did; see Spender.
 	Spent string `json:"spent,omitempty"`
 	// Request is a hash of the request, where the message's name does not say it.
@@ -133,15 +145,21 @@ func jtiName(issuer, jti string) string { return Name("jti", issuer, jti) }
 
 // Mint keeps a launch under a handle, which must be fresh and random.
 func (h *Handles) Mint(ctx context.Context, handle string, l Launch) error {
-	const doing = "keeping a handle"
-	t := Ticket{Launch: l, value: kept{Until: h.now().Add(h.life), Of: &l}, name: handleName(handle)}
-	m, err := h.message(t.name, t.value)
+	text, err := json.Marshal(l)
 	if err != nil {
+		return unwritable()
+	}
+	t := Ticket{Launch: l, name: handleName(handle), state: state{Until: h.now().Add(h.life)}, launch: text}
+	m, err := h.message(t.name, t.state, t.launch)
+	if err != nil {
+		return err
+	}
+	if err := h.room(ctx, int64(len(m.Data))); err != nil {
 		return err
 	}
 	m.Header = nats.Header{jetstream.ExpectedLastSubjSeqHeader: []string{"0"}}
 	lost := false
-	return h.patiently(ctx, doing, func(ctx context.Context) error {
+	return patiently(ctx, "keeping a handle", func(ctx context.Context) error {
 		ack, err := h.conn.js.PublishMsg(ctx, m)
 		if err == nil {
 			t.revision = ack.Sequence
@@ -154,6 +172,38 @@ func (h *Handles) Mint(ctx context.Context, handle string, l Launch) error {
 		lost = true
 		return err
 	})
+}
+
+// room refuses new handles before the stream is full, so that those that are there
+// can be redeemed. It asks how full the stream is after a second, or when we alone
+// have added a sixty-fourth of what it may hold.
+func (h *Handles) room(ctx context.Context, size int64) error {
+	h.mu.Lock()
+	h.added += size
+	used, due := h.used, h.added > h.limit/64 || time.Since(h.asked) > time.Second
+	if due {
+		h.asked, h.added = time.Now(), 0
+	}
+	h.mu.Unlock()
+	if due {
+		err := patiently(ctx, "asking how full the store is", func(ctx context.Context) error {
+			info, err := h.stream.Info(ctx)
+			if err == nil {
+				used = int64(info.State.Bytes)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		h.mu.Lock()
+		h.used = used
+		h.mu.Unlock()
+	}
+	if used > h.limit/8*7 {
+		return problem.New(problem.OrgBusy, errors.New("the store is full of handles"))
+	}
+	return nil
 }
 
 // Look returns the launch of a handle without spending it. A handle that was never
@@ -171,7 +221,7 @@ func (h *Handles) Look(ctx context.Context, handle string) (Ticket, error) {
 }
 
 func (h *Handles) alive(t Ticket) error {
-	if t.revision == 0 || t.value.Of == nil || !h.now().Before(t.value.Until) {
+	if t.revision == 0 || len(t.launch) == 0 || !h.now().Before(t.state.Until) {
 		return problem.New(problem.HandleExpired, nil)
 	}
 	return nil
@@ -192,7 +242,7 @@ func (h *Handles) RedeemJTI(ctx context.Context, issuer, jti string, until time.
 	name := jtiName(issuer, jti)
 	fresh := func(t Ticket) (Ticket, error) {
 		if t.revision == 0 {
-			t.value.Until = until
+			t.state.Until = until
 		}
 		return t, nil
 	}
@@ -215,12 +265,12 @@ func (h *Handles) redeem(ctx context.Context, t Ticket, by Spender, request stri
 	const doing = "spending a handle"
 	spender := by.name()
 	for range maxRedeems {
-		if t.value.Spent != "" {
+		if t.state.Spent != "" {
 			return spentBefore(t, spender, request)
 		}
-		spent := t.value
+		spent := t.state
 		spent.Spent, spent.Request = spender, request
-		m, err := h.message(t.name, spent)
+		m, err := h.message(t.name, spent, t.launch)
 		if err != nil {
 			return err
 		}
@@ -231,7 +281,7 @@ func (h *Handles) redeem(ctx context.Context, t Ticket, by Spender, request stri
 		// Whatever comes of it, what is remembered is out of date.
 		h.minted.forget(t.name)
 		var ack *jetstream.PubAck
-		err = h.patiently(ctx, doing, func(ctx context.Context) (err error) {
+		err = patiently(ctx, doing, func(ctx context.Context) (err error) {
 			if ack, err = h.conn.js.PublishMsg(ctx, m); wrongRevision(err) {
 				ack, err = nil, nil
 			}
@@ -264,9 +314,9 @@ func (h *Handles) redeem(ctx context.Context, t Ticket, by Spender, request stri
 
 func spentBefore(t Ticket, spender, request string) error {
 	switch {
-	case t.value.Spent != spender:
+	case t.state.Spent != spender:
 		return problem.New(problem.HandleSpent, nil)
-	case t.value.Request != request:
+	case t.state.Request != request:
 		return otherRequest()
 	}
 	return nil
@@ -291,13 +341,32 @@ func (h *Handles) wasUsed(ctx context.Context, sequence uint64, name, spender, r
 	return spentBefore(t, spender, request)
 }
 
-func (h *Handles) message(name string, value kept) (*nats.Msg, error) {
+func unwritable() error {
+	return problem.New(problem.Internal, errors.New("a handle cannot be written"))
+}
+
+// message is: the length of the state in two bytes, the state, the launch; sealed.
+func (h *Handles) message(name string, value state, launch []byte) (*nats.Msg, error) {
 	text, err := json.Marshal(value)
-	if err != nil {
-		return nil, problem.New(problem.Internal, errors.New("a handle cannot be written"))
+	if err != nil || len(text) > math.MaxUint16 {
+		return nil, unwritable()
 	}
+	all := make([]byte, 0, 2+len(text)+len(launch))
+	all = append(append(binary.BigEndian.AppendUint16(all, uint16(len(text))), text...), launch...)
 	subject := handleSubject + name
-	return &nats.Msg{Subject: subject, Data: h.conn.Seal(subject, text)}, nil
+	return &nats.Msg{Subject: subject, Data: h.conn.Seal(subject, all)}, nil
+}
+
+func (t *Ticket) open(text []byte) error {
+	if len(text) < 2 || int(binary.BigEndian.Uint16(text)) > len(text)-2 {
+		return errors.New("it is cut short")
+	}
+	end := 2 + int(binary.BigEndian.Uint16(text))
+	t.launch = text[end:]
+	if err := json.Unmarshal(text[2:end], &t.state); err != nil || len(t.launch) == 0 {
+		return err
+	}
+	return json.Unmarshal(t.launch, &t.Launch)
 }
 
 // read returns what is kept under a name; without anything the revision is 0.
@@ -311,7 +380,7 @@ func (h *Handles) read(ctx context.Context, name string) (Ticket, error) {
 
 func (h *Handles) get(ctx context.Context, from func(context.Context) (*jetstream.RawStreamMsg, error)) (Ticket, error) {
 	var m *jetstream.RawStreamMsg
-	err := h.patiently(ctx, "reading a handle", func(ctx context.Context) (err error) {
+	err := patiently(ctx, "reading a handle", func(ctx context.Context) (err error) {
 		if m, err = from(ctx); errors.Is(err, jetstream.ErrMsgNotFound) {
 			m, err = nil, nil
 		}
@@ -324,12 +393,9 @@ func (h *Handles) get(ctx context.Context, from func(context.Context) (*jetstrea
 	if err != nil {
 		return Ticket{}, problem.New(problem.Internal, err)
 	}
-	t := Ticket{name: m.Subject[len(handleSubject):], revision: m.Sequence}
-	if err := json.Unmarshal(text, &t.value); err != nil {
+	t := Ticket{name: strings.TrimPrefix(m.Subject, handleSubject), revision: m.Sequence}
+	if err := t.open(text); err != nil {
 		return Ticket{}, problem.New(problem.Internal, errors.New("what is kept of a handle cannot be read"))
-	}
-	if t.value.Of != nil {
-		t.Launch = *t.value.Of
 	}
 	return t, nil
 }
@@ -357,20 +423,17 @@ func codeOf(err error) jetstream.ErrorCode {
 
 // patiently repeats what may be repeated while a cluster elects a leader or a
 // connection is made anew, within StoreTime. Its error is a Problem.
-func (h *Handles) patiently(ctx context.Context, doing string, attempt func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, StoreTime)
-	defer cancel()
+func patiently(ctx context.Context, doing string, attempt func(context.Context) error) error {
+	until := time.Now().Add(StoreTime)
 	for {
-		trying, cancel := context.WithTimeout(ctx, attemptTime)
+		left := time.Until(until)
+		trying, cancel := context.WithTimeout(ctx, min(attemptTime, left))
 		err := attempt(trying)
 		cancel()
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil || !passing(err) {
-			return Failed(doing, err)
-		}
-		if rest(ctx) != nil {
+		if !passing(err) || left < attemptTime || rest(ctx) != nil {
 			return Failed(doing, err)
 		}
 	}

@@ -8,10 +8,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
 	"encounterlauncher/internal/orgconfig"
 )
@@ -26,9 +25,8 @@ const (
 type sealKeys []sealKey
 
 type sealKey struct {
-	id     [idBytes]byte
-	secret []byte
-	aead   cipher.AEAD
+	id   [idBytes]byte
+	aead cipher.AEAD
 }
 
 // readSealKeys reads the key files; without any it makes a key that lives as long
@@ -40,13 +38,16 @@ func readSealKeys(files []string) (sealKeys, error) {
 		if err != nil {
 			return nil, fmt.Errorf("nats.seal_key_files: %w", err)
 		}
-		secret, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+		secret, err := base64.StdEncoding.DecodeString(text)
 		if err != nil || len(secret) != keyBytes {
 			return nil, fmt.Errorf("nats.seal_key_files: a file does not hold %d bytes in base64 (head -c %d /dev/urandom | base64)", keyBytes, keyBytes)
 		}
 		key, err := newSealKey(secret)
 		if err != nil {
 			return nil, err
+		}
+		if slices.ContainsFunc(keys, func(k sealKey) bool { return k.id == key.id }) {
+			return nil, errors.New("nats.seal_key_files: two files hold the same key")
 		}
 		keys = append(keys, key)
 	}
@@ -71,7 +72,7 @@ func newSealKey(secret []byte) (sealKey, error) {
 	if err != nil {
 		return sealKey{}, fmt.Errorf("making a key that seals: %w", err)
 	}
-	k := sealKey{secret: secret}
+	var k sealKey
 	// The nonce is random and goes with the value.
 	if k.aead, err = cipher.NewGCMWithRandomNonce(block); err != nil {
 		return sealKey{}, fmt.Errorf("making a key that seals: %w", err)
@@ -88,22 +89,6 @@ func derive(secret []byte, use string) ([]byte, error) {
 		return nil, fmt.Errorf("deriving a key: %w", err)
 	}
 	return key, nil
-}
-
-// server returns the keys for the files of our own server.
-func (k sealKeys) server() (now, before string) {
-	for i := range k {
-		key, err := derive(k[i].secret, "files")
-		if err != nil {
-			return "", ""
-		}
-		if i == 0 {
-			now = hex.EncodeToString(key)
-		} else if i == 1 {
-			before = hex.EncodeToString(key)
-		}
-	}
-	return now, before
 }
 
 // Seal encrypts a value (AES-256-GCM) and ties it to its place, so that it cannot
