@@ -179,10 +179,10 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 func newNabla(cfg orgconfig.Nabla, deps Deps) (*nabla.Client, error) {
 	keys := make([]assertion.Key, 0, len(cfg.KeyFiles))
 	for _, file := range cfg.KeyFiles {
-		if err := orgconfig.CheckSecret(file); err != nil {
-			return nil, fmt.Errorf("nabla.key_files: %w", err)
-		}
 		k, err := assertion.ReadKey(file, "")
+		if err == nil {
+			err = orgconfig.CheckSecret(file)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("nabla.key_files: %w", err)
 		}
