@@ -216,6 +216,7 @@ func TestBadInput(t *testing.T) {
 			{"south's in the north", create(orgapi.CreateRequest{Handle: ofSouth}), 403, mismatch},
 			{"north's in the south", by(person(map[string]any{"tenant": "south"}), "key-bad", handle), 403, mismatch},
 			{"north's signed request in the south", by(person(map[string]any{"tenant": "south"}), "key-bad", orgapi.CreateRequest{Request: signed}), 403, mismatch},
+			{"north's encounter reopened in the south", request{path: orgapi.PathEncounterURL, bearer: person(map[string]any{"tenant": "south"}), key: "key-bad", body: orgapi.ReopenRequest{ExternalProviderID: "D-17", ExternalEncounterID: "E-1"}}, 403, mismatch},
 			{"of somebody without a tenant", by(person(map[string]any{"tenant": nil}), "key-bad", handle), 403, problem.IdentityUnmapped},
 		},
 		"other provider": {
