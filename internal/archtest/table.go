@@ -102,7 +102,7 @@ var Rooms = []Room{
 // root program: the workstation program never links a server (measured: 15.7 MB
 // idle with NATS and an issuer inside, 6.3 MB without).
 var NeverInRoot = []string{
-	"github.com/nats-io/", "github.com/zitadel/", "github.com/prometheus/", "github.com/getkin/",
-	"encounterlauncher/internal/orgserver", "encounterlauncher/internal/orgstore", "encounterlauncher/internal/delivery", "encounterlauncher/internal/nablasim", "encounterlauncher/internal/nabla", "encounterlauncher/internal/sandbox", "encounterlauncher/internal/sessionsim",
+	"github.com/nats-io/", "github.com/zitadel/", "github.com/prometheus/", "github.com/getkin/", "go.opentelemetry.io/",
+	"encounterlauncher/internal/orgserver", "encounterlauncher/internal/orgaudit", "encounterlauncher/internal/orgstore", "encounterlauncher/internal/delivery", "encounterlauncher/internal/nablasim", "encounterlauncher/internal/nabla", "encounterlauncher/internal/sandbox", "encounterlauncher/internal/sessionsim",
 	"encounterlauncher/internal/policyfiles",
 }

@@ -12,8 +12,11 @@ const (
 	CodeFolderDenied = "folder_denied"
 	CodeFolderFailed = "folder_failed"
 	CodeFileConflict = "file_conflict"
-	CodeUnreadable   = "unreadable"
-	CodeSealed       = "sealed"
+	// The log says more of these two: what the FHIR server answered.
+	CodeDocumentFailed  = "fhir_failed"
+	CodeDocumentRefused = "fhir_refused"
+	CodeUnreadable      = "unreadable"
+	CodeSealed          = "sealed"
 )
 
 // Advice says in one or two sentences what a code means and what a person can do
@@ -36,6 +39,10 @@ func Advice(code string) string {
 		return "The file could not be written into deliver.folder. See the system's log for its disk."
 	case CodeFileConflict:
 		return "deliver.folder has a file of this name with another content. Move that file away, then replay."
+	case CodeDocumentFailed:
+		return "The FHIR server did not take the document. See org-backend's log for its status, its own log, and the client and its scopes there; it is tried again."
+	case CodeDocumentRefused:
+		return "The FHIR server refused this document, or does not know the patient. See org-backend's log for its status, repair it there, then replay; or enter the note by hand and discard."
 	case CodeUnreadable:
 		return "What is kept is not a callback that this version reads. Upgrade org-backend, then replay."
 	case CodeSealed:

@@ -133,9 +133,19 @@ type Failure struct {
 	Refused bool
 	// After, when it is not 0, is how long the place wants to be left alone.
 	After time.Duration
+	// Cause is for the log; nil means that the code says it all.
+	Cause error
 }
 
-func (f *Failure) Error() string { return "a place did not take a note: " + f.Code }
+func (f *Failure) Error() string {
+	if f.Cause != nil {
+		return f.Cause.Error()
+	}
+	return f.Code
+}
+
+// Unwrap returns the cause.
+func (f *Failure) Unwrap() error { return f.Cause }
 
 // Queue takes callbacks and brings them to their places. It is safe for concurrent
 // use, and any number of backends may share it.

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"encounterlauncher/internal/fhir"
@@ -10,40 +11,60 @@ import (
 
 // document files a note as a FHIR DocumentReference: sections and diagnoses as
 // plain text. A transcript is not filed; who wants it takes the webhook or the folder.
-type document struct{ server *fhir.Client }
+type document struct {
+	server interface {
+		AddDocument(ctx context.Context, d fhir.Document) error
+	}
+}
 
 func (d *document) Name() string { return "fhir" }
 
 func (d *document) Deliver(ctx context.Context, n Note) error {
-	return nil
+	doc := fhir.Document{
+		RequestUUID: n.RequestUUID, Kind: fhir.KindNote, Title: "Encounter note", Text: plainText(n.Callback), At: n.Received,
+		PatientID: n.ExternalPatientID, EncounterID: n.ExternalEncounterID, ProviderID: n.ExternalProviderID,
+	}
+	if n.Type == nabla.PatientInstructionsExport {
+		doc.Kind, doc.Title = fhir.KindInstructions, "Patient instructions"
+	}
+	err := d.server.AddDocument(ctx, doc)
+	var f *fhir.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &f) && f.Permanent:
+		return &Failure{Code: CodeDocumentRefused, Refused: true, Cause: err}
+	case errors.As(err, &f):
+		return &Failure{Code: CodeDocumentFailed, After: f.RetryAfter, Cause: err}
+	}
+	return &Failure{Code: CodeDocumentFailed, Cause: err}
 }
 
-// text is a note as people read it.
-func text(c nabla.Callback) string {
-	var b strings.Builder
+// plainText is a note as people read it.
+func plainText(c nabla.Callback) string {
 	if c.Note == nil {
 		return strings.TrimSpace(c.Instructions) + "\n"
 	}
-	block := func(title, content string) {
-		if b.Len() > 0 {
-			b.WriteString("\n")
-		}
-		if title = strings.TrimSpace(title); title != "" {
-			b.WriteString(title + "\n")
-		}
-		if content = strings.TrimSpace(content); content != "" {
-			b.WriteString(content + "\n")
-		}
-	}
+	var blocks []string
 	for _, s := range c.Note.Sections {
-		block(s.Title, s.Content)
+		blocks = append(blocks, block(s.Title, s.Content))
 	}
-	if len(c.Note.Diagnoses) > 0 {
-		var lines []string
-		for _, d := range c.Note.Diagnoses {
-			lines = append(lines, "- "+d.Display+" ("+d.System+" "+d.Code+")")
+	var lines []string
+	for _, d := range c.Note.Diagnoses {
+		lines = append(lines, "- "+d.Display+" ("+strings.TrimSpace(d.System+" "+d.Code)+")")
+	}
+	if len(lines) > 0 {
+		blocks = append(blocks, block("Diagnoses", strings.Join(lines, "\n")))
+	}
+	return strings.Join(blocks, "\n")
+}
+
+func block(title, content string) string {
+	var b strings.Builder
+	for _, part := range []string{strings.TrimSpace(title), strings.TrimSpace(content)} {
+		if part != "" {
+			b.WriteString(part + "\n")
 		}
-		block("Diagnoses", strings.Join(lines, "\n"))
 	}
 	return b.String()
 }

@@ -38,9 +38,6 @@ func Check(cfg orgconfig.Config) error {
 			faults = append(faults, err)
 		}
 	}
-	if d.FHIR && cfg.FHIR.BaseURL == "" {
-		fault("fhir", "there is no fhir.base_url to deliver to")
-	}
 	if d.Folder != "" {
 		if err := checkFolder(d.Folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			faults = append(faults, err)

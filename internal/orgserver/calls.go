@@ -7,6 +7,7 @@ import (
 
 	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgaudit"
 	"encounterlauncher/internal/orgstore"
 	"encounterlauncher/internal/problem"
 )
@@ -38,11 +39,14 @@ func (s *Server) launch(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err := checkLaunch(body); err != nil {
 		return 0, nil, err
 	}
+	storyOf(r).registers(from.name, body)
 	if !from.speaksFor(body.ExternalProviderID) {
 		return 0, nil, problem.With(problem.ProviderMismatch, "The field external_provider_id is not one of this EHR's.", nil)
 	}
 	handle := random(handleBytes)
-	if err := s.handles.Mint(r.Context(), handle, orgstore.Launch{EHR: from.name, Tenant: from.tenant, Request: body}); err != nil {
+	ctx, done := s.stage(r.Context(), stageStore)
+	err = s.handles.Mint(ctx, handle, orgstore.Launch{EHR: from.name, Tenant: from.tenant, Request: body})
+	if done(err); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusOK, orgapi.LaunchAnswer{
@@ -57,6 +61,8 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
+	told := storyOf(r)
+	told.begins(orgaudit.EncounterOpened, who)
 	key, err := idempotencyKey(r)
 	if err != nil {
 		return 0, nil, err
@@ -69,18 +75,24 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
+	told.about(a.encounterID, a.patientID, a.providerID)
+	told.EHR = a.ehr
 	// One answer for both: whose encounter it is is nobody else's business.
 	if a.tenant != who.tenant || a.providerID != who.providerID {
 		return 0, nil, problem.New(problem.ProviderMismatch, nil)
 	}
-	known, err := a.context(r.Context())
-	if err != nil {
+	ctx, done := s.stage(r.Context(), stageContext)
+	known, err := a.context(ctx)
+	if done(err); err != nil {
 		return 0, nil, err
 	}
-	if err := a.redeem(r.Context(), orgstore.Spender{Subject: who.subject, Key: key}); err != nil {
+	ctx, done = s.stage(r.Context(), stageStore)
+	err = a.redeem(ctx, orgstore.Spender{Subject: who.subject, Key: key})
+	if done(err); err != nil {
 		return 0, nil, err
 	}
-	address, err := s.nabla.Create(r.Context(), nabla.CreatePayload{
+	ctx, done = s.stage(r.Context(), stageCreate)
+	address, err := s.nabla.Create(ctx, nabla.CreatePayload{
 		ProviderEmail: who.email, ExternalProviderID: who.providerID,
 		ExternalPatientID: a.patientID, ExternalEncounterID: a.encounterID,
 		StructuredContext: nabla.StructuredContext{PatientDemographics: nabla.Demographics{
@@ -89,7 +101,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 		}},
 		UnstructuredContext: known.Unstructured,
 	})
-	if err != nil {
+	if done(err); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusOK, orgapi.CreateAnswer{
@@ -106,6 +118,7 @@ type asked struct {
 	// tenant is that of the EHR server that the form comes from.
 	tenant                             string
 	encounterID, patientID, providerID string
+	ehr                                string // that registered it; empty for the forms without
 	context                            func(context.Context) (patientContext, error)
 	redeem                             func(context.Context, orgstore.Spender) error
 }
@@ -128,13 +141,14 @@ func (s *Server) askByHandle(ctx context.Context, handle string) (asked, error) 
 	if !handleWord(handle) {
 		return asked{}, problem.New(problem.RequestInvalid, errors.New("the handle is not of the form of one"))
 	}
-	ticket, err := s.handles.Look(ctx, handle)
-	if err != nil {
+	looked, done := s.stage(ctx, stageStore)
+	ticket, err := s.handles.Look(looked, handle)
+	if done(err); err != nil {
 		return asked{}, err
 	}
 	launch := ticket.Request
 	return asked{
-		tenant:      ticket.Tenant,
+		tenant: ticket.Tenant, ehr: ticket.EHR,
 		encounterID: launch.ExternalEncounterID, patientID: launch.ExternalPatientID, providerID: launch.ExternalProviderID,
 		context: func(context.Context) (patientContext, error) {
 			return patientContext{launch.StructuredContext.PatientDemographics, launch.UnstructuredContext}, nil
@@ -203,6 +217,8 @@ func (s *Server) reopen(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
+	told := storyOf(r)
+	told.begins(orgaudit.EncounterReopened, who)
 	var body orgapi.ReopenRequest
 	if err := readBody(w, r, &body); err != nil {
 		return 0, nil, err
@@ -210,14 +226,18 @@ func (s *Server) reopen(w http.ResponseWriter, r *http.Request) (int, any, error
 	if !identifier(body.ExternalEncounterID) || !identifier(body.ExternalProviderID) {
 		return 0, nil, problem.With(problem.RequestInvalid, "An identifier is empty, too long or holds control characters.", nil)
 	}
+	told.about(body.ExternalEncounterID, "", body.ExternalProviderID)
 	if body.ExternalProviderID != who.providerID {
 		return 0, nil, problem.New(problem.ProviderMismatch, nil)
 	}
-	if err := s.handles.Once(r.Context(), orgstore.Spender{Subject: who.subject, Key: key}, "reopen", body.ExternalProviderID, body.ExternalEncounterID); err != nil {
+	ctx, done := s.stage(r.Context(), stageStore)
+	err = s.handles.Once(ctx, orgstore.Spender{Subject: who.subject, Key: key}, "reopen", body.ExternalProviderID, body.ExternalEncounterID)
+	if done(err); err != nil {
 		return 0, nil, err
 	}
-	address, err := s.nabla.Refresh(r.Context(), who.providerID, body.ExternalEncounterID)
-	if err != nil {
+	ctx, done = s.stage(r.Context(), stageRefresh)
+	address, err := s.nabla.Refresh(ctx, who.providerID, body.ExternalEncounterID)
+	if done(err); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusOK, orgapi.ReopenAnswer{EncounterURL: address.Reveal()}, nil

@@ -121,11 +121,17 @@ func newFHIR(cfg orgconfig.Config, deps Deps) (*fhir.Client, error) {
 	return c, nil
 }
 
-// trusting returns a client that trusts the authorities of a file beside the
-// system's; given wins, and without a file there is none.
+// trusting returns a client that trusts the authorities of a file, where there is
+// one, beside the system's. A client that a test gave wins.
 func trusting(given *http.Client, caFile string) (*http.Client, error) {
-	if given != nil || caFile == "" {
+	if given != nil {
 		return given, nil
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	// The default of two would close and reopen connections under load.
+	t.MaxIdleConnsPerHost = 16
+	if caFile == "" {
+		return &http.Client{Transport: t}, nil
 	}
 	text, err := orgconfig.ReadBounded(caFile, 1<<20)
 	if err != nil {
@@ -138,7 +144,6 @@ func trusting(given *http.Client, caFile string) (*http.Client, error) {
 	if !pool.AppendCertsFromPEM(text) {
 		return nil, errors.New("it holds no certificate (PEM)")
 	}
-	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	return &http.Client{Transport: t}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -41,10 +42,10 @@ func withFHIR(t *testing.T, c *orgconfig.Config, base string) {
 }
 
 // fhirServer answers every reading of a patient in one way.
-func fhirServer(t *testing.T, status int, patient string) string {
+func fhirServer(t *testing.T, start func(http.Handler) *httptest.Server, status int, patient string) *httptest.Server {
 	t.Helper()
 	var server *httptest.Server
-	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server = start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := `{"token_endpoint":"` + server.URL + `/token","access_token":"t","token_type":"bearer","expires_in":300}`
 		w.Header().Set("Content-Type", "application/json")
 		if strings.HasPrefix(r.URL.Path, "/Patient/") {
@@ -53,8 +54,10 @@ func fhirServer(t *testing.T, status int, patient string) string {
 		}
 		_, _ = io.WriteString(w, answer)
 	}))
+	// That a client does not trust it is what a test is for.
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	t.Cleanup(server.Close)
-	return server.URL
+	return server
 }
 
 func (w *world) byIdentifiers(t *testing.T, patient, key string) request {
@@ -79,7 +82,7 @@ func TestTheDetailsForIdentifiersComeFromTheFHIRServer(t *testing.T) {
 		"a server's fear": {403, canary, 503, problem.ContextUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			base := fhirServer(t, c.status, c.patient)
+			base := fhirServer(t, httptest.NewServer, c.status, c.patient).URL
 			w := newWorld(t, func(cfg *orgconfig.Config) { withFHIR(t, cfg, base) })
 			q := w.byIdentifiers(t, "P-1", "key-1")
 			if c.code == "" {
@@ -93,6 +96,18 @@ func TestTheDetailsForIdentifiersComeFromTheFHIRServer(t *testing.T) {
 				t.Error("the log tells of the patient")
 			}
 		})
+	}
+}
+
+func TestOnlyTheAuthoritiesOfTheSystemAndOfTheFileAreTrusted(t *testing.T) {
+	server := fhirServer(t, httptest.NewTLSServer, 200, `{"resourceType":"Patient","id":"P-1","name":[{"text":"Grace"}],"birthDate":"1906-12-09","gender":"female"}`)
+	file := write(t, t.TempDir(), "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	trusted := newWorld(t, func(c *orgconfig.Config) { withFHIR(t, c, server.URL); c.FHIR.CAFile = file })
+	trusted.opened(t, trusted.byIdentifiers(t, "P-1", "key-1"))
+	foreign := newWorld(t, func(c *orgconfig.Config) { withFHIR(t, c, server.URL) })
+	foreign.refused(t, foreign.byIdentifiers(t, "P-1", "key-1"), http.StatusServiceUnavailable, problem.ContextUnavailable)
+	if !strings.Contains(foreign.log.String(), "certificate is not trusted") {
+		t.Error("the log does not say why")
 	}
 }
 
@@ -145,7 +160,6 @@ func TestAFaultOfTheFHIRSectionIsNamedByItsKey(t *testing.T) {
 		"a system that is two":     {func(c *orgconfig.Config) { c.FHIR.PatientSystem = "a|b" }, "fhir.patient_system: it holds"},
 		"authorities that are not": {func(c *orgconfig.Config) { c.FHIR.CAFile = file }, "fhir.ca_file: it holds no certificate"},
 		"two sources":              {func(c *orgconfig.Config) { c.ContextFile = base.ContextFile }, "context_file: it and fhir exclude each other"},
-		"a place that is not":      {func(c *orgconfig.Config) { c.FHIR, c.Deliver.FHIR = orgconfig.FHIR{}, true }, "deliver.fhir: it needs fhir.base_url"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			cfg := base

@@ -89,6 +89,9 @@ func openEvents(ctx context.Context, conn *orgstore.Conn, now func() time.Time) 
 // end ends every stream; the workstations come back by themselves.
 func (e *events) end() { e.stop.Do(func() { close(e.stopped) }) }
 
+// count is how many streams are open.
+func (e *events) count() int { e.mu.Lock(); defer e.mu.Unlock(); return e.all }
+
 // of is a provider's place in a subject: subjects show in NATS' own monitoring.
 func (e *events) of(providerID string) string { return orgstore.Name("provider", providerID) }
 

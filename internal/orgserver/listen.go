@@ -3,25 +3,28 @@ package orgserver
 import (
 	"context"
 	"crypto/tls"
-	"encounterlauncher/internal/orgconfig"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
+
+	"encounterlauncher/internal/orgconfig"
 )
 
-const maxHeader = 32 << 10
-
-// patience is how long the listener waits. A test has less of it.
-type patience struct{ header, read, write, idle, drain time.Duration }
-
-// ordinary: a launch's body is small, and who sends it more slowly than this is
-// not a launcher.
-func ordinary() patience {
-	return patience{header: 5 * time.Second, read: 10 * time.Second, write: 30 * time.Second, idle: 2 * time.Minute, drain: 20 * time.Second}
+// pace is the times of the listener. A launch body is small: who sends it more slowly
+// than this is not a launcher.
+type pace struct {
+	header, read, write, idle, drain time.Duration
+	after                            func(time.Duration) <-chan time.Time // time.After, but for tests
 }
+
+func usualPace() pace {
+	return pace{header: 5 * time.Second, read: 10 * time.Second, write: 30 * time.Second, idle: 2 * time.Minute, drain: 20 * time.Second, after: time.After}
+}
+
+const maxHeader = 32 << 10
 
 type endingKey struct{}
 
@@ -38,14 +41,48 @@ func ending(ctx context.Context) <-chan struct{} {
 	return end
 }
 
-// Serve listens as cfg says and serves handler until ctx ends; then it takes no
-// new call and lets those under way finish for up to 20 seconds. ready, when not
-// nil, is told the address once the listener is open.
-func Serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log *slog.Logger, ready func(net.Addr)) error {
-	return serve(ctx, cfg, handler, log, ready, ordinary())
+// operated is what a handler may be able to do for those who operate it: Server is.
+type operated interface {
+	// Drain makes it say that it is not ready.
+	Drain()
+	// Metrics is what Prometheus reads.
+	Metrics() http.Handler
 }
 
-func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log *slog.Logger, ready func(net.Addr), times patience) error {
+// Serve listens as cfg says and serves handler until ctx ends. Then handler says that
+// it is not ready and still takes calls for cfg.Delay; after that no new call is
+// taken, and those under way have up to 20 seconds to finish. ready, when not nil,
+// is told the address once the listener is open. Metrics are served as long, at an
+// address of their own.
+func Serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log *slog.Logger, ready func(net.Addr)) error {
+	return serve(ctx, cfg, handler, log, ready, usualPace())
+}
+
+func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log *slog.Logger, ready func(net.Addr), t pace) error {
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: t.header, ReadTimeout: t.read, WriteTimeout: t.write,
+		IdleTimeout: t.idle, MaxHeaderBytes: maxHeader,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	if cfg.TLSCertFile != "" {
+		files, err := openCertificates(cfg, log, time.Now)
+		if err != nil {
+			return fmt.Errorf("configuration: %w", err)
+		}
+		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: files.current, NextProtos: []string{"h2", "http/1.1"}}
+	}
+	work, operates := handler.(operated)
+	if operates && cfg.Metrics.Listen != "" {
+		stop, err := serveMetrics(ctx, cfg.Metrics.Listen, work.Metrics(), log, t)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	// A stream of events would else hold the end up until the patience is over.
+	open, endStreams := context.WithCancel(context.WithoutCancel(ctx))
+	defer endStreams()
+	server.BaseContext = func(net.Listener) context.Context { return withoutStreams(open) }
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
@@ -53,18 +90,10 @@ func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 	if ready != nil {
 		ready(listener.Addr())
 	}
-	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: times.header, ReadTimeout: times.read, WriteTimeout: times.write,
-		IdleTimeout: times.idle, MaxHeaderBytes: maxHeader,
-		// A stream of events would else hold the end up until the patience is over.
-		BaseContext: func(net.Listener) context.Context { return withoutStreams(ctx) },
-		TLSConfig:   &tls.Config{MinVersion: tls.VersionTLS12},
-		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
 	ended := make(chan error, 1)
 	go func() {
-		if cfg.TLSCertFile != "" {
-			ended <- server.ServeTLS(listener, cfg.TLSCertFile, cfg.TLSKeyFile)
+		if server.TLSConfig != nil {
+			ended <- server.ServeTLS(listener, "", "")
 			return
 		}
 		ended <- server.Serve(listener)
@@ -74,7 +103,19 @@ func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 		return fmt.Errorf("serving: %w", err)
 	case <-ctx.Done():
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), times.drain)
+	if operates {
+		work.Drain()
+	}
+	if delay := cfg.Delay(); delay > 0 {
+		log.Info("draining", "delay", delay)
+		select {
+		case err := <-ended:
+			return fmt.Errorf("serving: %w", err)
+		case <-t.after(delay):
+		}
+	}
+	endStreams()
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.drain)
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
 		return fmt.Errorf("calls under way did not finish: %w", err)
@@ -83,4 +124,30 @@ func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 		return fmt.Errorf("serving: %w", err)
 	}
 	return nil
+}
+
+// serveMetrics serves GET /metrics until stop.
+func serveMetrics(ctx context.Context, address string, metrics http.Handler, log *slog.Logger, t pace) (stop func(), err error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listening for metrics: %w", err)
+	}
+	routes := http.NewServeMux()
+	routes.Handle("GET /metrics", metrics)
+	server := &http.Server{
+		Handler: routes, ReadHeaderTimeout: t.header, ReadTimeout: t.read, WriteTimeout: t.write, IdleTimeout: t.idle, MaxHeaderBytes: maxHeader,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("metrics are not served any more", "cause", err)
+		}
+	}()
+	log.Info("metrics", "address", listener.Addr().String())
+	return func() {
+		_ = server.Close() // whoever reads metrics asks again
+		<-ended
+	}, nil
 }

@@ -35,12 +35,15 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"encounterlauncher/internal/assertion"
+	"encounterlauncher/internal/delivery"
 	"encounterlauncher/internal/fhir"
 	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgaudit"
 	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/orgstore"
 	"encounterlauncher/internal/problem"
@@ -68,6 +71,8 @@ type Deps struct {
 	// HTTP reaches the OIDC issuer and Nabla; nil means clients of our own. Every
 	// call has a time limit, whatever it says.
 	HTTP *http.Client
+	// Version is that of the program, for metrics and traces.
+	Version string
 }
 
 // Server is the backend: an http.Handler. It is safe for concurrent use.
@@ -76,7 +81,14 @@ type Server struct {
 	handles *orgstore.Handles
 	events  *events
 	conn    *orgstore.Conn
-	routes  map[string]map[string]call
+	// deliveries is nil where no callbacks are taken.
+	deliveries *delivery.Queue
+	routes     map[string]map[string]call
+
+	audits   *orgaudit.Log // nil without an audit
+	metrics  *metrics
+	traces   *traces // nil without traces
+	draining *atomic.Bool
 }
 
 // parts are what the configuration makes without starting anything.
@@ -97,6 +109,7 @@ type parts struct {
 	contexts   contextSource
 	fhir       *fhir.Client // nil where there is none
 	nabla      *nabla.Client
+	callbacks  *callbacks // nil where none are taken
 }
 
 // call is one route: the status and body of its answer, or an error that is, or
@@ -154,6 +167,9 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	note(err)
 	p.nabla, err = newNabla(cfg.Nabla, deps)
 	note(err)
+	p.callbacks, err = newCallbacks(cfg, p.tokens, p.ehrs, deps.Now)
+	note(err)
+	note(checkAdmin(cfg))
 	if _, shared := joinKeys(p.clientKeys()...); shared {
 		note(errors.New("fhir.key_files: a key is one of nabla.key_files too; make one of its own"))
 	}
@@ -163,6 +179,9 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 func newNabla(cfg orgconfig.Nabla, deps Deps) (*nabla.Client, error) {
 	keys := make([]assertion.Key, 0, len(cfg.KeyFiles))
 	for _, file := range cfg.KeyFiles {
+		if err := orgconfig.CheckSecret(file); err != nil {
+			return nil, fmt.Errorf("nabla.key_files: %w", err)
+		}
 		k, err := assertion.ReadKey(file, "")
 		if err != nil {
 			return nil, fmt.Errorf("nabla.key_files: %w", err)
@@ -202,7 +221,10 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	s := &Server{parts: p, handles: handles, events: ev, conn: conn}
+	s := &Server{parts: p, handles: handles, events: ev, conn: conn, metrics: newMetrics(deps.Version), draining: new(atomic.Bool)}
+	if err := s.operate(ctx, cfg, deps.Version); err != nil {
+		return nil, errors.Join(fmt.Errorf("configuration: %w", err), s.Close())
+	}
 	s.routes = map[string]map[string]call{
 		p.base + orgapi.PathEncounters:   {http.MethodPost: s.create},
 		p.base + orgapi.PathEncounterURL: {http.MethodPost: s.reopen},
@@ -213,7 +235,15 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 		p.base + PathJWKS:                {http.MethodGet: s.jwks},
 		p.base + PathHealth:              {http.MethodGet: s.health},
 		// Load balancers look at the root, whatever prefix the proxy adds.
-		PathHealth: {http.MethodGet: s.health},
+		PathHealth:         {http.MethodGet: s.health},
+		PathReady:          {http.MethodGet: s.ready},
+		p.base + PathReady: {http.MethodGet: s.ready},
+	}
+	if s.deliveries, err = s.openDeliveries(ctx, cfg, conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	if s.deliveries != nil {
+		s.routes[p.base+p.callbacks.path] = map[string]call{http.MethodPost: s.callback}
 	}
 	return s, nil
 }
@@ -222,11 +252,29 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 // JWK set.
 func (s *Server) JWKS() []byte { return s.ourKeys() }
 
-// Close ends the streams of events and the stores. Handles that were not redeemed
-// are lost.
+// operate opens what those who operate us look at: audit, metrics, traces.
+func (s *Server) operate(ctx context.Context, cfg orgconfig.Config, version string) (err error) {
+	s.audits, err = orgaudit.Open(cfg.Audit, s.now, func(sink string, err error) {
+		s.metrics.auditFailed.WithLabelValues(sink).Inc()
+		s.log.Error("the audit was not written", "sink", sink, "cause", err)
+	})
+	if err != nil {
+		return err
+	}
+	s.metrics.gauge("org_backend_streams_open", "Open streams of events.", func() float64 { return float64(s.events.count()) })
+	s.traces, err = openTraces(ctx, cfg.Traces, version, s.log)
+	return err
+}
+
+// Close ends the streams of events, lets deliveries under way finish for up to ten
+// seconds, ends the stores, and writes what audit and traces hold. Handles that were
+// not redeemed are lost.
 func (s *Server) Close() error {
 	s.events.end()
-	return s.conn.Close()
+	if s.deliveries != nil {
+		s.deliveries.Close()
+	}
+	return errors.Join(s.conn.Close(), s.traces.close(), s.audits.Close())
 }
 
 // ServeHTTP serves the contract of internal/orgapi/openapi.yaml below the path
@@ -241,15 +289,24 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set(orgapi.HeaderRequestID, id)
 	route := "none"
 	status, err := http.StatusInternalServerError, error(nil)
+	stream := false
+	told := &story{orgaudit.Record{RequestID: id}}
+	ctx, ended := s.traces.call(r)
+	s.metrics.under.Inc()
 	defer func() {
 		if fault := recover(); fault != nil {
 			// What panicked may hold anything: its text is not logged.
 			err = problem.New(problem.Internal, errors.New("a call panicked"))
+			_ = s.audit(told, err) // a failure of the audit's own is logged there
 			status = s.refuse(w, err)
 		}
-		s.record(r, route, status, id, time.Since(started), err)
+		took := time.Since(started)
+		s.metrics.under.Dec()
+		s.metrics.call(s.routeLabel(route), status, err, took, stream)
+		ended(s.routeLabel(route), status, err)
+		s.record(r, route, status, id, took, err)
 	}()
-	ctx, cancel := context.WithTimeout(r.Context(), callTime)
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, storyKey{}, told), callTime)
 	defer cancel()
 	methods, known := s.routes[r.URL.Path]
 	handle, allowed := methods[r.Method]
@@ -264,8 +321,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		route = r.URL.Path
 		var body any
-		if status, body, err = handle(w, r.WithContext(ctx)); err == nil {
+		status, body, err = handle(w, r.WithContext(ctx))
+		// What cannot be recorded is not handed out.
+		if unrecorded := s.audited(ctx, told, err); err == nil {
+			err = unrecorded
+		}
+		if err == nil {
 			if run, ok := body.(streamed); ok {
+				stream = true
 				run(r.Context(), w)
 				return
 			}
@@ -400,8 +463,9 @@ func (s *Server) callerUntil(r *http.Request) (clinician, time.Time, error) {
 	if err != nil {
 		return clinician{}, time.Time{}, err
 	}
-	claims, err := s.tokens.verify(r.Context(), token)
-	if err != nil {
+	ctx, done := s.stage(r.Context(), stageToken)
+	claims, err := s.tokens.verify(ctx, token)
+	if done(err); err != nil {
 		return clinician{}, time.Time{}, err
 	}
 	// A NumericDate may have a fraction (RFC 7519 §2); verify has read it already.

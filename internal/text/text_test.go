@@ -318,6 +318,7 @@ var untold = map[string]string{
 	"browserpolicy": "what an origin looks like is for IT, on the command line",
 	"cli":           "the command line speaks English",
 	"control":       "refuses the system's account, which has no window",
+	"fhir":          "a server's answers, for integrators",
 	"intake":        "the form of a link is for integrators",
 	"launch":        "the form of a link is for integrators",
 	"orgserver":     "a server's answers, for integrators",

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -16,11 +14,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"encounterlauncher/internal/orgconfig"
-	"encounterlauncher/internal/orgserver"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The second signal ends the process at once: only the first is waited for.
+	context.AfterFunc(ctx, stop)
 	err := command().ExecuteContext(ctx)
 	stop()
 	if err != nil {
@@ -49,7 +48,7 @@ func command() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serve(), checkConfig(), version())
+	root.AddCommand(serve(), checkConfig(), configReference(), auditVerb(), versionVerb())
 	return root
 }
 
@@ -61,7 +60,7 @@ func none(args []string) error {
 }
 
 func withConfig(c *cobra.Command, run func(*cobra.Command, orgconfig.Config) error) *cobra.Command {
-	file := c.Flags().String("config", "", "YAML file with the configuration (required)")
+	file := configFlag(c)
 	c.Args = func(_ *cobra.Command, args []string) error { return none(args) }
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *file == "" {
@@ -76,48 +75,32 @@ func withConfig(c *cobra.Command, run func(*cobra.Command, orgconfig.Config) err
 	return c
 }
 
-func serve() *cobra.Command {
-	return withConfig(&cobra.Command{
-		Use:     "serve --config FILE",
-		Short:   "Serve until told to end (SIGTERM or Ctrl-C)",
-		Example: "  org-backend serve --config /etc/org-backend/config.yaml",
-	}, func(c *cobra.Command, cfg orgconfig.Config) error {
-		log := slog.New(slog.NewJSONHandler(c.ErrOrStderr(), nil))
-		server, err := orgserver.New(c.Context(), cfg, orgserver.Deps{Log: log})
-		if err != nil {
-			return err
-		}
-		return errors.Join(orgserver.Serve(c.Context(), cfg, server, log, func(a net.Addr) {
-			log.Info("listening", "address", a.String())
-		}), server.Close())
-	})
+func configFlag(c *cobra.Command) *string {
+	return c.Flags().String("config", "", "YAML file with the configuration (required)")
 }
 
-func checkConfig() *cobra.Command {
-	return withConfig(&cobra.Command{
-		Use:   "check-config --config FILE",
-		Short: "Say whether a configuration and the files that it names can be used",
-	}, func(c *cobra.Command, cfg orgconfig.Config) error {
-		if err := orgserver.Check(cfg); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintln(c.OutOrStdout(), "the configuration can be used")
-		return err
-	})
-}
+// version is set by the build.
+var version string
 
-func version() *cobra.Command {
+func versionVerb() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  func(_ *cobra.Command, args []string) error { return none(args) },
 		RunE: func(c *cobra.Command, _ []string) error {
-			v := "unknown"
-			if info, ok := debug.ReadBuildInfo(); ok {
-				v = info.Main.Version
-			}
-			_, err := fmt.Fprintln(c.OutOrStdout(), "org-backend", v)
+			_, err := fmt.Fprintln(c.OutOrStdout(), "org-backend", released())
 			return err
 		},
 	}
+}
+
+// released is the version of this program: that of the build, or what Go knows.
+func released() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
 }

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"encounterlauncher/internal/orgconfig"
+	"encounterlauncher/internal/orgserver"
+)
+
+func checkConfig() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "check-config --config FILE",
+		Short: "Say whether a configuration and the files that it names can be used",
+		Long: "Say everything that is wrong with a configuration and the files that it names, with the\n" +
+			"line of each fault, and warn of what is seldom meant. Nothing is started. With --connect\n" +
+			"also ask the services that it names whether they answer us.",
+		Example: "  org-backend check-config --config /etc/org-backend/config.yaml --connect",
+		Args:    func(_ *cobra.Command, args []string) error { return none(args) },
+	}
+	file := configFlag(c)
+	connect := c.Flags().Bool("connect", false, "also ask issuer, Nabla, NATS and FHIR server")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *file == "" {
+			return usageError{errors.New("--config FILE is missing")}
+		}
+		cfg, err := orgconfig.Load(*file)
+		if err != nil {
+			return err
+		}
+		lines := orgconfig.Lines(*file)
+		if err := orgserver.Check(cfg); err != nil {
+			return errors.New("the configuration cannot be used:\n  " + strings.Join(faults(err, lines), "\n  "))
+		}
+		out := c.OutOrStdout()
+		for _, warning := range cfg.Warnings() {
+			if _, err := fmt.Fprintln(out, "warning:", orgconfig.At(lines, warning)); err != nil {
+				return err
+			}
+		}
+		if *connect {
+			if err := connected(c, cfg, lines); err != nil {
+				return err
+			}
+		}
+		_, err = fmt.Fprintln(out, "the configuration can be used")
+		return err
+	}
+	return c
+}
+
+// connected prints how each service answers.
+func connected(c *cobra.Command, cfg orgconfig.Config, lines map[string]int) error {
+	failed := 0
+	for _, p := range orgserver.Probe(c.Context(), cfg, orgserver.Deps{}) {
+		said := "answers"
+		if p.Err != nil {
+			failed++
+			said = p.Err.Error()
+		}
+		if _, err := fmt.Fprintln(c.OutOrStdout(), orgconfig.At(lines, p.Key+": "+said)); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("the configuration can be used, and %d of the services that it names do not answer as they should", failed)
+	}
+	return nil
+}
+
+// faults takes joined errors apart, one line each.
+func faults(err error, lines map[string]int) []string {
+	var all []string
+	for text := range strings.SplitSeq(err.Error(), "\n") {
+		all = append(all, orgconfig.At(lines, strings.TrimPrefix(text, "configuration: ")))
+	}
+	return all
+}
+
+func configReference() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "config-reference",
+		Short: "Print every key of the configuration with its type, default and meaning",
+		Example: "  org-backend config-reference\n" +
+			"  org-backend config-reference --example --output config.yaml",
+		Args: func(_ *cobra.Command, args []string) error { return none(args) },
+	}
+	example := c.Flags().Bool("example", false, "print a commented configuration instead, to start from")
+	output := c.Flags().String("output", "", "write to this file instead of printing")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		text := orgconfig.Reference()
+		if *example {
+			text = orgconfig.Example()
+		}
+		if *output == "" {
+			_, err := c.OutOrStdout().Write(text)
+			return err
+		}
+		return os.WriteFile(*output, text, 0o644)
+	}
+	return c
+}

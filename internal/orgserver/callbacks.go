@@ -1,0 +1,188 @@
+package orgserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"encounterlauncher/internal/delivery"
+	"encounterlauncher/internal/nabla"
+	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgconfig"
+	"encounterlauncher/internal/orgstore"
+	"encounterlauncher/internal/problem"
+	"encounterlauncher/internal/secret"
+)
+
+const (
+	// pathCallbacks is where Nabla calls unless the configuration says otherwise.
+	pathCallbacks = "/nabla/callbacks"
+	// callbackPause is the Retry-After of a callback that could not be kept.
+	callbackPause = 5 * time.Second
+)
+
+// callbacks is how Nabla's callbacks are known for its own; nil where there is no
+// route for them.
+type callbacks struct {
+	path     string
+	verifier *nabla.Verifier
+	// tokens is nil where Nabla needs no bearer token.
+	tokens           *accessTokens
+	audience, client string
+	clientOf         func(claims map[string]json.RawMessage) string
+}
+
+// newCallbacks also checks whatever a callback that was taken needs: a place to
+// bring it to, and a queue that outlives us.
+func newCallbacks(cfg orgconfig.Config, clinicians *accessTokens, servers *ehrServers, now func() time.Time) (*callbacks, error) {
+	var faults []error
+	fault := func(key, what string) { faults = append(faults, fmt.Errorf("callbacks.%s: %s", key, what)) }
+	faults = append(faults, delivery.Check(cfg))
+	section := cfg.Callbacks
+	if len(section.SecretFiles) == 0 {
+		if section.Path != "" || section.Bearer != (orgconfig.Bearer{}) {
+			fault("secret_files", "there is none, so no callback is taken")
+		}
+		return nil, errors.Join(faults...)
+	}
+	c := &callbacks{path: section.Path, client: section.Bearer.ClientID, audience: section.Bearer.Audience}
+	if c.path == "" {
+		c.path = pathCallbacks
+	}
+	if u, err := url.Parse(c.path); err != nil || u.Path != c.path || c.path[0] != '/' || path.Clean(c.path) != c.path || c.path == "/" {
+		fault("path", "it is not a plain path such as "+pathCallbacks)
+	}
+	var err error
+	if c.verifier, err = newVerifier(section.SecretFiles, now); err != nil {
+		faults = append(faults, err)
+	}
+	if b := section.Bearer; b != (orgconfig.Bearer{}) {
+		switch {
+		case !orgconfig.ServerURL(strings.TrimSuffix(b.Issuer, "/")):
+			fault("bearer.issuer", "it is not a plain https URL")
+		case b.Audience == "":
+			fault("bearer.audience", "it is missing")
+		case b.ClientID == "":
+			fault("bearer.client_id", "it is missing: without it any client of the issuer's would do")
+		case b.Issuer == cfg.Issuer:
+			c.tokens = clinicians
+		default:
+			c.tokens = &accessTokens{issuer: b.Issuer, audience: b.Audience, http: clinicians.http, now: now}
+		}
+	}
+	if servers != nil {
+		c.clientOf = servers.clientOf
+	}
+	public, err := url.Parse(cfg.PublicURL)
+	if development := err == nil && orgconfig.IsLoopbackHTTP(public); cfg.NATS.Folder == "" && len(cfg.NATS.Servers) == 0 && !development {
+		faults = append(faults, errors.New("nats.folder: callbacks are taken, but without it (or nats.servers) they would be lost with this process"))
+	}
+	return c, errors.Join(faults...)
+}
+
+func newVerifier(files []string, now func() time.Time) (*nabla.Verifier, error) {
+	secrets := make([]secret.Text, 0, len(files))
+	for _, file := range files {
+		text, err := orgconfig.ReadBounded(file, 4<<10)
+		if err != nil {
+			return nil, fmt.Errorf("callbacks.secret_files: %w", err)
+		}
+		word := strings.TrimRight(string(text), "\r\n")
+		if word == "" || strings.ContainsAny(word, " \t\r\n") {
+			return nil, errors.New("callbacks.secret_files: one does not hold one line without spaces")
+		}
+		secrets = append(secrets, secret.New(word))
+	}
+	v, err := nabla.NewVerifier(secrets, now)
+	if err != nil {
+		return nil, fmt.Errorf("callbacks.secret_files: %w", err)
+	}
+	return v, nil
+}
+
+// openDeliveries opens the queue of callbacks and begins to deliver; nil where no
+// callbacks are taken.
+func (s *Server) openDeliveries(ctx context.Context, cfg orgconfig.Config, conn *orgstore.Conn) (*delivery.Queue, error) {
+	if s.callbacks == nil {
+		return nil, nil
+	}
+	places, err := delivery.Places(cfg, s.fhir, s.now)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if !conn.Durable() {
+		s.log.Warn("callbacks are kept in memory only, and lost with this process: this is for development")
+	}
+	return delivery.Open(ctx, conn, places, delivery.Options{
+		GiveUpAfter: cfg.Deliver.GiveUpAfter, Remember: cfg.Deliver.Remember, Now: s.now, Log: s.log,
+		Exported: func(ctx context.Context, encounterID, providerID string, at time.Time) error {
+			return s.Exported(ctx, orgapi.ExportedEvent{ExternalEncounterID: encounterID, ExternalProviderID: providerID, At: at.UTC().Format(time.RFC3339)})
+		},
+	})
+}
+
+// callbackAnswer is Nabla's response protocol.
+type callbackAnswer struct {
+	RequestUUID string `json:"request_uuid"`
+}
+
+// callback is Nabla's call: by the letter of its pages "Callback authentication" and
+// "Response protocol". Nothing is read of a body before its signature is right, and
+// it is answered 200 only once it is kept durably. When it cannot be kept the answer
+// is 503, which callers try again, and not the 429 of the code: Nabla has not asked
+// for too much.
+func (s *Server) callback(w http.ResponseWriter, r *http.Request) (int, any, error) {
+	body, err := readUpTo(w, r, nabla.MaxCallbackBytes)
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := s.callbacks.verifier.Verify(r.Header, body); err != nil {
+		return 0, nil, problem.New(problem.Unauthorized, err)
+	}
+	if err := s.callbacks.bearer(r); err != nil {
+		return 0, nil, err
+	}
+	c, err := nabla.Parse(body)
+	switch {
+	case errors.Is(err, nabla.ErrUnknownType):
+		return 0, nil, problem.With(problem.RequestInvalid, "The type of the callback is not known.", err)
+	case err != nil:
+		return 0, nil, problem.With(problem.RequestInvalid, "The body is not a callback.", err)
+	}
+	err = s.deliveries.Accept(r.Context(), c.RequestUUID, c.Type, body)
+	switch {
+	case err == nil:
+		return http.StatusOK, callbackAnswer{c.RequestUUID}, nil
+	case errors.Is(err, delivery.ErrSeen):
+		return 0, nil, &statusError{status: http.StatusConflict, Problem: problem.With(problem.RequestInvalid, "The callback was taken before.", nil)}
+	case errors.Is(err, delivery.ErrTooLarge):
+		return 0, nil, problem.New(problem.RequestTooLarge, err)
+	}
+	return 0, nil, &statusError{status: http.StatusServiceUnavailable, after: callbackPause, Problem: problem.New(problem.OrgBusy, err)}
+}
+
+// bearer checks the access token that Nabla shows, where the organisation asks for
+// one.
+func (c *callbacks) bearer(r *http.Request) error {
+	if c.tokens == nil {
+		return nil
+	}
+	token, err := bearer(r)
+	if err != nil {
+		return err
+	}
+	claims, err := c.tokens.verifyFor(r.Context(), token, c.audience)
+	if err != nil {
+		return err
+	}
+	if c.clientOf(claims) != c.client {
+		return problem.New(problem.Unauthorized, errors.New("the access token is another client's than Nabla's"))
+	}
+	return nil
+}
