@@ -54,6 +54,7 @@ func command() *cobra.Command {
 		configReference(),
 		auditVerb(),
 		deliveries(),
+		provisionVerb(),
 		versionVerb(),
 	)
 	return root
