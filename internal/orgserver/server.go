@@ -165,7 +165,7 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	note(err)
 	note(tenantFaults(cfg, p.identities, p.requests))
 	p.persons, p.servers = newLimits(cfg.Limits, deps.Now)
-	_, err = clientCertificates(cfg)
+	_, err = clientCertificates(cfg.ClientCAFile)
 	note(err)
 	p.nabla, err = newNabla(cfg.Nabla, deps)
 	note(err)

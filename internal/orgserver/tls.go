@@ -2,7 +2,6 @@ package orgserver
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -73,16 +72,8 @@ func (c *certificates) load() (*tls.Config, error) {
 		return nil, fmt.Errorf("tls_cert_file: %w", withoutFile(err))
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}
-	if c.authorities == "" {
-		return config, nil
-	}
-	text, err := orgconfig.ReadBounded(c.authorities, maxPEMBytes)
-	if err != nil {
-		return nil, fmt.Errorf("client_ca_file: %w", withoutFile(err))
-	}
-	config.ClientCAs = x509.NewCertPool()
-	if !config.ClientCAs.AppendCertsFromPEM(text) {
-		return nil, errors.New("client_ca_file: it holds no certificate")
+	if config.ClientCAs, err = clientCertificates(c.authorities); err != nil || config.ClientCAs == nil {
+		return config, err
 	}
 	// A launcher has no certificate; an EHR server that shows one must be true.
 	config.ClientAuth = tls.VerifyClientCertIfGiven
