@@ -82,7 +82,7 @@ func TestWhereAllIsWellEveryCheckIsFine(t *testing.T) {
 	if want := slices.Sorted(slices.Values(Names())); !slices.Equal(ended, want) {
 		t.Errorf("told of %v", ended)
 	}
-	fact(t, results[slices.Index(Names(), "backend")], "fine", "version", "1.1.0")
+	fact(t, results[slices.Index(Names(), "backend")], "fine", "version", "1.2.0")
 	fact(t, results[slices.Index(Names(), "tls")], "fine", "issuer", "Public Root CA")
 }
 

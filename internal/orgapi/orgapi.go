@@ -16,6 +16,9 @@ const (
 	PathEvents       = "/events"
 	PathLaunches     = "/launches"
 	PathOpenAPI      = "/openapi.yaml"
+	// PathCallbacks is where the reference backend takes Nabla's callbacks, unless its
+	// configuration names another path.
+	PathCallbacks = "/nabla/callbacks"
 )
 
 // Header names.
@@ -37,7 +40,7 @@ const (
 
 // ContractVersion is the version of openapi.yaml. Another first number would be
 // another contract; a larger second one only adds.
-const ContractVersion = "1.1.0"
+const ContractVersion = "1.2.0"
 
 // EventExported is the one type of event: its data is an ExportedEvent.
 const EventExported = "encounter.exported"
@@ -179,4 +182,9 @@ func NewProblem(p *problem.Problem) Problem {
 		Type: "about:blank", Title: row.Sentence, Status: row.Status,
 		Detail: p.Fact, Code: row.Code, Reference: p.Reference,
 	}
+}
+
+// CallbackAnswer is the answer to a callback of Nabla's that was taken.
+type CallbackAnswer struct {
+	RequestUUID string `json:"request_uuid"`
 }

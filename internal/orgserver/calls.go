@@ -39,7 +39,7 @@ func (s *Server) launch(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err := checkLaunch(body); err != nil {
 		return 0, nil, err
 	}
-	storyOf(r).registers(from.name, body)
+	storyOf(r).registers(from, body)
 	if !from.speaksFor(body.ExternalProviderID) {
 		return 0, nil, problem.With(problem.ProviderMismatch, "The field external_provider_id is not one of this EHR's.", nil)
 	}

@@ -141,11 +141,10 @@ func tenantFaults(cfg orgconfig.Config, persons *identities, requests requestKey
 }
 
 func (e *ehrServers) addSecret(file string, of *ehrServer) error {
-	body, err := orgconfig.ReadBounded(file, 4<<10)
+	word, err := orgconfig.ReadSecret(file)
 	if err != nil {
 		return fmt.Errorf("ehrs.secret_file: %w", err)
 	}
-	word := strings.TrimRight(string(body), "\r\n")
 	if len(word) < minSecret || strings.ContainsAny(word, " \t\r\n") {
 		return fmt.Errorf("ehrs.secret_file: one does not hold one line of at least %d characters without spaces", minSecret)
 	}
@@ -162,11 +161,11 @@ func (e *ehrServers) addSecret(file string, of *ehrServer) error {
 // theirs and verifies what it is given (tls.VerifyClientCertIfGiven): launchers have
 // none. Only a certificate that was verified so counts; a header that a proxy writes
 // never does.
-func clientCertificates(file string) (*x509.CertPool, error) {
-	if file == "" {
+func clientCertificates(cfg orgconfig.Config) (*x509.CertPool, error) {
+	if cfg.ClientCAFile == "" {
 		return nil, nil
 	}
-	text, err := orgconfig.ReadBounded(file, maxPEMBytes)
+	text, err := orgconfig.ReadBounded(cfg.ClientCAFile, 1<<20)
 	if err != nil {
 		return nil, fmt.Errorf("client_ca_file: %w", withoutFile(err))
 	}

@@ -285,7 +285,7 @@ func TestAnEHRRegistersLaunchesByItsClientCertificate(t *testing.T) {
 	w.config.ClientCAFile = write(t, w.folder, "clients.pem", trusted.pem)
 	w.config.EHRs = append(w.config.EHRs,
 		orgconfig.EHR{Name: "ehr-2", CertificateName: "EHR.hospital.example"}, orgconfig.EHR{Name: "ehr-3", CertificateName: "other.hospital.example"})
-	pool, err := clientCertificates(w.config.ClientCAFile)
+	pool, err := clientCertificates(w.config)
 	if err != nil {
 		t.Fatal(err)
 	}

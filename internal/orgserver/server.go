@@ -165,7 +165,7 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	note(err)
 	note(tenantFaults(cfg, p.identities, p.requests))
 	p.persons, p.servers = newLimits(cfg.Limits, deps.Now)
-	_, err = clientCertificates(cfg.ClientCAFile)
+	_, err = clientCertificates(cfg)
 	note(err)
 	p.nabla, err = newNabla(cfg.Nabla, deps)
 	note(err)
@@ -181,10 +181,10 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 func newNabla(cfg orgconfig.Nabla, deps Deps) (*nabla.Client, error) {
 	keys := make([]assertion.Key, 0, len(cfg.KeyFiles))
 	for _, file := range cfg.KeyFiles {
-		if err := orgconfig.CheckSecret(file); err != nil {
-			return nil, fmt.Errorf("nabla.key_files: %w", err)
-		}
 		k, err := assertion.ReadKey(file, "")
+		if err == nil {
+			err = orgconfig.CheckSecret(file)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("nabla.key_files: %w", err)
 		}

@@ -141,7 +141,8 @@ func TestTheContractAndTheGoLimitsSayTheSame(t *testing.T) {
 	if !slices.Equal(codes, s["Code"].Enum) {
 		t.Errorf("the contract's codes are not those of package problem: %v", s["Code"].Enum)
 	}
-	for _, path := range []string{orgapi.PathEncounters, orgapi.PathEncounterURL, orgapi.PathMe, orgapi.PathEvents, orgapi.PathLaunches, orgapi.PathOpenAPI} {
+	for _, path := range []string{orgapi.PathEncounters, orgapi.PathEncounterURL, orgapi.PathMe, orgapi.PathEvents, orgapi.PathLaunches, orgapi.PathOpenAPI,
+		orgapi.PathCallbacks, PathHealth, PathJWKS, "/readyz"} {
 		if _, ok := d.Paths[path]; !ok {
 			t.Errorf("%s is not in the contract", path)
 		}

@@ -19,16 +19,24 @@ func serve() *cobra.Command {
 			"for drain_delay, and calls under way have up to 20 seconds. A second signal ends at once.",
 		Example: "  org-backend serve --config /etc/org-backend/config.yaml",
 	}, func(c *cobra.Command, cfg orgconfig.Config) error {
+		defer headroom()()
+		go giveBack(c.Context())
 		level, _ := cfg.Level() // Values refuses a word that is none
 		log := slog.New(slog.NewJSONHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
 		server, err := orgserver.New(c.Context(), cfg, orgserver.Deps{Log: log, Version: released()})
 		if err != nil {
 			return err
 		}
-		return errors.Join(orgserver.Serve(c.Context(), cfg, server, log, func(a net.Addr) {
+		closeAdmin, err := orgserver.OpenAdmin(cfg, server, log)
+		if err != nil {
+			return errors.Join(err, server.Close())
+		}
+		err = orgserver.Serve(c.Context(), cfg, server, log, func(a net.Addr) {
 			// Whatever the level: scripts wait for this line.
 			slog.New(slog.NewJSONHandler(c.ErrOrStderr(), nil)).Info("listening", "address", a.String())
 			notify("READY=1")
-		}), server.Close())
+		})
+		closeAdmin()
+		return errors.Join(err, server.Close())
 	})
 }
