@@ -15,16 +15,16 @@ import (
 
 const maxHeader = 32 << 10
 
-// pace is how long the listener waits. A test has less of it.
-type pace struct {
+// patience is how long the listener waits. A test has less of it.
+type patience struct {
 	header, read, write, idle, drain time.Duration
 	after                            func(time.Duration) <-chan time.Time // time.After
 }
 
-// usualPace: a launch's body is small, and who sends it more slowly than this is
+// ordinary: a launch's body is small, and who sends it more slowly than this is
 // not a launcher.
-func usualPace() pace {
-	return pace{header: 5 * time.Second, read: 10 * time.Second, write: 30 * time.Second, idle: 2 * time.Minute, drain: 20 * time.Second, after: time.After}
+func ordinary() patience {
+	return patience{header: 5 * time.Second, read: 10 * time.Second, write: 30 * time.Second, idle: 2 * time.Minute, drain: 20 * time.Second, after: time.After}
 }
 
 type endingKey struct{}
@@ -56,10 +56,10 @@ type operated interface {
 // is told the address once the listener is open. Metrics are served as long, at an
 // address of their own.
 func Serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log *slog.Logger, ready func(net.Addr)) error {
-	return serve(ctx, cfg, handler, log, ready, usualPace())
+	return serve(ctx, cfg, handler, log, ready, ordinary())
 }
 
-func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log *slog.Logger, ready func(net.Addr), times pace) error {
+func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log *slog.Logger, ready func(net.Addr), times patience) error {
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: times.header, ReadTimeout: times.read, WriteTimeout: times.write,
 		IdleTimeout: times.idle, MaxHeaderBytes: maxHeader,
@@ -128,7 +128,7 @@ func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 }
 
 // serveMetrics serves GET /metrics until stop.
-func serveMetrics(ctx context.Context, address string, metrics http.Handler, log *slog.Logger, times pace) (stop func(), err error) {
+func serveMetrics(ctx context.Context, address string, metrics http.Handler, log *slog.Logger, times patience) (stop func(), err error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listening for metrics: %w", err)
