@@ -6,8 +6,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 )
 
 const maxKeyBytes = 64 << 10
@@ -23,12 +21,7 @@ type Key struct {
 // ReadKey reads a private key from a PEM file (PKCS #8, PKCS #1 or SEC 1) that
 // holds nothing else. id may be empty; see Key.
 func ReadKey(file, id string) (Key, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return Key{}, fmt.Errorf("opening a key: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, maxKeyBytes))
+	text, err := readBounded(file)
 	if err != nil {
 		return Key{}, fmt.Errorf("reading a key: %w", err)
 	}

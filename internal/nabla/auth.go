@@ -6,73 +6,101 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
 
-	"encounterlauncher/internal/assertion"
 	"encounterlauncher/internal/secret"
 )
 
 const (
-	tokenPath     = "/oauth/token"
+	tokenPath     = "oauth/token"
 	grantType     = "client_credentials"
 	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 	assertionLife = 2 * time.Minute
-	// renewBefore keeps a token from expiring on its way to the vendor.
-	renewBefore = 30 * time.Second
+	// expiryMargin keeps a token from expiring on its way to the vendor.
+	expiryMargin = 10 * time.Second
+	// renewalPause is how long a renewal that failed is not tried again, while the
+	// token of before still lives.
+	renewalPause = 5 * time.Second
 )
+
+// prover proves which client we are: *assertion.Signer and *assertion.Files.
+type prover interface {
+	Assert(clientID, audience string, now time.Time, life time.Duration) (string, error)
+	JWKS() []byte
+}
 
 // authenticator holds the access token and fetches it once for all callers.
 type authenticator struct {
 	client   *Client
 	clientID string
-	signer   *assertion.Signer
+	keys     prover
+	endpoint endpoint
 	flight   singleflight.Group
-
-	mu    sync.Mutex
-	value secret.Text
-	until time.Time
+	current  atomic.Pointer[accessToken]
+	renewing atomic.Bool
+	// pausedUntil is in nanoseconds since 1970.
+	pausedUntil atomic.Int64
 }
 
-// token returns a living access token. Callers who come while one is fetched
-// wait for that one; a caller who gives up does not end the fetch for the others.
-func (a *authenticator) token(ctx context.Context) (secret.Text, error) {
-	if value, ok := a.cached(); ok {
-		return value, nil
-	}
-	result := a.flight.DoChan("token", func() (any, error) {
-		if value, ok := a.cached(); ok {
-			return value, nil
+// accessToken is never changed.
+type accessToken struct {
+	// bearer is the value of the header Authorization.
+	bearer secret.Text
+	// From renew on it is replaced behind the callers' backs; from end on it is not
+	// used.
+	renew, end time.Time
+}
+
+// token returns a living access token. Nobody waits while there is one: from three
+// quarters of its life on the next one is fetched in the background. Callers who
+// come when there is none wait for one fetch; a caller who gives up does not end
+// it for the others.
+func (a *authenticator) token(ctx context.Context) (*accessToken, error) {
+	now := a.client.now()
+	if t := a.current.Load(); t != nil && now.Before(t.end) {
+		if !now.Before(t.renew) {
+			a.renewBehind(now)
 		}
-		return a.fetch(context.WithoutCancel(ctx))
-	})
+		return t, nil
+	}
 	select {
 	case <-ctx.Done():
-		return secret.Text{}, ctx.Err()
-	case r := <-result:
+		return nil, ctx.Err()
+	case r := <-a.fetchOnce():
 		if r.Err != nil {
-			return secret.Text{}, r.Err
+			return nil, r.Err
 		}
-		return r.Val.(secret.Text), nil
+		return r.Val.(*accessToken), nil
 	}
 }
 
-func (a *authenticator) cached() (secret.Text, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.value, !a.value.Empty() && a.client.now().Before(a.until)
+func (a *authenticator) renewBehind(now time.Time) {
+	if now.UnixNano() < a.pausedUntil.Load() || !a.renewing.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		defer a.renewing.Store(false)
+		if r := <-a.fetchOnce(); r.Err != nil {
+			a.pausedUntil.Store(now.Add(renewalPause).UnixNano())
+			a.client.log.Warn("the access token of Nabla Connect could not be renewed ahead of its end", "error", r.Err)
+		}
+	}()
+}
+
+func (a *authenticator) fetchOnce() <-chan singleflight.Result {
+	return a.flight.DoChan("token", func() (any, error) {
+		if t := a.current.Load(); t != nil && a.client.now().Before(t.renew) {
+			return t, nil
+		}
+		return a.fetch()
+	})
 }
 
 // forget drops a token that was refused, unless another caller has replaced it.
-func (a *authenticator) forget(refused secret.Text) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.value.Equal(refused) {
-		a.value = secret.Text{}
-	}
-}
+func (a *authenticator) forget(refused *accessToken) { a.current.CompareAndSwap(refused, nil) }
 
 type tokenRequest struct {
 	GrantType           string `json:"grant_type"`
@@ -81,55 +109,56 @@ type tokenRequest struct {
 }
 
 // fetch asks for a token, again where the failure may pass; every attempt has an
-// assertion of its own, because a jti works once.
-func (a *authenticator) fetch(ctx context.Context) (secret.Text, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
+// assertion of its own, because a jti works once. It has no caller who could give
+// up, only an end.
+func (a *authenticator) fetch() (*accessToken, error) {
+	ctx, end := context.Background(), time.Now().Add(callTime)
 	for attempt := 1; ; attempt++ {
-		proof, err := a.signer.Assert(a.clientID, a.client.base+tokenPath, a.client.now(), assertionLife)
+		proof, err := a.keys.Assert(a.clientID, a.client.base+"/"+tokenPath, a.client.now(), assertionLife)
 		if err != nil {
-			return secret.Text{}, err
+			return nil, err
 		}
 		body, err := json.Marshal(tokenRequest{grantType, assertionType, proof})
 		if err != nil {
-			return secret.Text{}, errors.New("the token request cannot be written")
+			return nil, errors.New("the token request cannot be written")
 		}
 		asked := a.client.now()
-		answer, err := a.client.post(ctx, tokenPath, body, secret.Text{})
-		if err == nil && answer.status == http.StatusOK {
-			return a.keep(answer, asked)
-		}
+		answer, err := a.client.line.post(ctx, end, a.endpoint, body, secret.Text{})
 		if err == nil {
+			if answer.status == http.StatusOK {
+				return a.keep(answer, asked)
+			}
 			err = fmt.Errorf("the token endpoint answered %d", answer.status)
 			if !mayPass(answer.status) {
-				return secret.Text{}, err
+				return nil, err
 			}
 		}
-		if attempt == maxAttempts || ctx.Err() != nil || a.client.wait(ctx, attempt, answer.retryAfter) != nil {
-			return secret.Text{}, err
+		if err = a.client.again(ctx, end, attempt, a.client.retryAfter(answer), err); err != nil {
+			return nil, err
 		}
 	}
 }
 
-func (a *authenticator) keep(answer vendorAnswer, asked time.Time) (secret.Text, error) {
+func (a *authenticator) keep(answer vendorAnswer, asked time.Time) (*accessToken, error) {
 	if err := answer.isJSON(); err != nil {
-		return secret.Text{}, err
+		return nil, err
 	}
 	var token struct {
 		AccessToken string `json:"access_token"`
 		ExpiresIn   int    `json:"expires_in"`
 	}
 	if json.Unmarshal(answer.body, &token) != nil || token.AccessToken == "" || token.ExpiresIn <= 0 || !headerSafe(token.AccessToken) {
-		return secret.Text{}, errors.New("the token endpoint's answer cannot be used")
+		return nil, errors.New("the token endpoint's answer cannot be used")
 	}
 	life := time.Duration(min(token.ExpiresIn, 24*3600)) * time.Second
-	value := secret.New(token.AccessToken)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.value = value
-	// A token that lives for less than a minute is renewed at half its life.
-	a.until = asked.Add(life - min(renewBefore, life/2))
-	return value, nil
+	t := &accessToken{
+		bearer: secret.New("Bearer " + token.AccessToken),
+		renew:  asked.Add(life * 3 / 4),
+		// A token that lives for seconds only is used for three quarters of them.
+		end: asked.Add(life - min(expiryMargin, life/4)),
+	}
+	a.current.Store(t)
+	return t, nil
 }
 
 // headerSafe keeps an answer from writing header lines of its own (RFC 6750 §2.1).

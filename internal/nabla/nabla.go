@@ -1,16 +1,23 @@
 // Package nabla is the client of Nabla Connect that the organisation's backend
 // uses: server authentication (RFC 7523), creating an encounter, asking for a
-// fresh one-time URL.
+// fresh one-time URL, provisioning users; and what Nabla calls back is verified
+// and read here.
 //
 // How the vendor's answers become problems:
 //
-//	400, 422             context_incomplete: the payload was refused, and what varies
-//	                     in it is what the EHR knows of patient and clinician
-//	409 on create        provider_conflict
+//	400, 422             context_incomplete on create: the payload was refused, and
+//	                     what varies in it is what the EHR knows of patient and
+//	                     clinician; request_invalid on users
+//	409                  provider_conflict
 //	404 on refresh       encounter_unknown
 //	401                  a new access token, once; then vendor_unavailable
 //	everything else      vendor_unavailable: 429, 5xx, redirects, time-outs, answers
 //	                     that cannot be used
+//
+// Every call may be repeated, since the vendor finds what it made before: so what
+// may pass is tried again, with jitter, and as late as Retry-After asks where the
+// caller still waits then. A vendor who fails again and again is left alone for
+// some seconds (circuit breaker), and callers hear so at once.
 //
 // It never runs on a workstation, never keeps or logs a one-time URL, an access
 // token or anything of a patient, never passes on what the vendor wrote in a
@@ -18,17 +25,13 @@
 package nabla
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"math/big"
+	"log/slog"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -37,9 +40,14 @@ import (
 	"encounterlauncher/internal/secret"
 )
 
-// DefaultVersion is the dated version of the protocol whose create payload this
-// package sends (header X-Nabla-Api-Version).
-const DefaultVersion = "2026-02-13"
+// The dated versions of the protocol (header X-Nabla-Api-Version) whose payloads
+// this package sends.
+const (
+	// DefaultVersion is that of create and refresh.
+	DefaultVersion = "2026-02-13"
+	// DefaultUsersVersion is that of users, which it brought.
+	DefaultUsersVersion = "2026-03-23"
+)
 
 // The bounds of one call. A launcher waits 15 seconds in all, so a call that has
 // not worked after 12 is better told than awaited.
@@ -61,17 +69,25 @@ type Config struct {
 	// ClientID is the UUID of the OAuth client.
 	ClientID string
 	// Keys are our keys: the first signs, all are published by JWKS, so that keys
-	// rotate without downtime.
+	// rotate without downtime. Exactly one of Keys and KeyFiles is set.
 	Keys []assertion.Key
-	// Version is the dated version to ask for; empty means DefaultVersion.
-	Version string
-	// HTTP is the client to use; nil means one of our own. Redirects are never
-	// followed, and every attempt has a time limit, whatever it says.
+	// KeyFiles are our keys where they may change while we work.
+	KeyFiles *assertion.Files
+	// Version and UsersVersion are the dated versions to ask for; empty means
+	// DefaultVersion and DefaultUsersVersion.
+	Version, UsersVersion string
+	// HTTP, when it has a Transport, is how the vendor is reached; else it is a
+	// transport of our own. Nothing else of it is used: redirects are never
+	// followed, and every attempt has a time limit of ours.
 	HTTP *http.Client
-	// Now is the clock; nil means time.Now.
+	// Now is the clock that decides how long tokens live; nil means time.Now.
+	// Time-outs and the circuit breaker go by the machine's.
 	Now func() time.Time
 	// Sleep waits between attempts; nil means a real timer.
 	Sleep func(context.Context, time.Duration) error
+	// Log is told when the vendor is left alone and taken up again, and when a
+	// token cannot be renewed; nil: nothing is logged.
+	Log *slog.Logger
 }
 
 // Demographics are patient_demographics. Pronouns nil is sent as null.
@@ -108,11 +124,14 @@ type refreshPayload struct {
 type Client struct {
 	base     string
 	loopback bool
-	version  string
-	http     *http.Client
+	line     *line
 	now      func() time.Time
 	sleep    func(context.Context, time.Duration) error
+	log      *slog.Logger
 	auth     *authenticator
+	encounters,
+	encounterURL,
+	users endpoint
 }
 
 // New checks the configuration and returns a Client. It makes no call.
@@ -124,8 +143,13 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Version == "" {
 		cfg.Version = DefaultVersion
 	}
-	if _, err := time.Parse(time.DateOnly, cfg.Version); err != nil {
-		return nil, errors.New("the version of Nabla Connect is not a date")
+	if cfg.UsersVersion == "" {
+		cfg.UsersVersion = DefaultUsersVersion
+	}
+	for _, version := range []string{cfg.Version, cfg.UsersVersion} {
+		if _, err := time.Parse(time.DateOnly, version); err != nil {
+			return nil, errors.New("a version of Nabla Connect is not a date")
+		}
 	}
 	if !isUUID(cfg.ClientID) {
 		return nil, errors.New("the client id for Nabla Connect is not a UUID")
@@ -136,22 +160,29 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Sleep == nil {
 		cfg.Sleep = sleep
 	}
-	h := &http.Client{}
-	if cfg.HTTP != nil {
-		*h = *cfg.HTTP
-	} else {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		// The default of two would close and reopen connections under load.
-		t.MaxIdleConnsPerHost = 64
-		h.Transport = t
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	c := &Client{base: base, loopback: loopback, version: cfg.Version, http: h, now: cfg.Now, sleep: cfg.Sleep}
-	signer, err := assertion.New(cfg.Keys, assertion.Nabla)
+	var keys prover
+	switch {
+	case (cfg.KeyFiles == nil) == (len(cfg.Keys) == 0):
+		return nil, errors.New("exactly one of keys and key files for Nabla Connect must be given")
+	case cfg.KeyFiles != nil:
+		keys = cfg.KeyFiles
+	default:
+		if keys, err = assertion.New(cfg.Keys, assertion.Nabla); err != nil {
+			return nil, fmt.Errorf("keys for Nabla Connect: %w", err)
+		}
+	}
+	root, err := url.Parse(base)
 	if err != nil {
-		return nil, fmt.Errorf("keys for Nabla Connect: %w", err)
+		return nil, errors.New("the base URL of Nabla Connect is not a URL")
 	}
-	c.auth = &authenticator{client: c, clientID: cfg.ClientID, signer: signer}
+	c := &Client{base: base, loopback: loopback, line: newLine(cfg), now: cfg.Now, sleep: cfg.Sleep, log: cfg.Log}
+	c.encounters = newEndpoint(root, "encounters", cfg.Version)
+	c.encounterURL = newEndpoint(root, "encounters/url", cfg.Version)
+	c.users = newEndpoint(root, "users", cfg.UsersVersion)
+	c.auth = &authenticator{client: c, clientID: cfg.ClientID, keys: keys, endpoint: newEndpoint(root, tokenPath, cfg.Version)}
 	return c, nil
 }
 
@@ -199,68 +230,104 @@ func isUUID(s string) bool {
 // the one-time URL. The vendor makes it idempotent by external_encounter_id, so
 // it is repeated after a failure that may pass. Every error is a Problem.
 func (c *Client) Create(ctx context.Context, p CreatePayload) (secret.Text, error) {
-	return c.call(ctx, "/encounters", p, map[int]problem.Code{
-		http.StatusBadRequest:          problem.ContextIncomplete,
-		http.StatusUnprocessableEntity: problem.ContextIncomplete,
-		http.StatusConflict:            problem.ProviderConflict,
-	})
+	return c.oneTimeURL(ctx, c.encounters, p, refusedCreate)
 }
 
 // Refresh returns a fresh one-time URL of an encounter that exists. Every error
 // is a Problem.
 func (c *Client) Refresh(ctx context.Context, providerID, encounterID string) (secret.Text, error) {
-	return c.call(ctx, "/encounters/url", refreshPayload{providerID, encounterID}, map[int]problem.Code{
-		http.StatusNotFound: problem.EncounterUnknown,
-	})
+	return c.oneTimeURL(ctx, c.encounterURL, refreshPayload{providerID, encounterID}, refusedRefresh)
 }
 
 // JWKS returns the public parts of our keys as a JWK set (RFC 7517 §5), JSON.
-func (c *Client) JWKS() []byte { return c.auth.signer.JWKS() }
+func (c *Client) JWKS() []byte { return c.auth.keys.JWKS() }
 
-// call posts one payload and reads the one-time URL of the answer. refusals says
-// which statuses mean more than that the vendor is unavailable.
-func (c *Client) call(ctx context.Context, path string, payload any, refusals map[int]problem.Code) (secret.Text, error) {
+// RetryAfter returns for how long the vendor asked to be left alone, at most an
+// hour, where err says that it did; else 0. It is meant for whoever has more time
+// than a person at a screen.
+func RetryAfter(err error) time.Duration {
+	var asked *leaveAlone
+	if errors.As(err, &asked) {
+		return asked.wait
+	}
+	return 0
+}
+
+// leaveAlone is a failure together with the wait that was asked for.
+type leaveAlone struct {
+	error
+	wait time.Duration
+}
+
+func (l *leaveAlone) Unwrap() error { return l.error }
+
+// refusals says which statuses mean more than that the vendor is unavailable.
+type refusals func(status int) (code problem.Code, fact string)
+
+func refusedCreate(status int) (problem.Code, string) {
+	switch status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		return problem.ContextIncomplete, ""
+	case http.StatusConflict:
+		return problem.ProviderConflict, ""
+	}
+	return problem.VendorUnavailable, ""
+}
+
+func refusedRefresh(status int) (problem.Code, string) {
+	if status == http.StatusNotFound {
+		return problem.EncounterUnknown, ""
+	}
+	return problem.VendorUnavailable, ""
+}
+
+func (c *Client) oneTimeURL(ctx context.Context, to endpoint, payload any, refused refusals) (secret.Text, error) {
+	answer, err := c.call(ctx, to, payload, refused)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	target, err := c.readURL(answer)
+	if err != nil {
+		return secret.Text{}, problem.New(problem.VendorUnavailable, err)
+	}
+	return target, nil
+}
+
+// call posts one payload, again where the failure may pass, and returns an answer
+// of the kind 2xx.
+func (c *Client) call(ctx context.Context, to endpoint, payload any, refused refusals) (vendorAnswer, error) {
 	body, err := json.Marshal(payload)
 	if err != nil {
-		return secret.Text{}, problem.New(problem.Internal, errors.New("a payload for Nabla Connect cannot be written"))
+		return vendorAnswer{}, problem.New(problem.Internal, errors.New("a payload for Nabla Connect cannot be written"))
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
+	end := time.Now().Add(callTime)
 	renewed := false
 	for attempt := 1; ; attempt++ {
-		token, err := c.auth.token(ctx)
+		proof, err := c.auth.token(ctx)
 		if err != nil {
-			return secret.Text{}, failed(ctx, fmt.Errorf("authenticating with Nabla Connect: %w", err))
+			return vendorAnswer{}, failed(ctx, fmt.Errorf("authenticating with Nabla Connect: %w", err))
 		}
-		answer, err := c.post(ctx, path, body, token)
-		switch {
-		case err == nil && answer.status/100 == 2:
-			target, err := c.readURL(answer)
-			if err != nil {
-				return secret.Text{}, problem.New(problem.VendorUnavailable, err)
+		answer, err := c.line.post(ctx, end, to, body, proof.bearer)
+		if err == nil {
+			if answer.status/100 == 2 {
+				return answer, nil
 			}
-			return target, nil
-		case err == nil && answer.status == http.StatusUnauthorized && !renewed:
-			// A token may have been revoked before its time; a second refusal is about
-			// us, not about the token.
-			renewed = true
-			c.auth.forget(token)
-			attempt--
-			continue
-		case err == nil && !mayPass(answer.status):
-			code, ok := refusals[answer.status]
-			if !ok {
-				code = problem.VendorUnavailable
-			}
-			return secret.Text{}, problem.New(code, fmt.Errorf("Nabla Connect answered %d", answer.status))
-		case err == nil:
 			err = fmt.Errorf("Nabla Connect answered %d", answer.status)
+			if answer.status == http.StatusUnauthorized && !renewed {
+				// A token may have been revoked before its time; a second refusal is about
+				// us, not about the token.
+				renewed = true
+				c.auth.forget(proof)
+				attempt--
+				continue
+			}
+			if !mayPass(answer.status) {
+				code, fact := refused(answer.status)
+				return vendorAnswer{}, problem.With(code, fact, err)
+			}
 		}
-		if attempt == maxAttempts || ctx.Err() != nil {
-			return secret.Text{}, failed(ctx, err)
-		}
-		if waitErr := c.wait(ctx, attempt, answer.retryAfter); waitErr != nil {
-			return secret.Text{}, failed(ctx, err)
+		if err = c.again(ctx, end, attempt, c.retryAfter(answer), err); err != nil {
+			return vendorAnswer{}, failed(ctx, err)
 		}
 	}
 }
@@ -270,93 +337,14 @@ func failed(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return problem.New(problem.Cancelled, err)
 	}
+	if errors.Is(err, errLeftAlone) {
+		return problem.With(problem.VendorUnavailable, "It has failed several times in a row and is tried again in a few seconds.", err)
+	}
 	return problem.New(problem.VendorUnavailable, err)
 }
 
 func mayPass(status int) bool {
-	return status == http.StatusTooManyRequests || status == http.StatusRequestTimeout ||
-		(status >= 500 && status != http.StatusNotImplemented)
-}
-
-var errTooLong = errors.New("Nabla Connect asks to wait for longer than the caller would")
-
-// wait sleeps before the next attempt: as long as the vendor asks when that is
-// short, else with jitter so that many callers do not return at once.
-func (c *Client) wait(ctx context.Context, attempt int, retryAfter time.Duration) error {
-	if retryAfter > maxRetryAfter {
-		return errTooLong
-	}
-	d := firstWait << (attempt - 1)
-	if n, err := rand.Int(rand.Reader, big.NewInt(int64(d))); err == nil {
-		d = d/2 + time.Duration(n.Int64())
-	}
-	return c.sleep(ctx, max(d, retryAfter))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}
-
-type vendorAnswer struct {
-	status      int
-	contentType string
-	body        []byte
-	retryAfter  time.Duration
-}
-
-// post makes one attempt. Its errors name no address: *url.Error would.
-func (c *Client) post(ctx context.Context, path string, body []byte, token secret.Text) (vendorAnswer, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(body))
-	if err != nil {
-		return vendorAnswer{}, errors.New("a request to Nabla Connect cannot be made")
-	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Accept", "application/json")
-	request.Header.Set("X-Nabla-Api-Version", c.version)
-	if !token.Empty() {
-		request.Header.Set("Authorization", "Bearer "+token.Reveal())
-	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		var outer *url.Error
-		if errors.As(err, &outer) {
-			err = outer.Err
-		}
-		return vendorAnswer{}, fmt.Errorf("calling Nabla Connect: %w", err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	read, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
-	if err != nil {
-		return vendorAnswer{}, fmt.Errorf("reading the answer of Nabla Connect: %w", err)
-	}
-	if len(read) > maxAnswerBytes {
-		return vendorAnswer{}, errors.New("the answer of Nabla Connect is too large")
-	}
-	return vendorAnswer{
-		status: response.StatusCode, contentType: response.Header.Get("Content-Type"), body: read,
-		retryAfter: c.retryAfter(response.Header.Get("Retry-After")),
-	}, nil
-}
-
-// retryAfter reads both forms of RFC 9110 §10.2.3; what is neither counts as
-// nothing.
-func (c *Client) retryAfter(value string) time.Duration {
-	if seconds, err := strconv.Atoi(value); err == nil && seconds >= 0 {
-		return time.Duration(min(seconds, 3600)) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(0, at.Sub(c.now()))
-	}
-	return 0
+	return status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || isFailure(status)
 }
 
 // readURL reads {"encounter_url": string}. Further fields are the vendor's right

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +24,7 @@ import (
 
 const testClient = "6f1e8a52-0c1b-4b7e-9d55-2a4f0c9b7a11"
 
-func ecKey(t *testing.T) *ecdsa.PrivateKey {
+func ecKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -60,24 +61,31 @@ func status(n int) func(http.ResponseWriter) {
 
 func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	text, _ := io.ReadAll(r.Body)
+	v.next(r, string(text))(w)
+}
+
+// next chooses the answer, which may take its time: nobody waits for it here.
+func (v *vendor) next(r *http.Request, text string) func(http.ResponseWriter) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if strings.HasSuffix(r.URL.Path, tokenPath) {
 		v.tokens++
-		if v.token != nil {
-			v.token(w, v.tokens)
-			return
+		token, n := v.token, v.tokens
+		return func(w http.ResponseWriter) {
+			if token != nil {
+				token(w, n)
+				return
+			}
+			body(w, http.StatusOK, `{"access_token":"token-`+strconv.Itoa(n)+`","expires_in":300}`)
 		}
-		body(w, http.StatusOK, `{"access_token":"token-`+string(rune('0'+v.tokens))+`","expires_in":300}`)
-		return
 	}
 	v.calls = append(v.calls, r)
-	v.bodies = append(v.bodies, string(text))
+	v.bodies = append(v.bodies, text)
 	answer := v.answers[0]
 	if len(v.answers) > 1 {
 		v.answers = v.answers[1:]
 	}
-	answer(w)
+	return answer
 }
 
 type clock struct {
@@ -219,7 +227,7 @@ func TestATokenIsFetchedOnceForAllCallersAndAheadOfItsExpiry(t *testing.T) {
 	if f.tokens != 1 {
 		t.Errorf("%d tokens for 50 callers", f.tokens)
 	}
-	f.clock.advance(300*time.Second - renewBefore)
+	f.clock.advance(300*time.Second - expiryMargin)
 	if _, err := f.client.Refresh(t.Context(), "D-17", "E-1"); err != nil || f.tokens != 2 {
 		t.Errorf("%v, %d tokens", err, f.tokens)
 	}
@@ -293,7 +301,7 @@ func TestARedirectIsNeverFollowed(t *testing.T) {
 
 func TestNeitherAnErrorNorItsCauseNamesAnAddress(t *testing.T) {
 	f := newFixture(t, goodURL)
-	f.client.http.Transport = failingTransport{}
+	f.client.line.transport = failingTransport{}
 	_, err := f.client.Create(t.Context(), payload())
 	text := problem.Of(err).LogValue().String()
 	if !problem.IsCode(err, problem.VendorUnavailable) || !strings.Contains(text, "the network is gone") || strings.Contains(text, "http") {

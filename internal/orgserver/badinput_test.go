@@ -298,7 +298,7 @@ func TestAnAssertionThatNablaHasSeenIsNoAnswerToItsQuestion(t *testing.T) {
 }
 
 // wire is the real listener before the real backend, with little patience.
-func (w *world) wire(t *testing.T, times patience) string {
+func (w *world) wire(t *testing.T, times pace) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	at, ended := make(chan net.Addr, 1), make(chan error, 1)
@@ -358,7 +358,7 @@ func say(t *testing.T, address, text, drip string, end bool) (*http.Response, er
 
 func TestBadInputOnTheWire(t *testing.T) {
 	w := newWorld(t)
-	address := w.wire(t, patience{header: 200 * time.Millisecond, read: 300 * time.Millisecond, write: 5 * time.Second, idle: 5 * time.Second, drain: 5 * time.Second})
+	address := w.wire(t, pace{header: 200 * time.Millisecond, read: 300 * time.Millisecond, write: 5 * time.Second, idle: 5 * time.Second, drain: 5 * time.Second})
 	handle := w.mint(t)
 	body := mustJSON(t, orgapi.CreateRequest{Handle: handle})
 	head := func(path, bearer string, length int) string {

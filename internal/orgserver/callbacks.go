@@ -89,11 +89,10 @@ func newCallbacks(cfg orgconfig.Config, clinicians *accessTokens, servers *ehrSe
 func newVerifier(files []string, now func() time.Time) (*nabla.Verifier, error) {
 	secrets := make([]secret.Text, 0, len(files))
 	for _, file := range files {
-		text, err := orgconfig.ReadBounded(file, 4<<10)
+		word, err := orgconfig.ReadSecret(file)
 		if err != nil {
 			return nil, fmt.Errorf("callbacks.secret_files: %w", err)
 		}
-		word := strings.TrimRight(string(text), "\r\n")
 		if word == "" || strings.ContainsAny(word, " \t\r\n") {
 			return nil, errors.New("callbacks.secret_files: one does not hold one line without spaces")
 		}

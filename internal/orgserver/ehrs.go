@@ -132,11 +132,10 @@ func tenantFaults(cfg orgconfig.Config, persons *identities, requests requestKey
 }
 
 func (e *ehrServers) addSecret(file string, of *ehrServer) error {
-	body, err := orgconfig.ReadBounded(file, 4<<10)
+	word, err := orgconfig.ReadSecret(file)
 	if err != nil {
 		return fmt.Errorf("ehrs.secret_file: %w", err)
 	}
-	word := strings.TrimRight(string(body), "\r\n")
 	if len(word) < minSecret || strings.ContainsAny(word, " \t\r\n") {
 		return fmt.Errorf("ehrs.secret_file: one does not hold one line of at least %d characters without spaces", minSecret)
 	}

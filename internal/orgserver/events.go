@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +28,11 @@ import (
 // under liveSubject: that only wakes the callers' streams, which then read on in
 // the stream itself. So there is one way of reading, which neither loses nor
 // doubles, and no consumer per caller.
+//
+// Most streams are idle most of the time, and there are many. So this process hears
+// of what is stored for all of them together, one beat serves their signs of life and
+// ends, and a stream has a goroutine of its own only while it has something to do;
+// see stream.
 const (
 	eventStream   = "exports"
 	storedSubject = "exports.of."
@@ -37,10 +44,10 @@ const (
 	eventsOfOne = 500
 	eventsBytes = 64 << 20
 
-	// keepAlive is below the 25 seconds of the contract.
-	keepAlive = 20 * time.Second
-	// eventWrite bounds one write, so that a peer that is gone holds nothing up.
-	eventWrite = 10 * time.Second
+	// A stream gives a sign of life with every so many beats, below the 25 seconds of
+	// the contract.
+	beat      = time.Second
+	keepAlive = 20
 	// streamsOfOne bounds the open streams of one person, who may be logged on in
 	// several places, and streamsOfAll those of this process.
 	streamsOfOne = 8
@@ -51,23 +58,24 @@ const (
 
 // events are the exports that are known, and the streams that tell of them.
 type events struct {
-	nc      *nats.Conn
 	js      jetstream.JetStream
 	stream  jetstream.Stream
+	hears   *nats.Subscription
 	now     func() time.Time
-	timer   func(time.Duration) (at <-chan time.Time, stop func() bool) // time.NewTimer, but for tests
-	epoch   string                                                      // names this life of the stream in ids
+	epoch   string // names this life of the stream in ids
 	stopped chan struct{}
 	stop    sync.Once
 
-	mu   sync.Mutex
-	open map[string]int // guarded by mu: streams by subject
-	all  int            // guarded by mu
+	mu      sync.Mutex
+	open    map[string][]*stream     // guarded by mu: by subject
+	all     int                      // guarded by mu
+	beats   int                      // guarded by mu
+	heard   uint64                   // guarded by mu: the last position that was republished
+	endings map[<-chan struct{}]bool // guarded by mu: those that are waited for
 }
 
 func openEvents(ctx context.Context, conn *orgstore.Conn, now func() time.Time) (*events, error) {
-	nc, js := conn.NATS(), conn.JetStream()
-	stream, err := conn.Stream(ctx, jetstream.StreamConfig{
+	kept, err := conn.Stream(ctx, jetstream.StreamConfig{
 		Name: eventStream, Subjects: []string{storedSubject + "*"}, Storage: jetstream.MemoryStorage,
 		MaxAge: eventsAge, MaxMsgsPerSubject: eventsOfOne, MaxBytes: eventsBytes, MaxMsgSize: orgapi.MaxEventBytes,
 		Discard:   jetstream.DiscardOld,
@@ -76,18 +84,97 @@ func openEvents(ctx context.Context, conn *orgstore.Conn, now func() time.Time) 
 	if err != nil {
 		return nil, err
 	}
-	return &events{
-		nc: nc, js: js, stream: stream, now: now, stopped: make(chan struct{}), open: make(map[string]int),
-		epoch: strconv.FormatInt(stream.CachedInfo().Created.UnixNano(), 36),
-		timer: func(d time.Duration) (<-chan time.Time, func() bool) {
-			t := time.NewTimer(d)
-			return t.C, t.Stop
-		},
-	}, nil
+	e := &events{
+		js: conn.JetStream(), stream: kept, now: now, stopped: make(chan struct{}),
+		open: make(map[string][]*stream), endings: make(map[<-chan struct{}]bool),
+		epoch: strconv.FormatInt(kept.CachedInfo().Created.UnixNano(), 36),
+	}
+	if e.hears, err = conn.NATS().Subscribe(liveSubject+"*", e.hear); err != nil {
+		return nil, fmt.Errorf("listening for exports: %w", err)
+	}
+	go e.live()
+	return e, nil
 }
 
 // end ends every stream; the workstations come back by themselves.
-func (e *events) end() { e.stop.Do(func() { close(e.stopped) }) }
+func (e *events) end() {
+	e.stop.Do(func() {
+		close(e.stopped)
+		e.endWhere(func(*stream) bool { return true })
+	})
+}
+
+// hear wakes the streams of the provider for whom an export was stored.
+func (e *events) hear(m *nats.Msg) {
+	position, _ := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+	e.mu.Lock()
+	e.heard = max(e.heard, position)
+	streams := slices.Clone(e.open[strings.TrimPrefix(m.Subject, liveSubject)])
+	e.mu.Unlock()
+	for _, s := range streams {
+		s.wake(workRead)
+	}
+}
+
+// live beats until the end.
+func (e *events) live() {
+	t := time.NewTicker(beat)
+	defer t.Stop()
+	for {
+		select {
+		case <-e.stopped:
+			return
+		case <-t.C:
+			e.beat()
+		}
+	}
+}
+
+// beat ends the streams whose access token has expired, has those give their sign of
+// life whose turn it is, and wakes all when something was stored that this process
+// has not heard of: NATS may drop what is republished.
+func (e *events) beat() {
+	e.mu.Lock()
+	idle := e.all == 0
+	e.mu.Unlock()
+	if idle {
+		return
+	}
+	work := workNone
+	ctx, cancel := context.WithTimeout(context.Background(), orgstore.StoreTime)
+	info, err := e.stream.Info(ctx)
+	cancel()
+	now := e.now()
+	var expired, due []*stream
+	e.mu.Lock()
+	// A store that does not answer is found out by the streams that have something to read.
+	if err == nil && info.State.LastSeq > e.heard {
+		e.heard, work = info.State.LastSeq, workRead
+	}
+	e.beats++
+	for _, streams := range e.open {
+		for _, s := range streams {
+			switch {
+			case !now.Before(s.until):
+				expired = append(expired, s)
+			case work != workNone || e.beats%keepAlive == s.turn:
+				due = append(due, s)
+			}
+		}
+	}
+	beats := e.beats
+	e.mu.Unlock()
+	for _, s := range expired {
+		s.end()
+	}
+	for _, s := range due {
+		if beats%keepAlive == s.turn {
+			s.wake(work | workComment)
+		} else {
+			s.wake(work)
+		}
+	}
+}
 
 // count is how many streams are open.
 func (e *events) count() int { e.mu.Lock(); defer e.mu.Unlock(); return e.all }
@@ -131,36 +218,73 @@ func (s *Server) listen(w http.ResponseWriter, r *http.Request) (int, any, error
 		return 0, nil, err
 	}
 	e := s.events
-	subject := e.of(who.providerID)
-	if err := e.admit(subject); err != nil {
+	st := &stream{
+		of: e, subject: e.of(who.providerID), until: until, next: e.after(r.Header.Get(orgapi.HeaderLastEventID)),
+		ending: ending(r.Context()), busy: true,
+	}
+	if err := e.admit(st); err != nil {
 		w.Header().Set("Retry-After", strconv.Itoa(streamPause))
 		return 0, nil, err
 	}
-	after := e.after(r.Header.Get(orgapi.HeaderLastEventID))
-	return http.StatusOK, streamed(func(ctx context.Context, w http.ResponseWriter) {
-		defer e.leave(subject)
-		e.serve(ctx, w, subject, after, until)
-	}), nil
+	return http.StatusOK, streamed(st.serve), nil
 }
 
-func (e *events) admit(subject string) error {
+// admit takes a stream up, so that it is woken from now on.
+func (e *events) admit(s *stream) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.open[subject] >= streamsOfOne || e.all >= streamsOfAll {
+	if len(e.open[s.subject]) >= streamsOfOne || e.all >= streamsOfAll {
 		return problem.New(problem.OrgBusy, errors.New("there are too many streams of events"))
 	}
-	e.open[subject]++
+	s.turn = e.beats % keepAlive
+	e.open[s.subject] = append(e.open[s.subject], s)
 	e.all++
+	if s.ending != nil && !e.endings[s.ending] {
+		e.endings[s.ending] = true
+		go e.await(s.ending)
+	}
 	return nil
 }
 
-func (e *events) leave(subject string) {
+// await ends the streams of a server that takes no new calls.
+func (e *events) await(ending <-chan struct{}) {
+	select {
+	case <-e.stopped:
+		return
+	case <-ending:
+	}
+	e.mu.Lock()
+	delete(e.endings, ending)
+	e.mu.Unlock()
+	e.endWhere(func(s *stream) bool { return s.ending == ending })
+}
+
+func (e *events) endWhere(ends func(*stream) bool) {
+	var list []*stream
+	e.mu.Lock()
+	for _, streams := range e.open {
+		for _, s := range streams {
+			if ends(s) {
+				list = append(list, s)
+			}
+		}
+	}
+	e.mu.Unlock()
+	for _, s := range list {
+		s.end()
+	}
+}
+
+func (e *events) leave(s *stream) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.all--
-	if e.open[subject]--; e.open[subject] == 0 {
-		delete(e.open, subject)
+	rest := slices.DeleteFunc(e.open[s.subject], func(o *stream) bool { return o == s })
+	if len(rest) == 0 {
+		delete(e.open, s.subject)
+	} else {
+		e.open[s.subject] = rest
 	}
+	e.all--
 }
 
 // after returns the first position to send to who has seen an id. An id of
@@ -172,103 +296,4 @@ func (e *events) after(lastEventID string) uint64 {
 		return 1
 	}
 	return n + 1
-}
-
-// serve sends events until the caller goes, the access token expires or the
-// process ends. It ends, too, when the store fails: the caller comes back.
-func (e *events) serve(ctx context.Context, w http.ResponseWriter, subject string, next uint64, until time.Time) {
-	wake := make(chan struct{}, 1)
-	live, err := e.nc.Subscribe(liveSubject+subject, func(*nats.Msg) {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
-	})
-	if err != nil {
-		return
-	}
-	defer func() { _ = live.Unsubscribe() }()
-	out := eventWriter{w: w, control: http.NewResponseController(w)}
-	out.begin()
-	if !out.comment() {
-		return
-	}
-	expired, stopExpiry := e.timer(until.Sub(e.now()))
-	defer stopExpiry()
-	for {
-		if next, err = e.send(ctx, &out, subject, next); err != nil {
-			return
-		}
-		quiet, stopQuiet := e.timer(keepAlive)
-		select {
-		case <-ctx.Done():
-		case <-ending(ctx):
-		case <-e.stopped:
-		case <-expired:
-		case <-wake:
-			stopQuiet()
-			continue
-		case <-quiet:
-			// Whatever NATS may have dropped is found at the latest now.
-			if e.now().Before(until) && out.comment() {
-				continue
-			}
-		}
-		stopQuiet()
-		return
-	}
-}
-
-// send writes what is stored from a position on and returns the next one.
-func (e *events) send(ctx context.Context, out *eventWriter, subject string, next uint64) (uint64, error) {
-	for {
-		reading, cancel := context.WithTimeout(ctx, orgstore.StoreTime)
-		m, err := e.stream.GetMsg(reading, next, jetstream.WithGetMsgSubject(storedSubject+subject))
-		cancel()
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return next, nil
-		}
-		if err != nil {
-			return next, err
-		}
-		if !out.event(e.epoch+"-"+strconv.FormatUint(m.Sequence, 10), m.Data) {
-			return next, errors.New("the caller has gone")
-		}
-		next = m.Sequence + 1
-	}
-}
-
-// eventWriter writes a stream of server-sent events (WHATWG HTML §9.2.5).
-type eventWriter struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-}
-
-func (o *eventWriter) begin() {
-	h := o.w.Header()
-	h.Set("Content-Type", orgapi.EventStreamContentType)
-	// A buffering proxy would deliver events in lots (nginx).
-	h.Set("X-Accel-Buffering", "no")
-	// The listener's limits are those of a call. Where there are none there is
-	// nothing to lift.
-	_ = o.control.SetReadDeadline(time.Time{})
-	o.w.WriteHeader(http.StatusOK)
-}
-
-func (o *eventWriter) comment() bool { return o.write(":\n\n") }
-
-// event writes one event; data is JSON of ours, in one line.
-func (o *eventWriter) event(id string, data []byte) bool {
-	return o.write("event: " + orgapi.EventExported + "\nid: " + id + "\ndata: " + string(data) + "\n\n")
-}
-
-func (o *eventWriter) write(text string) bool {
-	_ = o.control.SetWriteDeadline(time.Now().Add(eventWrite))
-	_, err := o.w.Write([]byte(text))
-	if err == nil {
-		err = o.control.Flush()
-	}
-	// HTTP/2 ends a stream whose deadline passes while nothing is written.
-	_ = o.control.SetWriteDeadline(time.Time{})
-	return err == nil
 }

@@ -179,53 +179,75 @@ func TestOnlyACliniciansAccessTokenOpensAStream(t *testing.T) {
 	w.refused(t, request{path: orgapi.PathEvents, bearer: w.token(t, nil), body: "{}"}, http.StatusMethodNotAllowed, problem.RequestInvalid)
 }
 
-// handClock gives timers that a test lets run out.
-type handClock struct {
-	mu   sync.Mutex
-	made chan struct{}
-	set  map[time.Duration]chan time.Time // guarded by mu: the newest timer of a length
-}
-
-func (c *handClock) timer(d time.Duration) (<-chan time.Time, func() bool) {
-	c.mu.Lock()
-	at := make(chan time.Time, 1)
-	c.set[d] = at
-	c.mu.Unlock()
-	c.made <- struct{}{}
-	return at, func() bool { return true }
-}
-
-func (c *handClock) ring(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.set[d] <- time.Time{}
-}
-
 func TestASilentStreamShowsThatItLivesAndEndsWithTheAccessToken(t *testing.T) {
 	w := newWorld(t)
-	hand := &handClock{made: make(chan struct{}, 8), set: map[time.Duration]chan time.Time{}}
-	w.server.events.timer = hand.timer
 	l := w.listen(t, w.url, w.token(t, nil), "")
-	<-hand.made // the token's
+	other := w.listen(t, w.url, w.token(t, map[string]any{"sub": "subject-2", "external_provider_id": "D-18", "exp": w.clock.now().Add(time.Hour).Unix()}), "")
 	for range 3 {
-		<-hand.made
-		hand.ring(keepAlive)
+		for range keepAlive {
+			w.server.events.beat()
+		}
 		l.is(":", "")
+		other.is(":", "")
 	}
-	if keepAlive >= orgapi.KeepAliveSeconds*time.Second {
-		t.Errorf("a sign of life every %v", keepAlive)
+	if keepAlive*beat >= orgapi.KeepAliveSeconds*time.Second {
+		t.Errorf("a sign of life every %v", keepAlive*beat)
 	}
-	<-hand.made
-	hand.ring(5 * time.Minute)
+	w.clock.advance(5*time.Minute - time.Nanosecond)
+	w.server.events.beat()
+	w.exported(t, "D-17", "E-1")
+	l.tells("E-1")
+	w.clock.advance(time.Nanosecond)
+	w.server.events.beat()
 	l.ended()
+	w.exported(t, "D-18", "E-2")
+	for line := range other.lines { // signs of life may have come meanwhile
+		if strings.Contains(line, "E-2") {
+			return
+		}
+	}
+	t.Error("a stream ended with another's token")
+}
 
-	// A timer that a sleeping computer has stopped does not lengthen a token's life.
-	l = w.listen(t, w.url, w.token(t, nil), "")
-	<-hand.made
-	<-hand.made
-	w.clock.advance(5 * time.Minute)
-	hand.ring(keepAlive)
-	l.ended()
+func TestAStreamLearnsWithTheNextBeatOfWhatThisProcessDidNotHear(t *testing.T) {
+	w := newWorld(t)
+	l := w.listen(t, w.url, w.token(t, nil), "")
+	if err := w.server.events.hears.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	w.exported(t, "D-17", "E-1")
+	w.server.events.beat()
+	l.tells("E-1")
+	w.exported(t, "D-17", "E-2")
+	w.server.events.beat()
+	l.tells("E-2")
+}
+
+func TestManyStreamsAreToldAndEndTogether(t *testing.T) {
+	w := newWorld(t)
+	var all []*listener
+	for n := range 40 {
+		who := map[string]any{"sub": fmt.Sprint("subject-", n/streamsOfOne), "external_provider_id": fmt.Sprint("D-", n/streamsOfOne)}
+		all = append(all, w.listen(t, w.url, w.token(t, who), ""))
+	}
+	var work sync.WaitGroup
+	for n := range 5 {
+		work.Go(func() { w.exported(t, fmt.Sprint("D-", n), "E-1", "E-2", "E-3") })
+		work.Go(w.server.events.beat)
+	}
+	work.Wait()
+	for _, l := range all {
+		l.tells("E-1", "E-2", "E-3")
+	}
+	w.server.events.end()
+	for _, l := range all {
+		l.ended()
+	}
+	w.server.events.mu.Lock()
+	defer w.server.events.mu.Unlock()
+	if n := w.server.events.all; n != 0 || len(w.server.events.open) != 0 {
+		t.Errorf("%d streams are still counted", n)
+	}
 }
 
 func TestOnePersonAndAllTogetherHaveSoManyStreams(t *testing.T) {

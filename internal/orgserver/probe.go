@@ -25,7 +25,7 @@ func Probe(ctx context.Context, cfg orgconfig.Config, deps Deps) []Probed {
 	if err != nil {
 		return nil // Check has said so
 	}
-	_, err = p.tokens.current(ctx, true)
+	_, _, err = p.tokens.current(ctx, true)
 	all := []Probed{{"issuer", mend(err, "ask for its discovery document from this machine; proxies and firewalls are the usual reason")}}
 	if len(cfg.NATS.Servers) > 0 {
 		all = append(all, Probed{"nats.servers", mend(probeStore(ctx, cfg.NATS), "compare its address, credentials and authorities with those of the cluster")})

@@ -37,7 +37,7 @@ func (s *Server) ready(_ http.ResponseWriter, r *http.Request) (int, any, error)
 	}
 	// Keys that were fetched once go on serving, so an issuer that is away for a
 	// while does not make a backend unready that can verify tokens.
-	if _, err := s.tokens.current(ctx, false); err != nil {
+	if _, _, err := s.tokens.current(ctx, false); err != nil {
 		fail("issuer", "it does not answer, and its keys are not known")
 	}
 	body, err := json.Marshal(answer)

@@ -155,6 +155,7 @@ func (b *bench) servers(ctx context.Context, dir string) error {
 	b.hospital = h
 	return b.follow(ctx, []phase{
 		{"creates through the backend against nginx", b.creates},
+		{"idle streams of events", b.idleStreams},
 	})
 }
 

@@ -20,6 +20,8 @@ const (
 	mb = "MB"
 	kb = "kB"
 	us = "µs"
+	// kb1024 is a kB of 1,024 bytes, as the kernel counts memory.
+	kb1024 = "KB"
 	// perSecond is of what more is better.
 	perSecond = "/s"
 )

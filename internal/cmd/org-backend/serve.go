@@ -19,6 +19,8 @@ func serve() *cobra.Command {
 			"for drain_delay, and calls under way have up to 20 seconds. A second signal ends at once.",
 		Example: "  org-backend serve --config /etc/org-backend/config.yaml",
 	}, func(c *cobra.Command, cfg orgconfig.Config) error {
+		defer headroom()()
+		go giveBack(c.Context())
 		level, _ := cfg.Level() // Values refuses a word that is none
 		log := slog.New(slog.NewJSONHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
 		server, err := orgserver.New(c.Context(), cfg, orgserver.Deps{Log: log, Version: released()})

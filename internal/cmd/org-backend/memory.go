@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+const (
+	// headroomBytes is how much garbage may at least be made before it is collected.
+	headroomBytes = 64 << 20
+	// In a quiet time less than quietBytes are allocated in restTime. What is worth
+	// giving back is at least worthBytes.
+	restTime   = 10 * time.Second
+	quietBytes = 4 << 20
+	worthBytes = 16 << 20
+)
+
+// headroom counts as memory in use, and is never touched, so it takes none. Go
+// collects garbage when as much has been made as was in use, and little is in use
+// here: without it, every few hundred calls. It holds until release is called.
+func headroom() (release func()) {
+	untouched := make([]byte, headroomBytes)
+	return func() { runtime.KeepAlive(untouched) }
+}
+
+// giveBack gives memory back to the system in quiet times, until ctx ends: garbage
+// that was made, and room that handles took which have expired. Left to itself, Go
+// keeps as much as it would need for the same again.
+func giveBack(ctx context.Context) {
+	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
+	t := time.NewTicker(restTime)
+	defer t.Stop()
+	for r := (rest{}); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		metrics.Read(samples)
+		if r.worthwhile(samples[0].Value.Uint64(), samples[1].Value.Uint64()) {
+			debug.FreeOSMemory() // it collects garbage first
+		}
+	}
+}
+
+// rest knows how much was allocated since the process started: when it looked last,
+// and when memory was given back last.
+type rest struct{ seen, given uint64 }
+
+// worthwhile reports whether this is a quiet time in which there is something to give
+// back: garbage of what was allocated since the last time, or free room.
+func (r *rest) worthwhile(allocated, free uint64) bool {
+	quiet := allocated-r.seen < quietBytes
+	r.seen = allocated
+	if !quiet || (allocated-r.given < worthBytes && free < worthBytes) {
+		return false
+	}
+	r.given = allocated
+	return true
+}
