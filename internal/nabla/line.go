@@ -102,8 +102,12 @@ type endpoint struct {
 	repeatable bool
 }
 
-func newEndpoint(base *url.URL, path, version string) endpoint {
-	return endpoint{url: base.JoinPath(path), version: []string{version}, repeatable: path != tokenPath}
+func newEndpoint(base, path, version string) (endpoint, error) {
+	u, err := url.Parse(base + path)
+	if err != nil {
+		return endpoint{}, errors.New("the base URL of Nabla Connect is not a URL")
+	}
+	return endpoint{url: u, version: []string{version}, repeatable: path != tokenPath}, nil
 }
 
 var contentJSON = []string{"application/json"}

@@ -421,9 +421,6 @@ func (c Config) Values() error {
 
 // operations looks at what those who operate us have set.
 func (c Config) operations(fault func(key, what string)) {
-	if c.ClientCAFile != "" && c.TLSCertFile == "" {
-		fault("client_ca_file", "it needs tls_cert_file: whoever ends TLS sees the client certificates")
-	}
 	if c.Audit.MaxMegabytes < 0 {
 		fault("audit.max_megabytes", "it is negative")
 	}

@@ -27,7 +27,7 @@ func storyOf(r *http.Request) *story {
 
 // begins notes who asks, which makes the call one for the audit.
 func (s *story) begins(action string, who clinician) {
-	s.Action, s.Subject, s.Email, s.Provider = action, who.subject, who.email, who.providerID
+	s.Action, s.Subject, s.Email, s.Provider, s.Tenant = action, who.subject, who.email, who.providerID, who.tenant
 }
 
 // about notes what is asked for. providerID is that of the encounter.
@@ -39,8 +39,8 @@ func (s *story) about(encounterID, patientID, providerID string) {
 }
 
 // registers notes that an EHR server registers a launch.
-func (s *story) registers(ehr string, l orgapi.LaunchRequest) {
-	s.Action, s.EHR, s.Provider = orgaudit.LaunchRegistered, ehr, l.ExternalProviderID
+func (s *story) registers(ehr *ehrServer, l orgapi.LaunchRequest) {
+	s.Action, s.EHR, s.Tenant, s.Provider = orgaudit.LaunchRegistered, ehr.name, ehr.tenant, l.ExternalProviderID
 	s.Encounter, s.Patient = l.ExternalEncounterID, l.ExternalPatientID
 }
 

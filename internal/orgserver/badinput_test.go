@@ -216,6 +216,7 @@ func TestBadInput(t *testing.T) {
 			{"south's in the north", create(orgapi.CreateRequest{Handle: ofSouth}), 403, mismatch},
 			{"north's in the south", by(person(map[string]any{"tenant": "south"}), "key-bad", handle), 403, mismatch},
 			{"north's signed request in the south", by(person(map[string]any{"tenant": "south"}), "key-bad", orgapi.CreateRequest{Request: signed}), 403, mismatch},
+			{"north's encounter reopened in the south", request{path: orgapi.PathEncounterURL, bearer: person(map[string]any{"tenant": "south"}), key: "key-bad", body: orgapi.ReopenRequest{ExternalProviderID: "D-17", ExternalEncounterID: "E-1"}}, 403, mismatch},
 			{"of somebody without a tenant", by(person(map[string]any{"tenant": nil}), "key-bad", handle), 403, problem.IdentityUnmapped},
 		},
 		"other provider": {
@@ -298,7 +299,7 @@ func TestAnAssertionThatNablaHasSeenIsNoAnswerToItsQuestion(t *testing.T) {
 }
 
 // wire is the real listener before the real backend, with little patience.
-func (w *world) wire(t *testing.T, times pace) string {
+func (w *world) wire(t *testing.T, times patience) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	at, ended := make(chan net.Addr, 1), make(chan error, 1)
@@ -358,7 +359,7 @@ func say(t *testing.T, address, text, drip string, end bool) (*http.Response, er
 
 func TestBadInputOnTheWire(t *testing.T) {
 	w := newWorld(t)
-	address := w.wire(t, pace{header: 200 * time.Millisecond, read: 300 * time.Millisecond, write: 5 * time.Second, idle: 5 * time.Second, drain: 5 * time.Second})
+	address := w.wire(t, patience{header: 200 * time.Millisecond, read: 300 * time.Millisecond, write: 5 * time.Second, idle: 5 * time.Second, drain: 5 * time.Second})
 	handle := w.mint(t)
 	body := mustJSON(t, orgapi.CreateRequest{Handle: handle})
 	head := func(path, bearer string, length int) string {

@@ -93,7 +93,7 @@ func newVerifier(files []string, now func() time.Time) (*nabla.Verifier, error) 
 		if err != nil {
 			return nil, fmt.Errorf("callbacks.secret_files: %w", err)
 		}
-		if word == "" || strings.ContainsAny(word, " \t\r\n") {
+		if strings.Contains(word, " ") {
 			return nil, errors.New("callbacks.secret_files: one does not hold one line without spaces")
 		}
 		secrets = append(secrets, secret.New(word))

@@ -120,6 +120,9 @@ func tenantFaults(cfg orgconfig.Config, persons *identities, requests requestKey
 		signs[name[0]] = true
 	}
 	for _, c := range cfg.EHRs {
+		if c.Tenant != "" && persons != nil && persons.mapped != nil && !persons.has(c.Tenant) {
+			faults = append(faults, errors.New("ehrs.tenant: no clinician of mapping_file has one, so nobody could use its links"))
+		}
 		if c.LinkIssuer != "" && cfg.LinkKeysFile != "" && !signs[c.LinkIssuer] {
 			faults = append(faults, errors.New("ehrs.link_issuer: link_keys_file has no key of one"))
 		}

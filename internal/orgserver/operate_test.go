@@ -491,7 +491,7 @@ func TestABackendThatEndsSaysSoFirstAndStillTakesCallsForAWhile(t *testing.T) {
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	cfg := orgconfig.Config{Listen: "127.0.0.1:0", DrainDelay: 2 * time.Second}
 	over, asked := make(chan time.Time), make(chan time.Duration, 1)
-	p := usualPace()
+	p := ordinary()
 	p.after = func(d time.Duration) <-chan time.Time { asked <- d; return over }
 	go func() {
 		ended <- serve(ctx, cfg, handler, slog.New(slog.DiscardHandler), func(a net.Addr) { ready <- a.String() }, p)

@@ -81,6 +81,8 @@ type Server struct {
 	handles *orgstore.Handles
 	events  *events
 	conn    *orgstore.Conn
+	// tenants is nil where the organisation has none.
+	tenants *orgstore.Tenants
 	// deliveries is nil where no callbacks are taken.
 	deliveries *delivery.Queue
 	routes     map[string]map[string]call
@@ -179,10 +181,10 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 func newNabla(cfg orgconfig.Nabla, deps Deps) (*nabla.Client, error) {
 	keys := make([]assertion.Key, 0, len(cfg.KeyFiles))
 	for _, file := range cfg.KeyFiles {
-		if err := orgconfig.CheckSecret(file); err != nil {
-			return nil, fmt.Errorf("nabla.key_files: %w", err)
-		}
 		k, err := assertion.ReadKey(file, "")
+		if err == nil {
+			err = orgconfig.CheckSecret(file)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("nabla.key_files: %w", err)
 		}
@@ -221,7 +223,13 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	s := &Server{parts: p, handles: handles, events: ev, conn: conn, metrics: newMetrics(deps.Version), draining: new(atomic.Bool)}
+	var tenants *orgstore.Tenants
+	if p.identities.tenants() {
+		if tenants, err = orgstore.OpenTenants(ctx, conn); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+	}
+	s := &Server{parts: p, handles: handles, tenants: tenants, events: ev, conn: conn, metrics: newMetrics(deps.Version), draining: new(atomic.Bool)}
 	if err := s.operate(ctx, cfg, deps.Version); err != nil {
 		return nil, errors.Join(fmt.Errorf("configuration: %w", err), s.Close())
 	}
