@@ -258,6 +258,7 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 		return nil, errors.Join(err, conn.Close())
 	}
 	if s.deliveries != nil {
+		s.metrics.observeDeliveries(s.deliveries)
 		s.routes[p.base+p.callbacks.path] = map[string]call{http.MethodPost: s.callback}
 	}
 	return s, nil
@@ -277,6 +278,12 @@ func (s *Server) operate(ctx context.Context, cfg orgconfig.Config, version stri
 		return err
 	}
 	s.metrics.gauge("org_backend_streams_open", "Open streams of events.", func() float64 { return float64(s.events.count()) })
+	s.metrics.gauge("org_backend_vendor_paused", "1 while Nabla fails again and again and is left alone.", func() float64 {
+		if s.nabla.Paused() {
+			return 1
+		}
+		return 0
+	})
 	s.traces, err = openTraces(ctx, cfg.Traces, version, s.log)
 	return err
 }
