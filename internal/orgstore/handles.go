@@ -454,7 +454,8 @@ func rest(ctx context.Context) error {
 // passing reports whether an error may be gone a moment later.
 func passing(err error) bool {
 	switch codeOf(err) {
-	case noLeader, duplicateInWork:
+	case noLeader, duplicateInWork, jetstream.JSErrCodeJetStreamNotEnabledForAccount, jetstream.JSErrCodeJetStreamNotEnabled:
+		// A server that has just started does not know its accounts yet.
 		return true
 	}
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
