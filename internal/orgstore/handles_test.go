@@ -291,10 +291,13 @@ func TestAFullStoreRefusesNewHandlesKeepsTheOldAndTakesNewOnceTheyExpire(t *test
 		err = h.Mint(t.Context(), fmt.Sprint("handle-", n), launch("E-1"))
 	}
 	wants(t, "a handle too many", err, problem.OrgBusy)
-	if n < 30 || n > 150 {
+	if n < 25 || n > 150 {
 		t.Errorf("%d handles fill 64 KB", n)
 	}
-	wants(t, "a handle of before", h.Redeem(t.Context(), look(t, h, "handle-0"), Spender{"s-1", "k-1"}), "")
+	for i := range n - 1 {
+		name := fmt.Sprint("handle-", i)
+		wants(t, name+" of before", h.Redeem(t.Context(), look(t, h, name), Spender{"s-1", name}), "")
+	}
 	wants(t, "a signed request", h.RedeemJTI(t.Context(), "ehr", "jti", time.Now().Add(life), "a.b.c", Spender{"s-1", "k-2"}), "")
 	for n, err = 0, nil; err == nil && n < 1000; n++ {
 		err = h.Once(t.Context(), Spender{"s-1", fmt.Sprint("once-", n)}, "reopen")
@@ -309,6 +312,20 @@ func TestAFullStoreRefusesNewHandlesKeepsTheOldAndTakesNewOnceTheyExpire(t *test
 		info, err := h.stream.Info(t.Context())
 		return err == nil && info.State.Msgs == 0 && info.State.Bytes == 0
 	})
+}
+
+func TestWhereThereIsLessRoomLessIsTaken(t *testing.T) {
+	c := connect(t, orgconfig.NATS{})
+	const most = 64 << 30
+	h, err := openHandles(t.Context(), c, life, time.Hour, most, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.limit >= most || h.limit < memoryBytes/4 || h.stream.CachedInfo().Config.MaxBytes != h.limit {
+		t.Errorf("it takes %d bytes", h.limit)
+	}
+	mint(t, h, "handle")
+	look(t, h, "handle")
 }
 
 // until polls for what only JetStream's own clock brings about.
