@@ -315,8 +315,10 @@ func (q *Queue) note(e entry) {
 	ctx, cancel := context.WithTimeout(q.working, storeTime)
 	defer cancel()
 	// Only the look at it is poorer without.
-	_, _ = q.tries.Put(ctx, string(e.key), q.conn.Seal(placeOfTries(e.key), text))
+	_, _ = q.conn.JetStream().Publish(ctx, subjectOfTries(string(e.key)), q.conn.Seal(placeOfTries(e.key), text))
 }
+
+func subjectOfTries(name string) string { return "deliveries.tries." + name }
 
 func placeOfTries(k key) string { return "tries " + string(k) }
 
@@ -324,11 +326,11 @@ func placeOfTries(k key) string { return "tries " + string(k) }
 func (q *Queue) noted(ctx context.Context, e entry) tried {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	v, err := q.tries.Get(ctx, string(e.key))
+	m, err := q.tries.GetLastMsgForSubject(ctx, subjectOfTries(string(e.key)))
 	if err != nil {
 		return tried{}
 	}
-	text, err := q.conn.Open(placeOfTries(e.key), v.Value())
+	text, err := q.conn.Open(placeOfTries(e.key), m.Data)
 	var t tried
 	if err != nil || json.Unmarshal(text, &t) != nil || !t.Since.Equal(e.meta.Since) {
 		return tried{}
