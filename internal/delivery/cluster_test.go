@@ -48,7 +48,7 @@ func TestInAClusterEveryCallbackThatWasTakenIsDeliveredWhoeverDies(t *testing.T)
 	var dead sync.WaitGroup
 	stop := make(chan struct{})
 	var callers sync.WaitGroup
-	for n := range 4 {
+	for n := range 2 {
 		callers.Go(func() {
 			for i := n; ; i++ {
 				select {
@@ -77,18 +77,18 @@ func TestInAClusterEveryCallbackThatWasTakenIsDeliveredWhoeverDies(t *testing.T)
 		mu.Unlock()
 		cluster.Until(t, "callbacks are taken", func() bool { mu.Lock(); defer mu.Unlock(); return len(taken) >= from+more })
 	}
-	some(50)
+	some(25)
 	// The first backend dies with whatever it is at.
 	dead.Go(func() { _ = conns[0].Close(); queues[0].halt(); queues[0].abort(); queues[0].running.Wait() })
-	some(50)
+	some(25)
 	js := cluster.Client(t)
 	for server := range 3 {
 		cluster.Healed(t, js)
 		cluster.Kill(server)
-		some(50)
+		some(25)
 		cluster.Restart(t, server)
 	}
-	some(50)
+	some(25)
 	close(stop)
 	callers.Wait()
 	dead.Wait()

@@ -179,6 +179,7 @@ type shard struct {
 	stream jetstream.Stream
 	limit  int64
 	full   atomic.Bool
+	unread atomic.Bool
 }
 
 type counters struct{ accepted, replayed, delivered, failed, aside atomic.Uint64 }
@@ -217,6 +218,9 @@ func Open(ctx context.Context, conn *orgstore.Conn, places []Place, o Options) (
 	q := &Queue{conn: conn, places: places, gates: make(map[string]*gate, len(places)), o: o}
 	for _, p := range places {
 		q.gates[p.Name()] = &gate{first: o.FirstPause}
+	}
+	if limit := conn.NATS().MaxPayload(); limit < MaxCallbackBytes+headerRoom {
+		o.Log.Warn("the cluster's max_payload is small: callbacks that do not pack below it are refused; 10MB takes them all", "max_payload", limit)
 	}
 	for n := range q.shards {
 		s, err := q.openShard(ctx, n)
