@@ -27,6 +27,10 @@ func Probe(ctx context.Context, cfg orgconfig.Config, deps Deps) []Probed {
 	}
 	_, _, err = p.tokens.current(ctx, true)
 	all := []Probed{{"issuer", mend(err, "ask for its discovery document from this machine; proxies and firewalls are the usual reason")}}
+	if !p.ehrs.shared {
+		_, _, err = p.ehrs.tokens.current(ctx, true)
+		all = append(all, Probed{"ehr_tokens.issuer", mend(err, "ask for its discovery document from this machine; proxies and firewalls are the usual reason")})
+	}
 	if len(cfg.NATS.Servers) > 0 {
 		all = append(all, Probed{"nats.servers", mend(probeStore(ctx, cfg.NATS), "compare its address, credentials and authorities with those of the cluster")})
 	}
