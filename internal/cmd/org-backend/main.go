@@ -55,6 +55,7 @@ func command() *cobra.Command {
 		auditVerb(),
 		deliveries(),
 		versionVerb(),
+		manual(),
 	)
 	return root
 }
