@@ -6,4 +6,4 @@ import (
 	"encounterlauncher/internal/orgstore/natstest"
 )
 
-func TestMain(m *testing.M) { natstest.Main(m) }
+func TestMain(m *testing.M) { natstest.Main(complete{m}) }

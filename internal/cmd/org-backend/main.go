@@ -53,6 +53,7 @@ func command() *cobra.Command {
 		checkConfig(),
 		configReference(),
 		auditVerb(),
+		conformanceCommand(),
 		deliveries(),
 		versionVerb(),
 		manual(),

@@ -70,7 +70,7 @@ type settings struct {
 }
 
 // Main is what TestMain calls: it runs the tests, or the server that Start asked for.
-func Main(m *testing.M) {
+func Main(m interface{ Run() int }) {
 	text := os.Getenv(asServer)
 	if text == "" {
 		os.Exit(m.Run())
