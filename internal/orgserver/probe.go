@@ -10,7 +10,7 @@ import (
 )
 
 // Probed is how one service answered. Err is nil when it is as it should be, and else
-// says what is wrong and how it is mended; it names no address.
+// says what is wrong and how it is mended. It is for an administrator, not for a log.
 type Probed struct {
 	// Key is that of the configuration which names the service.
 	Key string
