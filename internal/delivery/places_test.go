@@ -259,7 +259,7 @@ func TestThePauseGrowsWithTheTimeThatItLasts(t *testing.T) {
 	for _, s := range []struct{ age, want time.Duration }{{0, time.Second}, {time.Minute, 30 * time.Second}, {23 * time.Hour, longestPause}} {
 		c.t = e.meta.Since.Add(s.age)
 		for range 20 {
-			if got := q.patience(e); got < s.want-s.want/10 || got > s.want+s.want/10+1 {
+			if got := q.patience(e, c.now()); got < s.want-s.want/10 || got > s.want+s.want/10+1 {
 				t.Errorf("after %v it is %v", s.age, got)
 			}
 		}

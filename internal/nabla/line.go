@@ -79,6 +79,9 @@ func newLine(cfg Config) *line {
 	return l
 }
 
+// Paused reports whether the vendor failed again and again and is left alone.
+func (c *Client) Paused() bool { return c.line.breaker.State() == gobreaker.StateOpen }
+
 func newTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DialContext = (&net.Dialer{Timeout: dialTime, KeepAlive: 30 * time.Second}).DialContext

@@ -52,6 +52,7 @@ func inBubble(t *testing.T, run func(t *testing.T, f *fixture)) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 		f := &fixture{vendor: &vendor{answers: []func(http.ResponseWriter){goodURL}}}
+		f.token = func(w http.ResponseWriter, _ int) { body(w, http.StatusOK, `{"access_token":"a","expires_in":86400}`) }
 		server := &http.Server{Handler: f.vendor}
 		go func() { _ = server.Serve(p) }()
 		transport := newTransport()
@@ -166,7 +167,6 @@ func TestTimeOutsAndResetsCountAsFailures(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, f *fixture) {
-				f.vendor.token = func(w http.ResponseWriter, _ int) { body(w, 200, `{"access_token":"a","expires_in":3600}`) }
 				f.answer(answer)
 				began := time.Now()
 				err := f.refresh(t.Context())

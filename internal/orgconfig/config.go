@@ -415,6 +415,9 @@ func (c Config) Values() error {
 	if c.ContextFile != "" && c.FHIR.BaseURL != "" {
 		fault("context_file", "it and fhir exclude each other: there is one source of the patients' details")
 	}
+	if c.Deliver.FHIR && c.FHIR.BaseURL == "" {
+		fault("deliver.fhir", "it needs fhir.base_url")
+	}
 	c.operations(fault)
 	return errors.Join(faults...)
 }

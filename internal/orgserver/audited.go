@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
 	"encounterlauncher/internal/orgaudit"
 	"encounterlauncher/internal/problem"
@@ -44,6 +45,17 @@ func (s *story) registers(ehr *ehrServer, l orgapi.LaunchRequest) {
 	s.Encounter, s.Patient = l.ExternalEncounterID, l.ExternalPatientID
 }
 
+// hears notes that Nabla told of an export.
+func (s *story) hears(c nabla.Callback) {
+	s.Action, s.Provider, s.Encounter, s.Patient = orgaudit.CallbackReceived, c.ExternalProviderID, c.ExternalEncounterID, c.ExternalPatientID
+}
+
+// delivered writes down that every place has an export. What is there is there: a
+// failure of the audit's is only logged.
+func (s *Server) delivered(encounterID, providerID string) {
+	_ = s.audits.Record(orgaudit.Record{Action: orgaudit.Delivered, Outcome: orgaudit.Done, Provider: providerID, Encounter: encounterID})
+}
+
 // audit writes down how a call ended, before it is answered. An error means that
 // the call must not be granted.
 func (s *Server) audit(told *story, err error) error {
@@ -70,5 +82,8 @@ func (s *Server) audited(ctx context.Context, told *story, err error) error {
 	_, done := s.stage(ctx, stageAudit)
 	unrecorded := s.audit(told, err)
 	done(unrecorded)
+	if told.Action == orgaudit.CallbackReceived {
+		return nil // it was kept and is delivered, whatever Nabla is told
+	}
 	return unrecorded
 }

@@ -457,7 +457,7 @@ func TestAnEncounterIsReopenedAndItsExportToldOnlyInItsTenant(t *testing.T) {
 	w.refused(t, reopen(south, "key-3", "E-1"), http.StatusForbidden, problem.ProviderMismatch)
 	w.refused(t, reopen(north, "key-3", "E-2"), http.StatusForbidden, problem.ProviderMismatch)
 	w.refused(t, reopen(north, "key-3", "E-404"), http.StatusNotFound, problem.EncounterUnknown)
-	for key, q := range map[string]request{"north": reopen(north, "key-3", "E-1"), "south": reopen(south, "key-3", "E-2")} {
+	for key, q := range map[string]request{"north": reopen(north, "key-3", "E-1"), "south": reopen(south, "key-4", "E-2")} {
 		if got := w.do(t, q); got.status != http.StatusOK {
 			t.Errorf("%s: %d %s", key, got.status, got.body)
 		}

@@ -531,7 +531,10 @@ func TestProbeNamesTheServiceThatDoesNotAnswer(t *testing.T) {
 	w.issuer.mu.Lock()
 	w.issuer.down = true
 	w.issuer.mu.Unlock()
-	w.config.NATS.Servers = []string{"nats://127.0.0.1:9"}
+	w.config.NATS = orgconfig.NATS{Servers: []string{"nats://127.0.0.1:9"}, SealKeyFiles: []string{write(t, w.folder, "seal", strings.Repeat("A", 43)+"=\n")}}
+	if err := Check(w.config); err != nil {
+		t.Fatal(err)
+	}
 	probed = Probe(t.Context(), w.config, Deps{})
 	if len(probed) < 2 || probed[0].Err == nil || probed[len(probed)-1].Key != "nats.servers" || probed[len(probed)-1].Err == nil {
 		t.Fatalf("%+v", probed)

@@ -8,12 +8,22 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +35,11 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/nablasim"
+	"encounterlauncher/internal/orgconfig"
+	"encounterlauncher/internal/orgserver"
+	"encounterlauncher/internal/secret"
 )
 
 // A page's blocks that are marked "run NAME" are run here, in the order of the page, by
@@ -263,5 +277,278 @@ func TestThePageOfTheBackendRunsItInTenMinutes(t *testing.T) {
 		default:
 			r.does(b)
 		}
+	}
+}
+
+// authority signs certificates for the page about EHR servers.
+type authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &authority{key: key}
+	a.certificate = &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, a.certificate, a.certificate, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.certificate, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func (a *authority) pem() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw})
+}
+
+func (a *authority) sign(t *testing.T, template x509.Certificate) (certificate, key []byte) {
+	t.Helper()
+	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(2), time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	der, err := x509.CreateCertificate(rand.Reader, &template, a.certificate, &own.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), keyPEM(t, own)
+}
+
+func keyPEM(t *testing.T, key any) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+// integration is what the page for integrators takes for granted: a backend over TLS
+// that knows the EHR by secret, token and certificate and takes every form of link,
+// Nabla behind it, and the EHR's webhook.
+type integration struct {
+	*reader
+	url     string
+	sim     *nablasim.Sim
+	bearer  string
+	client  *http.Client
+	noticed chan *http.Request // the body is read: see body
+	body    []byte
+}
+
+const (
+	ehrSecret     = "the-secret-of-the-ehr-of-the-page-33"
+	webhookSecret = "the-secret-of-the-webhook-1234567890-abc"
+)
+
+func newIntegration(t *testing.T) *integration {
+	t.Helper()
+	identity, ca := newIDP(t), newAuthority(t)
+	i := &integration{reader: newReader(t), bearer: identity.clinician(t), noticed: make(chan *http.Request, 1)}
+	file := func(name string, text []byte) string {
+		t.Helper()
+		name = filepath.Join(i.folder, name)
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	webhook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		i.body, _ = io.ReadAll(r.Body) // what is missing shows in the signature
+		i.noticed <- r
+	}))
+	t.Cleanup(webhook.Close)
+	link, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwk, err := json.Marshal(jose.JSONWebKey{Key: &link.PublicKey, KeyID: "link-1", Algorithm: "RS256", Use: "sig"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nablaKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key := ca.sign(t, x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	theirs, theirKey := ca.sign(t, x509.Certificate{DNSNames: []string{"ehr.hospital.example"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	file("link.pem", keyPEM(t, link))
+	file("ehr.pem", theirs)
+	file("ehr.key", theirKey)
+	authorities := file("ca.pem", ca.pem())
+
+	port := freePort(t)
+	i.url = "https://127.0.0.1:" + port
+	var server *orgserver.Server
+	keys := func() []byte { return server.JWKS() }
+	published := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/jwk-set+json")
+		_, _ = w.Write(keys())
+	}))
+	t.Cleanup(published.Close)
+	var base string
+	i.sim, base = newNabla(t, nablasim.Client{JWKSURL: published.URL})
+	cfg := orgconfig.Config{
+		Listen: "127.0.0.1:" + port, PublicURL: i.url, TLSCertFile: file("tls.pem", certificate), TLSKeyFile: file("tls.key", key), ClientCAFile: authorities,
+		Issuer: identity.url, Audience: "org-backend", LauncherClientID: "encounter-launcher", Claims: orgconfig.Claims{ExternalProviderID: "employee_number"},
+		EHRs: []orgconfig.EHR{
+			{Name: "by-secret", SecretFile: file("ehr.secret", []byte(ehrSecret+"\n")), LinkIssuer: "ehr.hospital.example"},
+			{Name: "by-token", ClientID: "ehr-server"},
+			{Name: "by-certificate", CertificateName: "ehr.hospital.example"},
+		},
+		LinkKeysFile:       file("link-keys.json", []byte(`{"keys":[{"iss":"ehr.hospital.example",`+string(jwk[1:])+`]}`)),
+		ContextFile:        file("context.yaml", []byte("P-1001: {name: Testa Example, birth_date: '1980-01-01', gender: female}\n")),
+		IdentifiersAllowed: true,
+		Nabla:              orgconfig.Nabla{BaseURL: base, ClientID: nablaClient, KeyFiles: []string{file("nabla.pem", keyPEM(t, nablaKey))}},
+		Callbacks:          orgconfig.Callbacks{SecretFiles: []string{file("callback.secret", []byte(callbackSecret))}},
+		Deliver:            orgconfig.Deliver{Webhook: orgconfig.Webhook{URL: webhook.URL, SecretFile: file("webhook.secret", []byte(webhookSecret))}},
+		NATS:               orgconfig.NATS{Folder: filepath.Join(i.folder, "queue"), SealKeyFiles: []string{file("seal.key", []byte(base64.StdEncoding.EncodeToString(make([]byte, 32))))}},
+	}
+	if server, err = orgserver.New(t.Context(), cfg, orgserver.Deps{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	open, ended := make(chan net.Addr, 1), make(chan error, 1)
+	go func() {
+		ended <- orgserver.Serve(ctx, cfg, server, slog.New(slog.DiscardHandler), func(a net.Addr) { open <- a })
+	}()
+	select {
+	case <-open:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		i.client.CloseIdleConnections()
+		cancel()
+		if err := errors.Join(<-ended, server.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.certificate)
+	i.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	payload := `{"provider_email": "ada.moreau@hospital.example", "external_provider_id": "D-7", "external_patient_id": "P-1001", "external_encounter_id": "E-1005",
+		"structured_context": {"patient_demographics": {"name": "Testa Example", "birth_date": "1980-01-01", "gender": "female", "pronouns": null}}}`
+	file("payload.json", []byte(payload))
+	i.env = append(i.env, "CURL_CA_BUNDLE="+authorities, "EHRURL="+i.url, "BACKENDURL="+i.url, "EHR_CREDENTIAL="+ehrSecret,
+		"TOKEN_URL="+identity.url+"/token", "CLIENT_ID=ehr-server", "CLIENT_SECRET="+clientSecret, "KID=link-1", "LINK_ISSUER=ehr.hospital.example")
+	return i
+}
+
+func (i *integration) post(path, body string, header http.Header) (int, string) {
+	i.Helper()
+	r, err := http.NewRequestWithContext(i.Context(), http.MethodPost, i.url+path, strings.NewReader(body))
+	if err != nil {
+		i.Fatal(err)
+	}
+	r.Header = header
+	r.Header.Set("Content-Type", "application/json")
+	response, err := i.client.Do(r)
+	if err != nil {
+		i.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		i.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+// pressed goes the way of a link from what a block printed to the open page of an
+// encounter: the program judges it, the backend takes what it holds. by names the press.
+func (i *integration) pressed(by, said, encounter string) {
+	i.Helper()
+	link := regexp.MustCompile(`encounter-launcher://launch\?[^"\s]+`).FindString(said)
+	if link == "" {
+		i.Fatalf("there is no link in %s", said)
+	}
+	// Of a signed request the program says nothing without a policy that names the backend.
+	if !strings.Contains(link, "?request=") {
+		i.does(block{name: "check-link", text: "encounter-launcher check-link --forms handle,identifiers '" + link + "'"})
+	}
+	address, err := url.Parse(link)
+	if err != nil {
+		i.Fatal(err)
+	}
+	asked := map[string]string{}
+	for key, values := range address.Query() {
+		asked[key] = values[0]
+	}
+	body, err := json.Marshal(asked)
+	if err != nil {
+		i.Fatal(err)
+	}
+	status, answer := i.post("/encounters", string(body), http.Header{"Authorization": {"Bearer " + i.bearer}, "Idempotency-Key": {"press-" + by}})
+	if status != http.StatusOK {
+		i.Fatalf("%d %s", status, answer)
+	}
+	opens(i.T, answer)
+	if opened := i.sim.Opened(); opened[len(opened)-1].ExternalEncounterID != encounter || opened[len(opened)-1].PatientName != "Testa Example" {
+		i.Errorf("%+v", opened[len(opened)-1])
+	}
+}
+
+func TestThePageForIntegratorsHoldsCallsThatWork(t *testing.T) {
+	i := newIntegration(t)
+	opens := map[string]string{"register": "E-1001", "token": "E-1005", "certificate": "E-1005", "legacy": "E-1004", "signed": "E-1002", "identifiers": "E/1003+b"}
+	met := map[string]bool{}
+	for n, b := range blocksOf(t, "ehr-integration.md") {
+		t.Log(b.name)
+		met[b.name] = true
+		switch encounter := opens[b.name]; {
+		case b.name == "ask":
+			i.does(b)
+		case b.name == "verify":
+			i.told()
+			i.does(b)
+		case encounter != "":
+			said := i.does(b)
+			i.pressed(b.name, said, encounter)
+		default:
+			t.Errorf("nothing is known of block %d, %s", n, b.name)
+		}
+	}
+	for name := range opens {
+		if !met[name] {
+			t.Errorf("the page has no block %s", name)
+		}
+	}
+}
+
+// told lets Nabla export a note, and gives the reader what the webhook got.
+func (i *integration) told() {
+	i.Helper()
+	body := `{"request_uuid":"0f6c0a4e-3c57-4a3e-9a31-6b6d2f3f5f0a","type":"NOTE_EXPORT","data":{"external_patient_id":"P-1001","external_encounter_id":"E-1001",` +
+		`"external_provider_id":"D-7","note":{"sections":[{"content":"It is well.","title":"Plan","category":null}]}}}`
+	timestamp := time.Now().UTC().Format(time.RFC3339)
+	h := http.Header{}
+	h.Set("x-nabla-connect-timestamp", timestamp)
+	h.Set("x-nabla-connect-signature", nabla.Sign(secret.New(callbackSecret), timestamp, []byte(body)))
+	if status, answer := i.post("/nabla/callbacks", body, h); status != http.StatusOK {
+		i.Fatalf("%d %s", status, answer)
+	}
+	select {
+	case r := <-i.noticed:
+		if string(i.body) != body {
+			i.Error("the webhook got something else")
+		}
+		if err := os.WriteFile(filepath.Join(i.folder, "body.json"), i.body, 0o600); err != nil {
+			i.Fatal(err)
+		}
+		i.env = append(i.env, "TIMESTAMP="+r.Header.Get("X-Encounter-Launcher-Timestamp"), "SIGNATURE="+r.Header.Get("X-Encounter-Launcher-Signature"), "SECRET="+webhookSecret)
+	case <-time.After(time.Minute):
+		i.Fatal("the webhook was told nothing")
 	}
 }
