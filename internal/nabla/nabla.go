@@ -268,23 +268,23 @@ type leaveAlone struct {
 func (l *leaveAlone) Unwrap() error { return l.error }
 
 // refusals says which statuses mean more than that the vendor is unavailable.
-type refusals func(status int) (code problem.Code, fact string)
+type refusals func(status int) problem.Code
 
-func refusedCreate(status int) (problem.Code, string) {
+func refusedCreate(status int) problem.Code {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
-		return problem.ContextIncomplete, ""
+		return problem.ContextIncomplete
 	case http.StatusConflict:
-		return problem.ProviderConflict, ""
+		return problem.ProviderConflict
 	}
-	return problem.VendorUnavailable, ""
+	return problem.VendorUnavailable
 }
 
-func refusedRefresh(status int) (problem.Code, string) {
+func refusedRefresh(status int) problem.Code {
 	if status == http.StatusNotFound {
-		return problem.EncounterUnknown, ""
+		return problem.EncounterUnknown
 	}
-	return problem.VendorUnavailable, ""
+	return problem.VendorUnavailable
 }
 
 func (c *Client) oneTimeURL(ctx context.Context, to endpoint, payload any, refused refusals) (secret.Text, error) {
@@ -328,8 +328,7 @@ func (c *Client) call(ctx context.Context, to endpoint, payload any, refused ref
 				continue
 			}
 			if !mayPass(answer.status) {
-				code, fact := refused(answer.status)
-				return vendorAnswer{}, problem.With(code, fact, err)
+				return vendorAnswer{}, problem.New(refused(answer.status), err)
 			}
 		}
 		if err = c.again(ctx, end, attempt, c.retryAfter(answer), err); err != nil {
