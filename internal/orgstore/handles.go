@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,7 +30,7 @@ const (
 	// keys, in each server that holds a copy: about a million ordinary launches.
 	// Beyond seven eighths new handles are refused with org_busy until old ones
 	// expire; the last eighth is for redeeming those that are there.
-	HandleBytes = 512 << 20
+	HandleBytes = 1 << 30
 
 	// minKept outlives a signed request, which lives for five minutes and 60 seconds
 	// of skew on both sides.
@@ -62,10 +63,12 @@ type Handles struct {
 	now    func() time.Time
 	minted *minted
 
-	mu    sync.Mutex
-	used  int64     // guarded by mu: bytes in the stream when it was last asked
-	asked time.Time // guarded by mu: when that was
-	added int64     // guarded by mu: bytes of ours since then
+	mu      sync.Mutex
+	used    int64     // guarded by mu: bytes in the stream when it was last asked
+	asked   time.Time // guarded by mu: when that was
+	added   int64     // guarded by mu: bytes of ours since then
+	kept    time.Duration
+	tidying atomic.Bool
 }
 
 // OpenHandles makes the stream, or takes the one that another backend made. life is
@@ -74,8 +77,16 @@ type Handles struct {
 // write. It is twice the life, so that a late click is told from one that never
 // had a handle while it is still likely to be asked about.
 func OpenHandles(ctx context.Context, conn *Conn, life time.Duration, now func() time.Time) (*Handles, error) {
-	return openHandles(ctx, conn, life, max(2*life, minKept), HandleBytes, now)
+	kept := max(2*life, minKept)
+	if d, err := time.ParseDuration(shortened); err == nil {
+		kept = d
+	}
+	return openHandles(ctx, conn, life, kept, HandleBytes, now)
 }
+
+// shortened is for a measurement, which would else wait for twenty minutes: how long
+// the stream keeps a message. The linker sets it (-X); in a release it is empty.
+var shortened string
 
 func openHandles(ctx context.Context, conn *Conn, life, kept time.Duration, bytes int64, now func() time.Time) (*Handles, error) {
 	stream, err := conn.Stream(ctx, jetstream.StreamConfig{
@@ -88,7 +99,7 @@ func openHandles(ctx context.Context, conn *Conn, life, kept time.Duration, byte
 	if err != nil {
 		return nil, err
 	}
-	return &Handles{conn: conn, stream: stream, life: life, limit: bytes, now: now, minted: &minted{life: life}}, nil
+	return &Handles{conn: conn, stream: stream, life: life, limit: bytes, now: now, minted: &minted{half: min(life, kept) / 2}, kept: kept}, nil
 }
 
 // Spender is who redeems: a subject of the identity provider and an idempotency key
@@ -347,6 +358,7 @@ func unwritable() error {
 
 // message is: the length of the state in two bytes, the state, the launch; sealed.
 func (h *Handles) message(name string, value state, launch []byte) (*nats.Msg, error) {
+	h.tidySoon()
 	text, err := json.Marshal(value)
 	if err != nil || len(text) > math.MaxUint16 {
 		return nil, unwritable()
