@@ -2,6 +2,7 @@ package assertion
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -131,12 +132,15 @@ func (f *Files) reload(seen []fs.FileInfo) error {
 func readBounded(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening a key: %w", err)
 	}
 	defer func() { _ = f.Close() }()
 	text, err := io.ReadAll(io.LimitReader(f, maxKeyBytes+1))
-	if err == nil && len(text) > maxKeyBytes {
-		err = errors.New("a key file is too large")
+	if err != nil {
+		return nil, fmt.Errorf("reading a key: %w", err)
 	}
-	return text, err
+	if len(text) > maxKeyBytes {
+		return nil, errors.New("a key file is too large")
+	}
+	return text, nil
 }

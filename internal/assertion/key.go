@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"fmt"
 )
 
 const maxKeyBytes = 64 << 10
@@ -23,7 +22,7 @@ type Key struct {
 func ReadKey(file, id string) (Key, error) {
 	text, err := readBounded(file)
 	if err != nil {
-		return Key{}, fmt.Errorf("reading a key: %w", err)
+		return Key{}, err
 	}
 	signer, err := parseKey(text)
 	if err != nil {

@@ -26,7 +26,7 @@ func never(time.Duration) <-chan time.Time { return nil }
 
 // atLast is one in which only the longest silence passes, at once.
 func atLast(d time.Duration) <-chan time.Time {
-	if d != silence && d != exportedTime {
+	if d != silence {
 		return nil
 	}
 	return passed(d)
@@ -82,7 +82,9 @@ func (e *editedStream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (e *editedStream) Unwrap() http.ResponseWriter { return e.ResponseWriter }
+// There is no way round: a backend that takes the connection over would write past
+// this.
+func (e *editedStream) Flush() { _ = http.NewResponseController(e.ResponseWriter).Flush() }
 
 // asking changes the request before the backend that keeps the contract sees it.
 func asking(change func(r *http.Request, body []byte) []byte) mutant {
@@ -423,7 +425,7 @@ func (w *backend) mutants() map[string]mutant {
 			return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 				if at(r, orgapi.PathEvents) {
 					rw = &editedStream{ResponseWriter: rw, edit: func(p []byte) []byte {
-						return bytes.ReplaceAll(p, []byte("data:"), []byte("datum:"))
+						return bytes.ReplaceAll(p, []byte(`"at":`), []byte(`"when":`))
 					}}
 				}
 				next.ServeHTTP(rw, r)
@@ -487,7 +489,7 @@ func TestEveryCaseFailsForTheBackendThatBreaksItsRule(t *testing.T) {
 			switch c.ID {
 			case "events-begin":
 				cfg.After, cfg.Only = passed, []string{c.ID}
-			case "events-keep-alive", "events-exported":
+			case "events-keep-alive":
 				cfg.After, cfg.Only = atLast, []string{c.ID}
 			}
 			w.become(m)

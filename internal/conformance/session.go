@@ -304,9 +304,6 @@ func (s *session) described(r *http.Request, sent []byte, a answer) string {
 		return "" // other cases say what is answered there
 	}
 	response := item.GetOperation(r.Method).Responses.Status(a.status)
-	if response == nil && path == orgapi.PathCallbacks && a.status == http.StatusNotFound && s.CallbackSecret.Empty() {
-		return "" // a backend without callbacks, or with another address for them
-	}
 	if response == nil {
 		return "the contract knows no such status there"
 	}

@@ -104,6 +104,9 @@ type Options struct {
 	// FirstPause is the pause after a first failure, 0 means a second; AckWait how
 	// long JetStream waits for a backend that died, 0 means 30 seconds.
 	FirstPause, AckWait time.Duration
+
+	// shardBytes is for tests.
+	shardBytes int64
 }
 
 // Note is one callback on its way to a place.
@@ -249,6 +252,9 @@ func (q *Queue) openShard(ctx context.Context, n int) (*shard, error) {
 	}
 	if !q.conn.Durable() {
 		cfg.Storage, cfg.MaxBytes = jetstream.MemoryStorage, memoryBytes
+	}
+	if q.o.shardBytes > 0 {
+		cfg.MaxBytes = q.o.shardBytes
 	}
 	if old, err := js.Stream(ctx, cfg.Name); err == nil {
 		cfg.MaxBytes = old.CachedInfo().Config.MaxBytes

@@ -51,7 +51,11 @@ func plainText(c nabla.Callback) string {
 	}
 	var lines []string
 	for _, d := range c.Note.Diagnoses {
-		lines = append(lines, "- "+d.Display+" ("+strings.TrimSpace(d.System+" "+d.Code)+")")
+		line := "- " + d.Display
+		if code := strings.TrimSpace(d.System + " " + d.Code); code != "" {
+			line += " (" + code + ")"
+		}
+		lines = append(lines, line)
 	}
 	if len(lines) > 0 {
 		blocks = append(blocks, block("Diagnoses", strings.Join(lines, "\n")))

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -230,7 +229,7 @@ func (w *world) accept(encounter string) (id string, raw []byte) {
 	return id, raw
 }
 
-// until waits for something that happens by itself.
+// until waits for something that happens by itself, while the clock goes on.
 func (w *world) until(what string, done func() bool) {
 	w.t.Helper()
 	end := time.Now().Add(20 * time.Second)
@@ -239,6 +238,7 @@ func (w *world) until(what string, done func() bool) {
 			w.t.Fatalf("not within 20 seconds: %s\n%s", what, w.log.String())
 		}
 		time.Sleep(2 * time.Millisecond)
+		w.clock.advance(2 * time.Millisecond)
 	}
 }
 
@@ -265,7 +265,7 @@ func (w *world) file(id string) string {
 func (w *world) tellings(encounter string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.told[fmt.Sprintf("%s D-17 %s", encounter, "2026-11-03T09:00:00Z")]
+	return w.told[encounter+" D-17 2026-11-03T09:00:00Z"]
 }
 
 // keepsQuiet looks for the canary wherever it must not be.

@@ -91,11 +91,10 @@ func newWebhook(cfg orgconfig.Webhook, now func() time.Time) (*webhook, error) {
 	if cfg.SecretFile == "" {
 		return nil, errors.New("deliver.webhook.secret_file: it is missing; the EHR knows our calls by their signature")
 	}
-	text, err := orgconfig.ReadBounded(cfg.SecretFile, maxSecretBytes)
+	word, err := orgconfig.ReadSecret(cfg.SecretFile)
 	if err != nil {
 		return nil, fmt.Errorf("deliver.webhook.secret_file: %w", err)
 	}
-	word := strings.TrimRight(string(text), "\r\n")
 	if len(word) < minSecret || strings.ContainsAny(word, " \t\r\n") {
 		return nil, fmt.Errorf("deliver.webhook.secret_file: it does not hold one line of at least %d characters without spaces", minSecret)
 	}

@@ -109,7 +109,7 @@ func (q *Queue) handle(m jetstream.Msg) {
 		_ = m.Ack()
 	case err != nil:
 		q.o.Log.Warn("what became of a delivery could not be kept; it is delivered again", "delivery", string(k), "cause", err.Error())
-		_ = m.NakWithDelay(q.patience(e))
+		_ = m.NakWithDelay(q.patience(e, q.o.Now()))
 	default:
 		_ = m.NakWithDelay(wait)
 	}
@@ -178,19 +178,20 @@ func (q *Queue) deliver(e entry) (time.Duration, error) {
 	if open == 0 {
 		return 0, q.putAside(e, bad)
 	}
-	if q.o.Now().Sub(e.meta.Since) >= q.o.GiveUpAfter {
+	now := q.o.Now()
+	if now.Sub(e.meta.Since) >= q.o.GiveUpAfter {
 		return 0, q.putAside(e, reason)
 	}
 	if !asked {
 		return rest, nil // it says nothing of this note that its place is left alone
 	}
 	q.counters.failed.Add(1)
-	wait := max(q.patience(e), rest)
+	wait := max(q.patience(e, now), rest)
 	if !progress {
 		q.note(e)
 		return wait, nil
 	}
-	e.meta.NotBefore = q.o.Now().Add(wait)
+	e.meta.NotBefore = now.Add(wait)
 	return 0, q.change(e, Queued)
 }
 
@@ -206,10 +207,11 @@ func (q *Queue) finish(e entry, c nabla.Callback, progress bool) (time.Duration,
 			// The workstations' contract cannot say it; the EHR has the note.
 			q.o.Log.Warn("an export cannot be told to the workstations: its ids are out of the contract's bounds", "delivery", string(e.key))
 		case progress:
-			e.meta.NotBefore = q.o.Now().Add(q.patience(e))
+			now := q.o.Now()
+			e.meta.NotBefore = now.Add(q.patience(e, now))
 			return 0, q.change(e, Queued)
 		default:
-			return q.patience(e), nil
+			return q.patience(e, q.o.Now()), nil
 		}
 		e.meta.Told = true
 	}
@@ -292,8 +294,8 @@ func safely(ctx context.Context, p Place, n Note) (err error) {
 
 // patience is how long to wait before the next try: half of how long it has
 // lasted, with jitter, from FirstPause to ten minutes. That needs nothing to be kept.
-func (q *Queue) patience(e entry) time.Duration {
-	d := min(max(q.o.Now().Sub(e.meta.Since)/2, q.o.FirstPause), longestPause)
+func (q *Queue) patience(e entry, now time.Time) time.Duration {
+	d := min(max(now.Sub(e.meta.Since)/2, q.o.FirstPause), longestPause)
 	return d - d/10 + rand.N(d/5+1)
 }
 

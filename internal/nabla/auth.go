@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	tokenPath     = "oauth/token"
+	tokenPath     = "/oauth/token"
 	grantType     = "client_credentials"
 	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 	assertionLife = 2 * time.Minute
@@ -114,7 +114,7 @@ type tokenRequest struct {
 func (a *authenticator) fetch() (*accessToken, error) {
 	ctx, end := context.Background(), time.Now().Add(callTime)
 	for attempt := 1; ; attempt++ {
-		proof, err := a.keys.Assert(a.clientID, a.client.base+"/"+tokenPath, a.client.now(), assertionLife)
+		proof, err := a.keys.Assert(a.clientID, a.client.base+tokenPath, a.client.now(), assertionLife)
 		if err != nil {
 			return nil, err
 		}

@@ -79,6 +79,9 @@ func newLine(cfg Config) *line {
 	return l
 }
 
+// Paused reports whether the vendor failed again and again and is left alone.
+func (c *Client) Paused() bool { return c.line.breaker.State() == gobreaker.StateOpen }
+
 func newTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DialContext = (&net.Dialer{Timeout: dialTime, KeepAlive: 30 * time.Second}).DialContext
@@ -102,8 +105,12 @@ type endpoint struct {
 	repeatable bool
 }
 
-func newEndpoint(base *url.URL, path, version string) endpoint {
-	return endpoint{url: base.JoinPath(path), version: []string{version}, repeatable: path != tokenPath}
+func newEndpoint(base, path, version string) (endpoint, error) {
+	u, err := url.Parse(base + path)
+	if err != nil {
+		return endpoint{}, errors.New("the base URL of Nabla Connect is not a URL")
+	}
+	return endpoint{url: u, version: []string{version}, repeatable: path != tokenPath}, nil
 }
 
 var contentJSON = []string{"application/json"}

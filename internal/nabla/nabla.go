@@ -174,15 +174,21 @@ func New(cfg Config) (*Client, error) {
 			return nil, fmt.Errorf("keys for Nabla Connect: %w", err)
 		}
 	}
-	root, err := url.Parse(base)
-	if err != nil {
-		return nil, errors.New("the base URL of Nabla Connect is not a URL")
-	}
 	c := &Client{base: base, loopback: loopback, line: newLine(cfg), now: cfg.Now, sleep: cfg.Sleep, log: cfg.Log}
-	c.encounters = newEndpoint(root, "encounters", cfg.Version)
-	c.encounterURL = newEndpoint(root, "encounters/url", cfg.Version)
-	c.users = newEndpoint(root, "users", cfg.UsersVersion)
-	c.auth = &authenticator{client: c, clientID: cfg.ClientID, keys: keys, endpoint: newEndpoint(root, tokenPath, cfg.Version)}
+	c.auth = &authenticator{client: c, clientID: cfg.ClientID, keys: keys}
+	for _, e := range []struct {
+		to            *endpoint
+		path, version string
+	}{
+		{&c.auth.endpoint, tokenPath, cfg.Version},
+		{&c.encounters, "/encounters", cfg.Version},
+		{&c.encounterURL, "/encounters/url", cfg.Version},
+		{&c.users, "/users", cfg.UsersVersion},
+	} {
+		if *e.to, err = newEndpoint(base, e.path, e.version); err != nil {
+			return nil, err
+		}
+	}
 	return c, nil
 }
 

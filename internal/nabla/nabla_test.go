@@ -365,6 +365,7 @@ func TestAConfigurationThatCannotWorkIsRefused(t *testing.T) {
 		"localhost":      func(c *Config) { c.Region, c.BaseURL = "", "http://localhost:1" },
 		"no UUID":        func(c *Config) { c.ClientID = "client" },
 		"no date":        func(c *Config) { c.Version = "latest" },
+		"no date either": func(c *Config) { c.UsersVersion = "latest" },
 		"no key":         func(c *Config) { c.Keys = nil },
 		"an empty key":   func(c *Config) { c.Keys = []assertion.Key{{}} },
 		"a short key":    func(c *Config) { c.Keys = []assertion.Key{{Signer: rsaShort}} },

@@ -415,15 +415,15 @@ func (c Config) Values() error {
 	if c.ContextFile != "" && c.FHIR.BaseURL != "" {
 		fault("context_file", "it and fhir exclude each other: there is one source of the patients' details")
 	}
+	if c.Deliver.FHIR && c.FHIR.BaseURL == "" {
+		fault("deliver.fhir", "it needs fhir.base_url")
+	}
 	c.operations(fault)
 	return errors.Join(faults...)
 }
 
 // operations looks at what those who operate us have set.
 func (c Config) operations(fault func(key, what string)) {
-	if c.ClientCAFile != "" && c.TLSCertFile == "" {
-		fault("client_ca_file", "it needs tls_cert_file: whoever ends TLS sees the client certificates")
-	}
 	if c.Audit.MaxMegabytes < 0 {
 		fault("audit.max_megabytes", "it is negative")
 	}

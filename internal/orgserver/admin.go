@@ -64,7 +64,7 @@ func OpenAdmin(cfg orgconfig.Config, server *Server, log *slog.Logger) (closing 
 	if err != nil {
 		return nil, fmt.Errorf("admin_socket: %w", err)
 	}
-	times := usualPace()
+	times := ordinary()
 	s := &http.Server{
 		Handler: server.Admin(), ReadHeaderTimeout: times.header, ReadTimeout: times.read, WriteTimeout: adminTime, IdleTimeout: times.idle,
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
 	"encounterlauncher/internal/orgaudit"
 	"encounterlauncher/internal/problem"
@@ -27,7 +28,7 @@ func storyOf(r *http.Request) *story {
 
 // begins notes who asks, which makes the call one for the audit.
 func (s *story) begins(action string, who clinician) {
-	s.Action, s.Subject, s.Email, s.Provider = action, who.subject, who.email, who.providerID
+	s.Action, s.Subject, s.Email, s.Provider, s.Tenant = action, who.subject, who.email, who.providerID, who.tenant
 }
 
 // about notes what is asked for. providerID is that of the encounter.
@@ -39,9 +40,20 @@ func (s *story) about(encounterID, patientID, providerID string) {
 }
 
 // registers notes that an EHR server registers a launch.
-func (s *story) registers(ehr string, l orgapi.LaunchRequest) {
-	s.Action, s.EHR, s.Provider = orgaudit.LaunchRegistered, ehr, l.ExternalProviderID
+func (s *story) registers(ehr *ehrServer, l orgapi.LaunchRequest) {
+	s.Action, s.EHR, s.Tenant, s.Provider = orgaudit.LaunchRegistered, ehr.name, ehr.tenant, l.ExternalProviderID
 	s.Encounter, s.Patient = l.ExternalEncounterID, l.ExternalPatientID
+}
+
+// hears notes that Nabla told of an export.
+func (s *story) hears(c nabla.Callback) {
+	s.Action, s.Provider, s.Encounter, s.Patient = orgaudit.CallbackReceived, c.ExternalProviderID, c.ExternalEncounterID, c.ExternalPatientID
+}
+
+// delivered writes down that every place has an export. What is there is there: a
+// failure of the audit's is only logged.
+func (s *Server) delivered(encounterID, providerID string) {
+	_ = s.audits.Record(orgaudit.Record{Action: orgaudit.Delivered, Outcome: orgaudit.Done, Provider: providerID, Encounter: encounterID})
 }
 
 // audit writes down how a call ended, before it is answered. An error means that
@@ -70,5 +82,8 @@ func (s *Server) audited(ctx context.Context, told *story, err error) error {
 	_, done := s.stage(ctx, stageAudit)
 	unrecorded := s.audit(told, err)
 	done(unrecorded)
+	if told.Action == orgaudit.CallbackReceived {
+		return nil // it was kept and is delivered, whatever Nabla is told
+	}
 	return unrecorded
 }

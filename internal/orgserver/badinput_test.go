@@ -22,6 +22,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
 	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/problem"
@@ -216,6 +217,7 @@ func TestBadInput(t *testing.T) {
 			{"south's in the north", create(orgapi.CreateRequest{Handle: ofSouth}), 403, mismatch},
 			{"north's in the south", by(person(map[string]any{"tenant": "south"}), "key-bad", handle), 403, mismatch},
 			{"north's signed request in the south", by(person(map[string]any{"tenant": "south"}), "key-bad", orgapi.CreateRequest{Request: signed}), 403, mismatch},
+			{"north's encounter reopened in the south", request{path: orgapi.PathEncounterURL, bearer: person(map[string]any{"tenant": "south"}), key: "key-bad", body: orgapi.ReopenRequest{ExternalProviderID: "D-17", ExternalEncounterID: "E-1"}}, 403, mismatch},
 			{"of somebody without a tenant", by(person(map[string]any{"tenant": nil}), "key-bad", handle), 403, problem.IdentityUnmapped},
 		},
 		"other provider": {
@@ -297,8 +299,47 @@ func TestAnAssertionThatNablaHasSeenIsNoAnswerToItsQuestion(t *testing.T) {
 	w.loggedNothing(t)
 }
 
+func TestBadCallbacks(t *testing.T) {
+	w := newCallbackWorld(t)
+	_, taken := w.take(t, "E-1")
+	_, fresh := exportOf("E-2")
+	at := func(age time.Duration) request {
+		w.clock.advance(-age)
+		defer w.clock.advance(age)
+		return w.signed(fresh, nablaSecret)
+	}
+	unsigned := w.signed(fresh, nablaSecret)
+	delete(unsigned.header, nabla.HeaderSignature)
+	changed := w.signed(fresh, nablaSecret)
+	changed.body = []byte(strings.Replace(string(fresh), "D-17", "D-18", 1))
+	cut := w.signed(fresh, nablaSecret)
+	cut.body = fresh[:len(fresh)-1]
+	for _, c := range []badCall{
+		{"replayed callback", w.signed(taken, nablaSecret), 409, problem.RequestInvalid},
+		{"replayed callback under an earlier secret", w.signed(taken, earlierSecret), 409, problem.RequestInvalid},
+		{"stale timestamp", at(61 * time.Second), 401, problem.Unauthorized},
+		{"unsigned", unsigned, 401, problem.Unauthorized},
+		{"signed by nobody we know", w.signed(fresh, ehrSecret), 401, problem.Unauthorized},
+		{"changed after it was signed", changed, 401, problem.Unauthorized},
+		{"truncated after it was signed", cut, 401, problem.Unauthorized},
+		{"truncated before it was signed", w.signed(fresh[:len(fresh)-1], nablaSecret), 400, problem.RequestInvalid},
+		{"an unknown type", w.signed([]byte(strings.Replace(string(fresh), nabla.NoteExport, "EVERYTHING", 1)), nablaSecret), 400, problem.RequestInvalid},
+		{"wrong type", w.signed([]byte(strings.Replace(string(fresh), `"P-1"`, "1", 1)), nablaSecret), 400, problem.RequestInvalid},
+		{"bad UTF-8", w.signed([]byte(strings.Replace(string(fresh), canary, canary+"\xff", 1)), nablaSecret), 400, problem.RequestInvalid},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			w.refused(t, c.call, c.status, c.code)
+		})
+	}
+	// None of them has marked it as seen.
+	if got := w.do(t, w.signed(fresh, nablaSecret)); got.status != http.StatusOK {
+		t.Errorf("the good callback: %d %s", got.status, got.body)
+	}
+	w.loggedNothing(t, nablaSecret, earlierSecret)
+}
+
 // wire is the real listener before the real backend, with little patience.
-func (w *world) wire(t *testing.T, times pace) string {
+func (w *world) wire(t *testing.T, times patience) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	at, ended := make(chan net.Addr, 1), make(chan error, 1)
@@ -358,7 +399,7 @@ func say(t *testing.T, address, text, drip string, end bool) (*http.Response, er
 
 func TestBadInputOnTheWire(t *testing.T) {
 	w := newWorld(t)
-	address := w.wire(t, pace{header: 200 * time.Millisecond, read: 300 * time.Millisecond, write: 5 * time.Second, idle: 5 * time.Second, drain: 5 * time.Second})
+	address := w.wire(t, patience{header: 200 * time.Millisecond, read: 300 * time.Millisecond, write: 5 * time.Second, idle: 5 * time.Second, drain: 5 * time.Second, after: time.After})
 	handle := w.mint(t)
 	body := mustJSON(t, orgapi.CreateRequest{Handle: handle})
 	head := func(path, bearer string, length int) string {

@@ -93,7 +93,7 @@ func newVerifier(files []string, now func() time.Time) (*nabla.Verifier, error) 
 		if err != nil {
 			return nil, fmt.Errorf("callbacks.secret_files: %w", err)
 		}
-		if word == "" || strings.ContainsAny(word, " \t\r\n") {
+		if strings.Contains(word, " ") {
 			return nil, errors.New("callbacks.secret_files: one does not hold one line without spaces")
 		}
 		secrets = append(secrets, secret.New(word))
@@ -121,7 +121,11 @@ func (s *Server) openDeliveries(ctx context.Context, cfg orgconfig.Config, conn 
 	return delivery.Open(ctx, conn, places, delivery.Options{
 		GiveUpAfter: cfg.Deliver.GiveUpAfter, Remember: cfg.Deliver.Remember, Now: s.now, Log: s.log,
 		Exported: func(ctx context.Context, encounterID, providerID string, at time.Time) error {
-			return s.Exported(ctx, orgapi.ExportedEvent{ExternalEncounterID: encounterID, ExternalProviderID: providerID, At: at.UTC().Format(time.RFC3339)})
+			err := s.Exported(ctx, orgapi.ExportedEvent{ExternalEncounterID: encounterID, ExternalProviderID: providerID, At: at.UTC().Format(time.RFC3339)})
+			if err == nil {
+				s.delivered(encounterID, providerID)
+			}
+			return err
 		},
 	})
 }
@@ -154,7 +158,10 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) (int, any, err
 	case err != nil:
 		return 0, nil, problem.With(problem.RequestInvalid, "The body is not a callback.", err)
 	}
-	err = s.deliveries.Accept(r.Context(), c.RequestUUID, c.Type, body)
+	storyOf(r).hears(c)
+	ctx, done := s.stage(r.Context(), stageDelivery)
+	err = s.deliveries.Accept(ctx, c.RequestUUID, c.Type, body)
+	done(err)
 	switch {
 	case err == nil:
 		return http.StatusOK, callbackAnswer{c.RequestUUID}, nil

@@ -39,7 +39,7 @@ func (s *Server) launch(w http.ResponseWriter, r *http.Request) (int, any, error
 	if err := checkLaunch(body); err != nil {
 		return 0, nil, err
 	}
-	storyOf(r).registers(from.name, body)
+	storyOf(r).registers(from, body)
 	if !from.speaksFor(body.ExternalProviderID) {
 		return 0, nil, problem.With(problem.ProviderMismatch, "The field external_provider_id is not one of this EHR's.", nil)
 	}
@@ -104,6 +104,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 	if done(err); err != nil {
 		return 0, nil, err
 	}
+	s.belongs(r.Context(), who, a.encounterID)
 	return http.StatusOK, orgapi.CreateAnswer{
 		EncounterURL: address.Reveal(),
 		Encounter: orgapi.Encounter{
@@ -229,6 +230,9 @@ func (s *Server) reopen(w http.ResponseWriter, r *http.Request) (int, any, error
 	told.about(body.ExternalEncounterID, "", body.ExternalProviderID)
 	if body.ExternalProviderID != who.providerID {
 		return 0, nil, problem.New(problem.ProviderMismatch, nil)
+	}
+	if err := s.mayReopen(r.Context(), who, body.ExternalEncounterID); err != nil {
+		return 0, nil, err
 	}
 	ctx, done := s.stage(r.Context(), stageStore)
 	err = s.handles.Once(ctx, orgstore.Spender{Subject: who.subject, Key: key}, "reopen", body.ExternalProviderID, body.ExternalEncounterID)

@@ -286,6 +286,7 @@ func TestWhateverDiesEveryLaunchGetsItsOneEncounterAndEveryHandleIsSpentOnce(t *
 	close(l.stop)
 	l.wait.Wait()
 
+	t.Logf("%d launches", len(l.done))
 	encounters := map[string]int{}
 	for _, e := range b.sim.Encounters() {
 		encounters[e.ExternalEncounterID]++

@@ -95,6 +95,9 @@ func newFHIR(cfg orgconfig.Config, deps Deps) (*fhir.Client, error) {
 	keys := make([]assertion.Key, 0, len(section.KeyFiles))
 	for _, file := range section.KeyFiles {
 		k, err := assertion.ReadKey(file, "")
+		if err == nil {
+			err = orgconfig.CheckSecret(file)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("fhir.key_files: %w", err)
 		}

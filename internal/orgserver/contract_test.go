@@ -55,6 +55,7 @@ func heldAgainstContract(t *testing.T, r *http.Request, body []byte, got reply) 
 		t.Errorf("the contract does not know %d on %s", got.status, r.URL.Path)
 		return
 	}
+	noteProduced(operation.OperationID, got.status)
 	for name, h := range described.Value.Headers {
 		if h.Value.Required && got.header.Get(name) == "" {
 			t.Errorf("%d on %s lacks the header %s", got.status, r.URL.Path, name)

@@ -57,6 +57,8 @@ func (e *ehrServer) speaksFor(providerID string) bool {
 // ehrServers knows them by what they show.
 type ehrServers struct {
 	secrets []hashedSecret
+	// strangers are other clients of the clinicians' issuer that are no person: Nabla's.
+	strangers map[string]bool
 	// clients, certificates and issuers are by client id, by DNS name, and by the iss
 	// of their signed requests.
 	clients, certificates, issuers map[string]*ehrServer
@@ -79,13 +81,17 @@ type hashedSecret struct {
 func newEHRs(cfg orgconfig.Config, clinicians *accessTokens, persons *identities, now func() time.Time) (*ehrServers, error) {
 	e := &ehrServers{
 		clients: map[string]*ehrServer{}, certificates: map[string]*ehrServer{}, issuers: map[string]*ehrServer{},
-		tokens: clinicians, shared: true, audience: cfg.EHRTokens.Audience, clientClaim: cfg.EHRTokens.ClientClaim, persons: persons, now: now,
+		strangers: map[string]bool{},
+		tokens:    clinicians, shared: true, audience: cfg.EHRTokens.Audience, clientClaim: cfg.EHRTokens.ClientClaim, persons: persons, now: now,
 	}
 	if e.audience == "" {
 		e.audience = cfg.Audience
 	}
 	if issuer := cfg.EHRTokens.Issuer; issuer != "" && issuer != cfg.Issuer {
 		e.tokens, e.shared = &accessTokens{issuer: issuer, audience: e.audience, http: clinicians.http, now: now}, false
+	}
+	if b := cfg.Callbacks.Bearer; b.Issuer == cfg.Issuer {
+		e.strangers[b.ClientID] = true
 	}
 	for _, c := range cfg.EHRs {
 		server := &ehrServer{name: c.Name, tenant: c.Tenant, scope: c.Scope, prefixes: c.ProviderPrefixes}
@@ -120,6 +126,9 @@ func tenantFaults(cfg orgconfig.Config, persons *identities, requests requestKey
 		signs[name[0]] = true
 	}
 	for _, c := range cfg.EHRs {
+		if c.Tenant != "" && persons != nil && persons.mapped != nil && !persons.has(c.Tenant) {
+			faults = append(faults, errors.New("ehrs.tenant: no clinician of mapping_file has one, so nobody could use its links"))
+		}
 		if c.LinkIssuer != "" && cfg.LinkKeysFile != "" && !signs[c.LinkIssuer] {
 			faults = append(faults, errors.New("ehrs.link_issuer: link_keys_file has no key of one"))
 		}
@@ -158,7 +167,7 @@ func clientCertificates(cfg orgconfig.Config) (*x509.CertPool, error) {
 	}
 	text, err := orgconfig.ReadBounded(cfg.ClientCAFile, 1<<20)
 	if err != nil {
-		return nil, fmt.Errorf("client_ca_file: %w", err)
+		return nil, fmt.Errorf("client_ca_file: %w", withoutFile(err))
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
@@ -308,7 +317,7 @@ func (e *ehrServers) isServer(claims map[string]json.RawMessage) bool {
 		if client == "" {
 			continue
 		}
-		if subject == client || subject == client+auth0ClientsName || (e.shared && e.clients[client] != nil) {
+		if subject == client || subject == client+auth0ClientsName || (e.shared && e.clients[client] != nil) || e.strangers[client] {
 			return true
 		}
 	}

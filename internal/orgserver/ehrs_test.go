@@ -434,6 +434,36 @@ func TestALinkIsOnlyForCliniciansOfItsTenant(t *testing.T) {
 	w.refused(t, north(ids), http.StatusForbidden, problem.LinkFormNotAllowed)
 }
 
+func TestAnEncounterIsReopenedAndItsExportToldOnlyInItsTenant(t *testing.T) {
+	w := newWorld(t, twoTenants(t))
+	north, south := w.token(t, map[string]any{"tenant": "north"}), w.token(t, map[string]any{"tenant": "south"})
+	open := func(secret, token, key, encounter string) {
+		t.Helper()
+		l := goodLaunch()
+		l.ExternalEncounterID = encounter
+		handle := w.taken(t, request{path: orgapi.PathLaunches, bearer: secret, body: l})
+		w.opened(t, request{path: orgapi.PathEncounters, bearer: token, key: key, body: orgapi.CreateRequest{Handle: handle}})
+	}
+	open(ehrSecret, north, "key-1", "E-1")
+	open(southSecret, south, "key-2", "E-2")
+	inNorth, inSouth := w.listen(t, w.url, north, ""), w.listen(t, w.url, south, "")
+	w.exported(t, "D-17", "E-404", "E-1", "E-2", "E-1")
+	inNorth.tells("E-1", "E-1")
+	inSouth.tells("E-2")
+
+	reopen := func(token, key, encounter string) request {
+		return request{path: orgapi.PathEncounterURL, bearer: token, key: key, body: orgapi.ReopenRequest{ExternalProviderID: "D-17", ExternalEncounterID: encounter}}
+	}
+	w.refused(t, reopen(south, "key-3", "E-1"), http.StatusForbidden, problem.ProviderMismatch)
+	w.refused(t, reopen(north, "key-3", "E-2"), http.StatusForbidden, problem.ProviderMismatch)
+	w.refused(t, reopen(north, "key-3", "E-404"), http.StatusNotFound, problem.EncounterUnknown)
+	for key, q := range map[string]request{"north": reopen(north, "key-3", "E-1"), "south": reopen(south, "key-4", "E-2")} {
+		if got := w.do(t, q); got.status != http.StatusOK {
+			t.Errorf("%s: %d %s", key, got.status, got.body)
+		}
+	}
+}
+
 func TestTheMappingFileMayNameTenants(t *testing.T) {
 	w := newWorld(t, twoTenants(t), func(c *orgconfig.Config) {
 		c.Claims.Tenant, c.MappingFile, c.EHRs[1].Tenant = "", c.ContextFile+".people", ""
@@ -473,25 +503,28 @@ func TestAConfigurationOfEHRsIsRefusedForEveryFault(t *testing.T) {
 		want    string
 		changes []func(*orgconfig.Config)
 	}{
-		"a client and a secret":            {"ehrs: an entry has not exactly one", []func(*orgconfig.Config){more(func(e *orgconfig.EHR) { e.SecretFile = "x" })}},
-		"the launcher's client":            {"ehrs.client_id", []func(*orgconfig.Config){more(func(e *orgconfig.EHR) { e.ClientID = launcherID })}},
-		"one client twice":                 {"ehrs.client_id: two", []func(*orgconfig.Config){more(func(*orgconfig.EHR) {}), more(func(e *orgconfig.EHR) { e.Name = "ehr-3" })}},
-		"a scope of two words":             {"ehrs.scope", []func(*orgconfig.Config){more(func(e *orgconfig.EHR) { e.Scope = "a b" })}},
-		"a scope beside a secret":          {"ehrs.scope", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRs[0].Scope = "launches" }}},
-		"a certificate without authority":  {"ehrs.certificate_name: client_ca_file", []func(*orgconfig.Config){certificate("ehr.example")}},
-		"a certificate with a wildcard":    {"ehrs.certificate_name", []func(*orgconfig.Config){tls, certificate("*.example")}},
-		"a certificate with an address":    {"ehrs.certificate_name", []func(*orgconfig.Config){tls, certificate("192.0.2.1")}},
-		"a certificate behind a proxy":     {"client_ca_file: it needs tls_cert_file", []func(*orgconfig.Config){tls, certificate("ehr.example"), func(c *orgconfig.Config) { c.BehindProxy, c.TLSCertFile, c.TLSKeyFile = true, "", "" }}},
-		"authorities that are none":        {"client_ca_file: it holds no certificate", []func(*orgconfig.Config){tls, func(c *orgconfig.Config) { c.ClientCAFile = people }}},
-		"an empty prefix":                  {"ehrs.provider_prefixes", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRs[0].ProviderPrefixes = []string{"D-", ""} }}},
-		"a link_issuer without keys":       {"ehrs.link_issuer", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRs[0].LinkIssuer, c.LinkKeysFile = linkIssuer, "" }}},
-		"a link_issuer of no key":          {"ehrs.link_issuer", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRs[0].LinkIssuer = "x.example" }}},
-		"a link_issuer twice":              {"ehrs.link_issuer: two", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRs[0].LinkIssuer = linkIssuer }, more(func(e *orgconfig.EHR) { e.LinkIssuer = linkIssuer })}},
-		"an issuer without TLS":            {"ehr_tokens.issuer", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRTokens.Issuer = "http://idp.example" }}},
-		"the launcher's audience":          {"ehr_tokens.audience", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRTokens.Audience = launcherID }}},
-		"a tenant that nobody has":         {"ehrs.tenant: no clinician", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRs[0].Tenant = "north" }}},
-		"an EHR without a tenant":          {"ehrs.tenant: an entry lacks it", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.Claims.Tenant = "tenant" }}},
-		"tenants twice":                    {"claims.tenant", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.Claims.Tenant, c.MappingFile = "tenant", people }}},
+		"a client and a secret":           {"ehrs: an entry has not exactly one", []func(*orgconfig.Config){more(func(e *orgconfig.EHR) { e.SecretFile = "x" })}},
+		"the launcher's client":           {"ehrs.client_id", []func(*orgconfig.Config){more(func(e *orgconfig.EHR) { e.ClientID = launcherID })}},
+		"one client twice":                {"ehrs.client_id: two", []func(*orgconfig.Config){more(func(*orgconfig.EHR) {}), more(func(e *orgconfig.EHR) { e.Name = "ehr-3" })}},
+		"a scope of two words":            {"ehrs.scope", []func(*orgconfig.Config){more(func(e *orgconfig.EHR) { e.Scope = "a b" })}},
+		"a scope beside a secret":         {"ehrs.scope", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRs[0].Scope = "launches" }}},
+		"a certificate without authority": {"ehrs.certificate_name: client_ca_file", []func(*orgconfig.Config){certificate("ehr.example")}},
+		"a certificate with a wildcard":   {"ehrs.certificate_name", []func(*orgconfig.Config){tls, certificate("*.example")}},
+		"a certificate with an address":   {"ehrs.certificate_name", []func(*orgconfig.Config){tls, certificate("192.0.2.1")}},
+		"a certificate behind a proxy":    {"client_ca_file: it needs tls_cert_file", []func(*orgconfig.Config){tls, certificate("ehr.example"), func(c *orgconfig.Config) { c.BehindProxy, c.TLSCertFile, c.TLSKeyFile = true, "", "" }}},
+		"authorities that are none":       {"client_ca_file: it holds no certificate", []func(*orgconfig.Config){tls, func(c *orgconfig.Config) { c.ClientCAFile = people }}},
+		"an empty prefix":                 {"ehrs.provider_prefixes", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRs[0].ProviderPrefixes = []string{"D-", ""} }}},
+		"a link_issuer without keys":      {"ehrs.link_issuer", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRs[0].LinkIssuer, c.LinkKeysFile = linkIssuer, "" }}},
+		"a link_issuer of no key":         {"ehrs.link_issuer", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRs[0].LinkIssuer = "x.example" }}},
+		"a link_issuer twice":             {"ehrs.link_issuer: two", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRs[0].LinkIssuer = linkIssuer }, more(func(e *orgconfig.EHR) { e.LinkIssuer = linkIssuer })}},
+		"an issuer without TLS":           {"ehr_tokens.issuer", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRTokens.Issuer = "http://idp.example" }}},
+		"the launcher's audience":         {"ehr_tokens.audience", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRTokens.Audience = launcherID }}},
+		"a tenant that nobody has":        {"ehrs.tenant: no clinician", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.EHRs[0].Tenant = "north" }}},
+		"an EHR without a tenant":         {"ehrs.tenant: an entry lacks it", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.Claims.Tenant = "tenant" }}},
+		"tenants twice":                   {"claims.tenant", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.Claims.Tenant, c.MappingFile = "tenant", people }}},
+		"a tenant that no entry has": {"ehrs.tenant: no clinician of mapping_file", []func(*orgconfig.Config){func(c *orgconfig.Config) {
+			c.MappingFile, c.EHRs[0].Tenant, c.IdentifiersAllowed = people, "south", false
+		}}},
 		"identifiers with tenants":         {"identifiers_allowed", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.Claims.Tenant, c.EHRs[0].Tenant = "tenant", "north" }}},
 		"identifiers with tenants in file": {"identifiers_allowed", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.MappingFile = people }}},
 		"signed requests without a tenant": {"link_keys_file: an iss", []func(*orgconfig.Config){func(c *orgconfig.Config) {

@@ -180,7 +180,9 @@ func (e *events) beat() {
 func (e *events) count() int { e.mu.Lock(); defer e.mu.Unlock(); return e.all }
 
 // of is a provider's place in a subject: subjects show in NATS' own monitoring.
-func (e *events) of(providerID string) string { return orgstore.Name("provider", providerID) }
+func (e *events) of(tenant, providerID string) string {
+	return orgstore.Name("provider", tenant, providerID)
+}
 
 // Exported makes an export known: to the workstations that listen now, and for a
 // day to those that come back. It is the one entrance for that. It never keeps
@@ -201,7 +203,11 @@ func (s *Server) Exported(ctx context.Context, e orgapi.ExportedEvent) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, orgstore.StoreTime)
 	defer cancel()
-	if _, err := s.events.js.Publish(ctx, storedSubject+s.events.of(e.ExternalProviderID), body); err != nil {
+	tenant, known, err := s.tenantOf(ctx, e.ExternalProviderID, e.ExternalEncounterID)
+	if err != nil || !known {
+		return err // whose it is is not known any more: told to nobody
+	}
+	if _, err := s.events.js.Publish(ctx, storedSubject+s.events.of(tenant, e.ExternalProviderID), body); err != nil {
 		return orgstore.Failed("keeping an export", err)
 	}
 	return nil
@@ -219,7 +225,7 @@ func (s *Server) listen(w http.ResponseWriter, r *http.Request) (int, any, error
 	}
 	e := s.events
 	st := &stream{
-		of: e, subject: e.of(who.providerID), until: until, next: e.after(r.Header.Get(orgapi.HeaderLastEventID)),
+		of: e, subject: e.of(who.tenant, who.providerID), until: until, next: e.after(r.Header.Get(orgapi.HeaderLastEventID)),
 		ending: ending(r.Context()), busy: true,
 	}
 	if err := e.admit(st); err != nil {

@@ -106,7 +106,17 @@ func (i *identities) tenants() bool {
 			return true
 		}
 	}
-	return i.claims.Tenant != ""
+	return i.mapped == nil && i.claims.Tenant != ""
+}
+
+// has reports whether some clinician of the mapping file is of a tenant.
+func (i *identities) has(tenant string) bool {
+	for _, who := range i.mapped {
+		if who.tenant == tenant {
+			return true
+		}
+	}
+	return false
 }
 
 // text is a claim that is a string, else empty.

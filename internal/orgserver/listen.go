@@ -13,18 +13,19 @@ import (
 	"encounterlauncher/internal/orgconfig"
 )
 
-// pace is the times of the listener. A launch body is small: who sends it more slowly
-// than this is not a launcher.
-type pace struct {
-	header, read, write, idle, drain time.Duration
-	after                            func(time.Duration) <-chan time.Time // time.After, but for tests
-}
-
-func usualPace() pace {
-	return pace{header: 5 * time.Second, read: 10 * time.Second, write: 30 * time.Second, idle: 2 * time.Minute, drain: 20 * time.Second, after: time.After}
-}
-
 const maxHeader = 32 << 10
+
+// patience is how long the listener waits. A test has less of it.
+type patience struct {
+	header, read, write, idle, drain time.Duration
+	after                            func(time.Duration) <-chan time.Time // time.After
+}
+
+// ordinary: a launch's body is small, and who sends it more slowly than this is
+// not a launcher.
+func ordinary() patience {
+	return patience{header: 5 * time.Second, read: 10 * time.Second, write: 30 * time.Second, idle: 2 * time.Minute, drain: 20 * time.Second, after: time.After}
+}
 
 type endingKey struct{}
 
@@ -55,13 +56,13 @@ type operated interface {
 // is told the address once the listener is open. Metrics are served as long, at an
 // address of their own.
 func Serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log *slog.Logger, ready func(net.Addr)) error {
-	return serve(ctx, cfg, handler, log, ready, usualPace())
+	return serve(ctx, cfg, handler, log, ready, ordinary())
 }
 
-func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log *slog.Logger, ready func(net.Addr), t pace) error {
+func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log *slog.Logger, ready func(net.Addr), times patience) error {
 	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: t.header, ReadTimeout: t.read, WriteTimeout: t.write,
-		IdleTimeout: t.idle, MaxHeaderBytes: maxHeader,
+		Handler: handler, ReadHeaderTimeout: times.header, ReadTimeout: times.read, WriteTimeout: times.write,
+		IdleTimeout: times.idle, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	if cfg.TLSCertFile != "" {
@@ -73,7 +74,7 @@ func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 	}
 	work, operates := handler.(operated)
 	if operates && cfg.Metrics.Listen != "" {
-		stop, err := serveMetrics(ctx, cfg.Metrics.Listen, work.Metrics(), log, t)
+		stop, err := serveMetrics(ctx, cfg.Metrics.Listen, work.Metrics(), log, times)
 		if err != nil {
 			return err
 		}
@@ -111,11 +112,11 @@ func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 		select {
 		case err := <-ended:
 			return fmt.Errorf("serving: %w", err)
-		case <-t.after(delay):
+		case <-times.after(delay):
 		}
 	}
 	endStreams()
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.drain)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), times.drain)
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
 		return fmt.Errorf("calls under way did not finish: %w", err)
@@ -127,7 +128,7 @@ func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 }
 
 // serveMetrics serves GET /metrics until stop.
-func serveMetrics(ctx context.Context, address string, metrics http.Handler, log *slog.Logger, t pace) (stop func(), err error) {
+func serveMetrics(ctx context.Context, address string, metrics http.Handler, log *slog.Logger, times patience) (stop func(), err error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listening for metrics: %w", err)
@@ -135,7 +136,7 @@ func serveMetrics(ctx context.Context, address string, metrics http.Handler, log
 	routes := http.NewServeMux()
 	routes.Handle("GET /metrics", metrics)
 	server := &http.Server{
-		Handler: routes, ReadHeaderTimeout: t.header, ReadTimeout: t.read, WriteTimeout: t.write, IdleTimeout: t.idle, MaxHeaderBytes: maxHeader,
+		Handler: routes, ReadHeaderTimeout: times.header, ReadTimeout: times.read, WriteTimeout: times.write, IdleTimeout: times.idle, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan struct{})

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"encounterlauncher/internal/delivery"
 	"encounterlauncher/internal/problem"
 )
 
@@ -70,6 +71,26 @@ func newMetrics(version string) *metrics {
 // gauge adds a number that is asked for whenever Prometheus reads.
 func (m *metrics) gauge(name, help string, value func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+}
+
+// counter adds one that is counted elsewhere.
+func (m *metrics) counter(name, help, label, of string, value func() uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: name, Help: help, ConstLabels: prometheus.Labels{label: of},
+	}, func() float64 { return float64(value()) }))
+}
+
+// observeDeliveries adds what the queue of callbacks counts.
+func (m *metrics) observeDeliveries(q *delivery.Queue) {
+	for of, value := range map[string]func(delivery.Counts) uint64{
+		"accepted":  func(c delivery.Counts) uint64 { return c.Accepted },
+		"replayed":  func(c delivery.Counts) uint64 { return c.Replayed },
+		"delivered": func(c delivery.Counts) uint64 { return c.Delivered },
+		"failed":    func(c delivery.Counts) uint64 { return c.Failed },
+		"put_aside": func(c delivery.Counts) uint64 { return c.PutAside },
+	} {
+		m.counter("org_backend_deliveries_total", "Callbacks by what became of them since this process started; failed counts attempts.", "what", of, func() uint64 { return value(q.Counts()) })
+	}
 }
 
 func (m *metrics) call(route string, status int, err error, took time.Duration, stream bool) {

@@ -491,7 +491,7 @@ func TestABackendThatEndsSaysSoFirstAndStillTakesCallsForAWhile(t *testing.T) {
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	cfg := orgconfig.Config{Listen: "127.0.0.1:0", DrainDelay: 2 * time.Second}
 	over, asked := make(chan time.Time), make(chan time.Duration, 1)
-	p := usualPace()
+	p := ordinary()
 	p.after = func(d time.Duration) <-chan time.Time { asked <- d; return over }
 	go func() {
 		ended <- serve(ctx, cfg, handler, slog.New(slog.DiscardHandler), func(a net.Addr) { ready <- a.String() }, p)
@@ -531,7 +531,10 @@ func TestProbeNamesTheServiceThatDoesNotAnswer(t *testing.T) {
 	w.issuer.mu.Lock()
 	w.issuer.down = true
 	w.issuer.mu.Unlock()
-	w.config.NATS.Servers = []string{"nats://127.0.0.1:9"}
+	w.config.NATS = orgconfig.NATS{Servers: []string{"nats://127.0.0.1:9"}, SealKeyFiles: []string{write(t, w.folder, "seal", strings.Repeat("A", 43)+"=\n")}}
+	if err := Check(w.config); err != nil {
+		t.Fatal(err)
+	}
 	probed = Probe(t.Context(), w.config, Deps{})
 	if len(probed) < 2 || probed[0].Err == nil || probed[len(probed)-1].Key != "nats.servers" || probed[len(probed)-1].Err == nil {
 		t.Fatalf("%+v", probed)

@@ -81,6 +81,8 @@ type Server struct {
 	handles *orgstore.Handles
 	events  *events
 	conn    *orgstore.Conn
+	// tenants is nil where the organisation has none.
+	tenants *orgstore.Tenants
 	// deliveries is nil where no callbacks are taken.
 	deliveries *delivery.Queue
 	routes     map[string]map[string]call
@@ -165,7 +167,7 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	p.persons, p.servers = newLimits(cfg.Limits, deps.Now)
 	_, err = clientCertificates(cfg)
 	note(err)
-	p.nabla, err = newNabla(cfg.Nabla, deps)
+	p.nabla, err = NewNabla(cfg.Nabla, deps)
 	note(err)
 	p.callbacks, err = newCallbacks(cfg, p.tokens, p.ehrs, deps.Now)
 	note(err)
@@ -176,24 +178,31 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	return p, errors.Join(faults...)
 }
 
-func newNabla(cfg orgconfig.Nabla, deps Deps) (*nabla.Client, error) {
-	keys := make([]assertion.Key, 0, len(cfg.KeyFiles))
-	for _, file := range cfg.KeyFiles {
-		if err := orgconfig.CheckSecret(file); err != nil {
-			return nil, fmt.Errorf("nabla.key_files: %w", err)
-		}
-		k, err := assertion.ReadKey(file, "")
-		if err != nil {
-			return nil, fmt.Errorf("nabla.key_files: %w", err)
-		}
-		keys = append(keys, k)
+const maxKeyFile = 64 << 10
+
+// NewNabla returns the client of Nabla Connect of a configuration, whose keys are
+// read again when their files change. It calls nobody, and returns nil where there
+// is no key file, which orgconfig.Config.Values reports.
+func NewNabla(cfg orgconfig.Nabla, deps Deps) (*nabla.Client, error) {
+	if len(cfg.KeyFiles) == 0 {
+		return nil, nil
 	}
-	if len(keys) == 0 {
-		return nil, nil // values has said so
+	files, err := assertion.OpenFiles(assertion.FilesConfig{
+		Names: cfg.KeyFiles, Algorithms: assertion.Nabla, Log: deps.Log,
+		Read: func(file string) ([]byte, error) {
+			text, err := orgconfig.ReadBounded(file, maxKeyFile)
+			if err == nil {
+				err = orgconfig.CheckSecret(file)
+			}
+			return text, err
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("nabla.key_files: %w", err)
 	}
 	c, err := nabla.New(nabla.Config{
-		BaseURL: cfg.BaseURL, Region: cfg.Region, ClientID: cfg.ClientID, Keys: keys, Version: cfg.Version,
-		HTTP: deps.HTTP, Now: deps.Now,
+		BaseURL: cfg.BaseURL, Region: cfg.Region, ClientID: cfg.ClientID, KeyFiles: files,
+		Version: cfg.Version, UsersVersion: cfg.UsersVersion, HTTP: deps.HTTP, Now: deps.Now, Log: deps.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("nabla: %w", err)
@@ -221,7 +230,13 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	s := &Server{parts: p, handles: handles, events: ev, conn: conn, metrics: newMetrics(deps.Version), draining: new(atomic.Bool)}
+	var tenants *orgstore.Tenants
+	if p.identities.tenants() {
+		if tenants, err = orgstore.OpenTenants(ctx, conn); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+	}
+	s := &Server{parts: p, handles: handles, tenants: tenants, events: ev, conn: conn, metrics: newMetrics(deps.Version), draining: new(atomic.Bool)}
 	if err := s.operate(ctx, cfg, deps.Version); err != nil {
 		return nil, errors.Join(fmt.Errorf("configuration: %w", err), s.Close())
 	}
@@ -243,6 +258,7 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 		return nil, errors.Join(err, conn.Close())
 	}
 	if s.deliveries != nil {
+		s.metrics.observeDeliveries(s.deliveries)
 		s.routes[p.base+p.callbacks.path] = map[string]call{http.MethodPost: s.callback}
 	}
 	return s, nil
@@ -262,6 +278,12 @@ func (s *Server) operate(ctx context.Context, cfg orgconfig.Config, version stri
 		return err
 	}
 	s.metrics.gauge("org_backend_streams_open", "Open streams of events.", func() float64 { return float64(s.events.count()) })
+	s.metrics.gauge("org_backend_vendor_paused", "1 while Nabla fails again and again and is left alone.", func() float64 {
+		if s.nabla.Paused() {
+			return 1
+		}
+		return 0
+	})
 	s.traces, err = openTraces(ctx, cfg.Traces, version, s.log)
 	return err
 }

@@ -2,7 +2,6 @@ package orgserver
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,18 +13,15 @@ import (
 	"encounterlauncher/internal/orgconfig"
 )
 
-const (
-	// lookPause is how often it is looked whether the TLS files have changed.
-	lookPause   = 2 * time.Second
-	maxPEMBytes = 4 << 20
-)
+// lookPause is how often it is looked whether the TLS files have changed.
+const lookPause = 2 * time.Second
 
 // certificates are the TLS files of the configuration, read again when they change. A
 // new file that cannot be used changes nothing but the log.
 type certificates struct {
-	cert, key, authorities string // authorities may be empty
-	log                    *slog.Logger
-	now                    func() time.Time
+	cfg orgconfig.Config
+	log *slog.Logger
+	now func() time.Time
 
 	mu     sync.Mutex
 	config *tls.Config // guarded by mu
@@ -53,7 +49,7 @@ func stampOf(file string) stamp {
 
 // openCertificates reads the files for the first time; then they must be usable.
 func openCertificates(cfg orgconfig.Config, log *slog.Logger, now func() time.Time) (*certificates, error) {
-	c := &certificates{cert: cfg.TLSCertFile, key: cfg.TLSKeyFile, authorities: cfg.ClientCAFile, log: log, now: now}
+	c := &certificates{cfg: cfg, log: log, now: now}
 	c.seen, c.looked = c.stamps(), now()
 	var err error
 	c.config, err = c.load()
@@ -61,31 +57,25 @@ func openCertificates(cfg orgconfig.Config, log *slog.Logger, now func() time.Ti
 }
 
 func (c *certificates) stamps() [3]stamp {
-	return [3]stamp{stampOf(c.cert), stampOf(c.key), stampOf(c.authorities)}
+	return [3]stamp{stampOf(c.cfg.TLSCertFile), stampOf(c.cfg.TLSKeyFile), stampOf(c.cfg.ClientCAFile)}
 }
 
 func (c *certificates) load() (*tls.Config, error) {
-	if err := orgconfig.CheckSecret(c.key); err != nil {
+	if err := orgconfig.CheckSecret(c.cfg.TLSKeyFile); err != nil {
 		return nil, fmt.Errorf("tls_key_file: %w", err)
 	}
-	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	pair, err := tls.LoadX509KeyPair(c.cfg.TLSCertFile, c.cfg.TLSKeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("tls_cert_file: %w", withoutFile(err))
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}
-	if c.authorities == "" {
-		return config, nil
+	if config.ClientCAs, err = clientCertificates(c.cfg); err != nil {
+		return nil, withoutFile(err)
 	}
-	text, err := orgconfig.ReadBounded(c.authorities, maxPEMBytes)
-	if err != nil {
-		return nil, fmt.Errorf("client_ca_file: %w", withoutFile(err))
+	if config.ClientCAs != nil {
+		// A launcher has no certificate; an EHR server that shows one must be true.
+		config.ClientAuth = tls.VerifyClientCertIfGiven
 	}
-	config.ClientCAs = x509.NewCertPool()
-	if !config.ClientCAs.AppendCertsFromPEM(text) {
-		return nil, errors.New("client_ca_file: it holds no certificate")
-	}
-	// A launcher has no certificate; an EHR server that shows one must be true.
-	config.ClientAuth = tls.VerifyClientCertIfGiven
 	return config, nil
 }
 
@@ -115,7 +105,7 @@ func (c *certificates) current(*tls.ClientHelloInfo) (*tls.Config, error) {
 	return c.config, nil
 }
 
-// withoutFile takes the path out of an error.
+// withoutFile leaves of an error about a file what is wrong with it.
 func withoutFile(err error) error {
 	var at *fs.PathError
 	if errors.As(err, &at) {

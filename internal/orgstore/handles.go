@@ -110,7 +110,8 @@ func (s Spender) name() string { return Name("spender", s.Subject, s.Key) }
 
 // Launch is what an EHR server registers under a handle.
 type Launch struct {
-	// EHR is the name of the EHR server, Tenant its tenant; empty means any.
+	// EHR is the name of the EHR server, Tenant its tenant; empty means
+	// that it has none.
 	EHR    string `json:"ehr"`
 	Tenant string `json:"tenant,omitempty"`
 	// Request is what it sent.

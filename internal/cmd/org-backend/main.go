@@ -48,7 +48,15 @@ func command() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serve(), checkConfig(), configReference(), auditVerb(), versionVerb())
+	root.AddCommand(
+		serve(),
+		checkConfig(),
+		configReference(),
+		auditVerb(),
+		conformanceCommand(),
+		deliveries(),
+		versionVerb(),
+	)
 	return root
 }
 

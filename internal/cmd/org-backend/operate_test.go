@@ -93,7 +93,7 @@ func TestCheckConfigNamesEveryFaultWithItsLineAndWarns(t *testing.T) {
 	if err == nil {
 		t.Fatal("it is accepted")
 	}
-	for _, want := range []string{"line 12: log_level: ", "line 14: metrics.listen: ", "line 6: ehrs: secret_file: "} {
+	for _, want := range []string{"line 12: log_level: ", "line 14: metrics.listen: ", "line 6: ehrs.secret_file: "} {
 		if !strings.Contains(err.Error(), "\n  "+want) {
 			t.Errorf("no %q in: %v", want, err)
 		}

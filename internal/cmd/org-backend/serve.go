@@ -27,10 +27,16 @@ func serve() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return errors.Join(orgserver.Serve(c.Context(), cfg, server, log, func(a net.Addr) {
+		closeAdmin, err := orgserver.OpenAdmin(cfg, server, log)
+		if err != nil {
+			return errors.Join(err, server.Close())
+		}
+		err = orgserver.Serve(c.Context(), cfg, server, log, func(a net.Addr) {
 			// Whatever the level: scripts wait for this line.
 			slog.New(slog.NewJSONHandler(c.ErrOrStderr(), nil)).Info("listening", "address", a.String())
 			notify("READY=1")
-		}), server.Close())
+		})
+		closeAdmin()
+		return errors.Join(err, server.Close())
 	})
 }

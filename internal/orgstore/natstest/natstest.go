@@ -1,11 +1,12 @@
-// Package natstest is a NATS cluster on loopback for tests: real servers with
-// JetStream, TLS with client certificates, an operator with accounts, and folders of
-// their own. Each server can be killed and started again.
+// Package natstest is a NATS cluster on loopback for tests: real servers in processes
+// of their own, with JetStream, TLS with client certificates, an operator with
+// accounts, and folders. Each can be killed, as a machine dies, and started again.
 //
 // It is never part of a program, and it simulates nothing.
 package natstest
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -14,13 +15,19 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -34,45 +41,115 @@ import (
 	"encounterlauncher/internal/orgconfig"
 )
 
-// patience bounds every wait. A cluster elects within ten seconds; a slow machine
-// may need several rounds.
-const patience = 60 * time.Second
+const (
+	// patience bounds every wait. A cluster elects within ten seconds; a slow machine
+	// may need several rounds.
+	patience = 90 * time.Second
+	// asServer, when it is set, makes a test's program a server with these settings.
+	asServer = "NATSTEST_SERVER"
+	ready    = "ready"
+)
 
 // Cluster is servers that know each other. It is not safe for concurrent use.
 type Cluster struct {
 	// Config connects to it: TLS, a client certificate, credentials, a seal key.
 	Config orgconfig.NATS
 
-	folder  string
-	options []*server.Options
-	running []*server.Server
+	folder   string
+	settings []settings
+	running  []*exec.Cmd
+}
+
+// settings are what a server's process is told.
+type settings struct {
+	Name, Folder, Operator, System           string
+	Port, RoutePort, HealthPort              int
+	Routes                                   []string
+	Accounts                                 map[string]string
+	CertificateFile, KeyFile, ClientsCAsFile string
+}
+
+// Main is what TestMain calls: it runs the tests, or the server that Start asked for.
+func Main(m interface{ Run() int }) {
+	text := os.Getenv(asServer)
+	if text == "" {
+		os.Exit(m.Run())
+	}
+	if err := serve(text); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(1)
+}
+
+// serve runs a server until this process is killed, or the test is no more.
+func serve(text string) error {
+	var s settings
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		return err
+	}
+	operator, err := jwt.DecodeOperatorClaims(s.Operator)
+	if err != nil {
+		return err
+	}
+	resolver := &server.MemAccResolver{}
+	for name, account := range s.Accounts {
+		if err := resolver.Store(name, account); err != nil {
+			return err
+		}
+	}
+	certificate, err := tls.LoadX509KeyPair(s.CertificateFile, s.KeyFile)
+	if err != nil {
+		return err
+	}
+	clients, err := os.ReadFile(s.ClientsCAsFile)
+	if err != nil {
+		return err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(clients)
+	o := &server.Options{
+		ServerName: s.Name, Host: "127.0.0.1", Port: s.Port, HTTPHost: "127.0.0.1", HTTPPort: s.HealthPort,
+		JetStream: true, JetStreamMaxMemory: 4 << 30, JetStreamMaxStore: 64 << 30, StoreDir: s.Folder, SyncAlways: true,
+		TLSConfig:  &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert},
+		TLSTimeout: 10, AuthTimeout: 20, NoLog: true, NoSigs: true,
+		TrustedOperators: []*jwt.OperatorClaims{operator}, AccountResolver: resolver, SystemAccount: s.System,
+	}
+	if len(s.Routes) > 1 {
+		o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: s.RoutePort}
+		for _, route := range s.Routes {
+			o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: route})
+		}
+	}
+	ns, err := server.NewServer(o)
+	if err != nil {
+		return err
+	}
+	ns.Start()
+	if !ns.ReadyForConnections(patience) {
+		return errors.New("the server does not start")
+	}
+	fmt.Println(ready)
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
 }
 
 // Start starts n servers, and waits until they have elected a leader. They end with
-// the test.
+// the test. The package's TestMain must call Main.
 func Start(t testing.TB, n int) *Cluster {
 	t.Helper()
-	c := &Cluster{folder: t.TempDir(), running: make([]*server.Server, n)}
-	serverTLS := c.certificates(t)
-	operator, resolver, system := c.accounts(t)
-	ports := freePorts(t, 2*n)
-	var routes []*url.URL
+	c := &Cluster{folder: t.TempDir(), running: make([]*exec.Cmd, n)}
+	common := c.accounts(t)
+	c.certificates(t, &common)
+	ports := freePorts(t, 3*n)
 	for i := range n {
-		routes = append(routes, &url.URL{Scheme: "nats", Host: address(ports[n+i])})
+		common.Routes = append(common.Routes, address(ports[n+i]))
 		c.Config.Servers = append(c.Config.Servers, "tls://"+address(ports[i]))
 	}
 	for i := range n {
-		o := &server.Options{
-			ServerName: "n" + strconv.Itoa(i+1), Host: "127.0.0.1", Port: ports[i],
-			JetStream: true, JetStreamMaxMemory: 2 << 30, JetStreamMaxStore: 4 << 30, StoreDir: filepath.Join(c.folder, strconv.Itoa(i)), SyncAlways: true,
-			TLSConfig: serverTLS, TLSTimeout: 10, AuthTimeout: 20, NoLog: true, NoSigs: true,
-			TrustedOperators: []*jwt.OperatorClaims{operator}, AccountResolver: resolver, SystemAccount: system,
-		}
-		if n > 1 {
-			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[n+i]}
-			o.Routes = routes
-		}
-		c.options = append(c.options, o)
+		s := common
+		s.Name, s.Folder = "n"+strconv.Itoa(i+1), filepath.Join(c.folder, strconv.Itoa(i))
+		s.Port, s.RoutePort, s.HealthPort = ports[i], ports[n+i], ports[2*n+i]
+		c.settings = append(c.settings, s)
 	}
 	t.Cleanup(func() {
 		for i := range c.running {
@@ -80,16 +157,9 @@ func Start(t testing.TB, n int) *Cluster {
 		}
 	})
 	for i := range n {
-		c.start(t, i)
+		c.Restart(t, i)
 	}
-	c.Until(t, "a leader is elected", func() bool {
-		for _, s := range c.running {
-			if s.JetStreamIsLeader() && (n == 1 || len(s.JetStreamClusterPeers()) == n) {
-				return true
-			}
-		}
-		return n == 1
-	})
+	c.Until(t, "all servers are in one cluster", c.healthy)
 	return c
 }
 
@@ -110,47 +180,68 @@ func freePorts(t testing.TB, n int) []int {
 	return ports
 }
 
-func (c *Cluster) start(t testing.TB, i int) {
-	t.Helper()
-	s, err := server.NewServer(c.options[i].Clone())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	c.running[i] = s
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("a NATS server does not start")
-	}
-}
-
-// Kill ends one server at once: nothing is drained. It is no fault to kill it again.
+// Kill ends a server as a machine dies: it says goodbye to nobody. It is no fault to
+// kill it again.
 func (c *Cluster) Kill(i int) {
 	if c.running[i] == nil {
 		return
 	}
-	c.running[i].Shutdown()
-	c.running[i].WaitForShutdown()
+	_ = c.running[i].Process.Kill()
+	_ = c.running[i].Wait()
 	c.running[i] = nil
 }
 
 // Restart starts a killed server again, with its folder.
 func (c *Cluster) Restart(t testing.TB, i int) {
 	t.Helper()
-	c.start(t, i)
+	text, err := json.Marshal(c.settings[i])
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), asServer+"="+string(text))
+	cmd.Stderr = os.Stderr
+	// While the test holds this end, the server lives.
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.running[i] = cmd
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != ready+"\n" {
+		t.Fatalf("a NATS server does not start: %q, %v; does TestMain call natstest.Main?", line, err)
+	}
 }
 
-// Named returns the place of a server by its name, or -1.
-func (c *Cluster) Named(name string) int {
-	for i, o := range c.options {
-		if o.ServerName == name {
-			return i
+// healthy reports whether all servers run and say that they are up to date.
+func (c *Cluster) healthy() bool {
+	for i, s := range c.settings {
+		if c.running[i] == nil {
+			return false
+		}
+		answer, err := http.Get("http://" + address(s.HealthPort) + "/healthz")
+		if err != nil {
+			return false
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			return false
 		}
 	}
-	return -1
+	return true
 }
 
 // Until polls, which a cluster that elects leaves no other way for. It fails the
-// test after a minute.
+// test after a minute and a half.
 func (c *Cluster) Until(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -166,14 +257,7 @@ func (c *Cluster) Until(t testing.TB, what string, done func() bool) {
 // copy of it is complete: only then may the next server be killed.
 func (c *Cluster) Healed(t testing.TB, js jetstream.JetStream) {
 	t.Helper()
-	c.Until(t, "all servers are up to date", func() bool {
-		for _, s := range c.running {
-			if s == nil || !s.JetStreamIsCurrent() {
-				return false
-			}
-		}
-		return true
-	})
+	c.Until(t, "all servers are up to date", c.healthy)
 	c.Until(t, "every stream is complete everywhere", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
@@ -205,7 +289,7 @@ func (c *Cluster) Leader(t testing.TB, js jetstream.JetStream, stream string) in
 	leader := -1
 	c.Until(t, "the stream "+stream+" has a leader", func() bool {
 		if info := streamInfo(t.Context(), js, stream); info != nil && info.Cluster != nil {
-			leader = c.Named(info.Cluster.Leader)
+			leader = slices.IndexFunc(c.settings, func(s settings) bool { return s.Name == info.Cluster.Leader })
 		}
 		return leader >= 0
 	})
@@ -257,46 +341,35 @@ func write(t testing.TB, folder, name string, text []byte) string {
 }
 
 // certificates makes an authority, the servers' certificate and a client's.
-func (c *Cluster) certificates(t testing.TB) *tls.Config {
+func (c *Cluster) certificates(t testing.TB, to *settings) {
 	t.Helper()
-	authority, authorityKey := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	authorityKey := newKey(t)
+	authority := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "authority"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}, newKey(t)
-	issue := func(serial int64, template, parent *x509.Certificate, key *ecdsa.PrivateKey) []byte {
-		template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(serial), parent.NotBefore, parent.NotAfter
-		der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, authorityKey)
+	}
+	issue := func(name string, serial int64, template *x509.Certificate, key *ecdsa.PrivateKey) (certificate, private string) {
+		template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(serial), authority.NotBefore, authority.NotAfter
+		der, err := x509.CreateCertificate(rand.Reader, template, authority, &key.PublicKey, authorityKey)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return der
+		keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return write(t, c.folder, name+".pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+			write(t, c.folder, name+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
 	}
-	authorityDER := issue(1, authority, authority, authorityKey)
-	serverKey, clientKey := newKey(t), newKey(t)
-	serverDER := issue(2, &x509.Certificate{
+	c.Config.CAFile, _ = issue("authority", 1, authority, authorityKey)
+	to.CertificateFile, to.KeyFile = issue("server", 2, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "nats"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, authority, serverKey)
-	clientDER := issue(3, &x509.Certificate{
+	}, newKey(t))
+	c.Config.CertFile, c.Config.KeyFile = issue("client", 3, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "org-backend"}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, authority, clientKey)
-	pool := x509.NewCertPool()
-	parsed, err := x509.ParseCertificate(authorityDER)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool.AddCert(parsed)
-	keyDER, err := x509.MarshalPKCS8PrivateKey(clientKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Config.CAFile = write(t, c.folder, "ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authorityDER}))
-	c.Config.CertFile = write(t, c.folder, "client.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: clientDER}))
-	c.Config.KeyFile = write(t, c.folder, "client.key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{{Certificate: [][]byte{serverDER}, PrivateKey: serverKey}},
-		ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
-	}
+	}, newKey(t))
+	to.ClientsCAsFile = c.Config.CAFile
 }
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
@@ -317,7 +390,7 @@ var (
 
 // accounts makes an operator, its system account, an account with JetStream and a
 // user in it, as an organisation's administrator does with nsc.
-func (c *Cluster) accounts(t testing.TB) (operator *jwt.OperatorClaims, resolver *server.MemAccResolver, system string) {
+func (c *Cluster) accounts(t testing.TB) settings {
 	t.Helper()
 	must := func(err error) {
 		if err != nil {
@@ -337,10 +410,10 @@ func (c *Cluster) accounts(t testing.TB) (operator *jwt.OperatorClaims, resolver
 	must(err)
 	userKey, err := nkeys.CreateUser()
 	must(err)
-	system = public(systemKey)
-	operator = jwt.NewOperatorClaims(public(operatorKey))
+	system := public(systemKey)
+	operator := jwt.NewOperatorClaims(public(operatorKey))
 	operator.SystemAccount = system
-	_, err = operator.Encode(operatorKey)
+	operatorText, err := operator.Encode(operatorKey)
 	must(err)
 	account := jwt.NewAccountClaims(public(accountKey))
 	account.Limits.JetStreamLimits = jwt.JetStreamLimits{MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit, Streams: jwt.NoLimit, Consumer: jwt.NoLimit}
@@ -348,9 +421,6 @@ func (c *Cluster) accounts(t testing.TB) (operator *jwt.OperatorClaims, resolver
 	must(err)
 	systemText, err := jwt.NewAccountClaims(system).Encode(operatorKey)
 	must(err)
-	resolver = &server.MemAccResolver{}
-	must(resolver.Store(system, systemText))
-	must(resolver.Store(public(accountKey), accountText))
 	user := jwt.NewUserClaims(public(userKey))
 	user.Pub.Allow.Add(MayPublish...)
 	user.Sub.Allow.Add(MaySubscribe...)
@@ -362,5 +432,5 @@ func (c *Cluster) accounts(t testing.TB) (operator *jwt.OperatorClaims, resolver
 	must(err)
 	c.Config.CredentialsFile = write(t, c.folder, "user.creds", credentials)
 	c.Config.SealKeyFiles = []string{SealKey(t, c.folder, "seal.key")}
-	return operator, resolver, system
+	return settings{Operator: operatorText, System: system, Accounts: map[string]string{system: systemText, public(accountKey): accountText}}
 }
