@@ -55,7 +55,9 @@ func command() *cobra.Command {
 		auditVerb(),
 		conformanceCommand(),
 		deliveries(),
+		provisionVerb(),
 		versionVerb(),
+		manual(),
 	)
 	return root
 }
