@@ -46,8 +46,8 @@ func newCallbacks(cfg orgconfig.Config, clinicians *accessTokens, servers *ehrSe
 	faults = append(faults, delivery.Check(cfg))
 	section := cfg.Callbacks
 	if len(section.SecretFiles) == 0 {
-		if section.Path != "" || section.Bearer != (orgconfig.Bearer{}) {
-			fault("secret_files", "there is none, so no callback is taken")
+		if section.Path != "" || section.Bearer != (orgconfig.Bearer{}) || cfg.Deliver != (orgconfig.Deliver{}) {
+			fault("secret_files", "there is none, so no callback is taken and nothing delivered")
 		}
 		return nil, errors.Join(faults...)
 	}
@@ -119,7 +119,7 @@ func (s *Server) openDeliveries(ctx context.Context, cfg orgconfig.Config, conn 
 		s.log.Warn("callbacks are kept in memory only, and lost with this process: this is for development")
 	}
 	return delivery.Open(ctx, conn, places, delivery.Options{
-		GiveUpAfter: cfg.Deliver.GiveUpAfter, Remember: cfg.Deliver.Remember, Now: s.now, Log: s.log,
+		GiveUpAfter: cfg.Deliver.GiveUpAfter, Remember: cfg.Deliver.Remember, Now: s.now, Log: s.log, AckWait: s.redeliver,
 		Exported: func(ctx context.Context, encounterID, providerID string, at time.Time) error {
 			err := s.Exported(ctx, orgapi.ExportedEvent{ExternalEncounterID: encounterID, ExternalProviderID: providerID, At: at.UTC().Format(time.RFC3339)})
 			if err == nil {

@@ -27,6 +27,10 @@ func Probe(ctx context.Context, cfg orgconfig.Config, deps Deps) []Probed {
 	}
 	_, _, err = p.tokens.current(ctx, true)
 	all := []Probed{{"issuer", mend(err, "ask for its discovery document from this machine; proxies and firewalls are the usual reason")}}
+	if !p.ehrs.shared {
+		_, _, err = p.ehrs.tokens.current(ctx, true)
+		all = append(all, Probed{"ehr_tokens.issuer", mend(err, "ask for its discovery document from this machine; proxies and firewalls are the usual reason")})
+	}
 	all = append(all, Probed{"nabla.client_id", mend(p.nabla.Authenticate(ctx), "compare the client id, and see that Nabla can fetch our keys from /.well-known/jwks.json below public_url, which takes a backend that serves")})
 	if p.fhir != nil {
 		all = append(all, Probed{"fhir.client_id", mend(p.fhir.Authenticate(ctx), "compare the client id, and see that the server can fetch our keys from /.well-known/jwks.json below public_url, which takes a backend that serves")})
