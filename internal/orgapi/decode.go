@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"reflect"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -119,6 +118,9 @@ func fieldNamed(t reflect.Type, name string) int {
 }
 
 func tagOf(f reflect.StructField) (name string, optional bool) {
-	parts := strings.Split(f.Tag.Get("json"), ",")
-	return parts[0], slices.Contains(parts[1:], "omitempty")
+	name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+	for option := range strings.SplitSeq(options, ",") {
+		optional = optional || option == "omitempty"
+	}
+	return name, optional
 }

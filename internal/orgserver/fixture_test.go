@@ -73,7 +73,7 @@ type testIssuer struct {
 	asked int // requests for the keys
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
+func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -82,7 +82,7 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return k
 }
 
-func newIssuer(t *testing.T) *testIssuer {
+func newIssuer(t testing.TB) *testIssuer {
 	t.Helper()
 	i := &testIssuer{key: newKey(t), kid: "issuer-1"}
 	mux := http.NewServeMux()
@@ -135,7 +135,7 @@ func (w *world) claims(changes map[string]any) map[string]any {
 	return c
 }
 
-func sign(t *testing.T, key jose.SigningKey, kid string, typ jose.ContentType, claims any) string {
+func sign(t testing.TB, key jose.SigningKey, kid string, typ jose.ContentType, claims any) string {
 	t.Helper()
 	options := (&jose.SignerOptions{}).WithHeader("kid", kid)
 	if typ != "" {
@@ -152,7 +152,7 @@ func sign(t *testing.T, key jose.SigningKey, kid string, typ jose.ContentType, c
 	return text
 }
 
-func (w *world) token(t *testing.T, changes map[string]any) string {
+func (w *world) token(t testing.TB, changes map[string]any) string {
 	t.Helper()
 	return sign(t, jose.SigningKey{Algorithm: jose.ES256, Key: w.issuer.key}, w.issuer.kid, "at+jwt", w.claims(changes))
 }
@@ -179,7 +179,7 @@ type world struct {
 
 func (w *world) failNabla(status int) { w.mu.Lock(); defer w.mu.Unlock(); w.nablaFails = status }
 
-func write(t *testing.T, folder, name, text string) string {
+func write(t testing.TB, folder, name, text string) string {
 	t.Helper()
 	file := filepath.Join(folder, name)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -188,7 +188,7 @@ func write(t *testing.T, folder, name, text string) string {
 	return file
 }
 
-func newWorld(t *testing.T, changes ...func(*orgconfig.Config)) *world {
+func newWorld(t testing.TB, changes ...func(*orgconfig.Config)) *world {
 	t.Helper()
 	w := &world{
 		clock: &clock{t: time.Date(2026, 11, 3, 9, 0, 0, 0, time.UTC)}, issuer: newIssuer(t),

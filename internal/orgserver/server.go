@@ -492,24 +492,34 @@ func (s *Server) callerUntil(r *http.Request) (clinician, time.Time, error) {
 		return clinician{}, time.Time{}, err
 	}
 	ctx, done := s.stage(r.Context(), stageToken)
-	claims, err := s.tokens.verify(ctx, token)
+	t, err := s.tokens.verified(ctx, token, s.tokens.audience)
 	if done(err); err != nil {
 		return clinician{}, time.Time{}, err
 	}
-	// A NumericDate may have a fraction (RFC 7519 §2); verify has read it already.
-	var end float64
-	if err := json.Unmarshal(claims["exp"], &end); err != nil {
-		return clinician{}, time.Time{}, problem.New(problem.Unauthorized, errors.New("the access token does not say when it ends"))
-	}
-	if s.ehrs.isServer(claims) {
-		return clinician{}, time.Time{}, problem.New(problem.Unauthorized, errors.New("the access token is a server's, not a person's"))
+	p := t.person.Load()
+	known := p != nil
+	if !known {
+		// A NumericDate may have a fraction (RFC 7519 §2); verify has read it already.
+		var end float64
+		if err := json.Unmarshal(t.claims["exp"], &end); err != nil {
+			return clinician{}, time.Time{}, problem.New(problem.Unauthorized, errors.New("the access token does not say when it ends"))
+		}
+		if s.ehrs.isServer(t.claims) {
+			return clinician{}, time.Time{}, problem.New(problem.Unauthorized, errors.New("the access token is a server's, not a person's"))
+		}
+		p = &person{issuer: text(t.claims["iss"]), subject: text(t.claims["sub"]), end: time.Unix(int64(end), 0)}
 	}
 	// After the signature, so that a stranger uses up nobody's share.
-	if err := s.persons.take(text(claims["iss"]), text(claims["sub"])); err != nil {
+	if err := s.persons.take(p.issuer, p.subject); err != nil {
 		return clinician{}, time.Time{}, err
 	}
-	who, err := s.identities.of(claims)
-	return who, time.Unix(int64(end), 0), err
+	if !known {
+		if p.who, err = s.identities.of(t.claims); err != nil {
+			return clinician{}, time.Time{}, err
+		}
+		t.person.Store(p)
+	}
+	return p.who, p.end, nil
 }
 
 // Check reports everything that is wrong with a configuration, naming the key of

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -85,19 +86,24 @@ func (a *accessTokens) verify(ctx context.Context, token secret.Text) (map[strin
 // verifyFor is verify for another audience of the same issuer, whose keys are
 // fetched once for both.
 func (a *accessTokens) verifyFor(ctx context.Context, token secret.Text, audience string) (map[string]json.RawMessage, error) {
+	t, err := a.verified(ctx, token, audience)
+	return t.claims, err
+}
+
+func (a *accessTokens) verified(ctx context.Context, token secret.Text, audience string) (knownToken, error) {
 	id := idOf(token, audience)
 	if t, ok := a.known.find(id); ok {
 		// The keys are as fresh as for a token never seen.
 		if _, generation, err := a.current(ctx, false); err == nil && t.good(generation, a.now()) {
-			return t.claims, nil
+			return t, nil
 		}
 	}
 	t, err := a.examine(ctx, token, audience)
 	if err != nil {
-		return nil, err
+		return knownToken{}, err
 	}
 	a.known.keep(id, t, len(token.Reveal()))
-	return t.claims, nil
+	return t, nil
 }
 
 // examine verifies an access token by RFC 9068 §4 and RFC 8725. An ID token is
@@ -130,7 +136,7 @@ func (a *accessTokens) examine(ctx context.Context, token secret.Text, audience 
 		return knownToken{}, problem.New(problem.Unauthorized, errors.New("the access token's claims cannot be read"))
 	}
 	now := a.now()
-	return knownToken{claims, set.generation, now, verified.Expiry}, a.checkClaims(verified, claims, now)
+	return knownToken{claims, set.generation, now, verified.Expiry, new(atomic.Pointer[person])}, a.checkClaims(verified, claims, now)
 }
 
 // checkType accepts at+jwt (RFC 9068 §2.1), the plain JWT that most issuers

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"encounterlauncher/internal/secret"
@@ -32,6 +33,16 @@ type knownToken struct {
 	keys uint64
 	// It was good at since and is until.
 	since, until time.Time
+	// person is what its claims say, once somebody has asked; see callerUntil. It may
+	// be written at any time, and is the same whoever writes it.
+	person *atomic.Pointer[person]
+}
+
+// person is the clinician of an access token.
+type person struct {
+	issuer, subject string
+	end             time.Time
+	who             clinician
 }
 
 func (k knownToken) good(keys uint64, now time.Time) bool {

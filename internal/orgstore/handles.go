@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,7 +31,7 @@ const (
 	// or a quarter of it, and so on. Beyond three quarters new handles are refused
 	// with org_busy until old ones expire: that is a million ordinary launches, and
 	// the rest is for redeeming them, which makes them a quarter larger.
-	HandleBytes = 768 << 20
+	HandleBytes = 1 << 30
 	// leastBytes is where it gives up.
 	leastBytes = 16 << 20
 
@@ -65,10 +66,12 @@ type Handles struct {
 	now    func() time.Time
 	minted *minted
 
-	mu    sync.Mutex
-	used  int64     // guarded by mu: bytes in the stream when it was last asked
-	asked time.Time // guarded by mu: when that was
-	added int64     // guarded by mu: bytes of ours since then
+	mu      sync.Mutex
+	used    int64     // guarded by mu: bytes in the stream when it was last asked
+	asked   time.Time // guarded by mu: when that was
+	added   int64     // guarded by mu: bytes of ours since then
+	kept    time.Duration
+	tidying atomic.Bool
 }
 
 // OpenHandles makes the stream, or takes the one that another backend made. life is
@@ -77,8 +80,16 @@ type Handles struct {
 // write. It is twice the life, so that a late click is told from one that never
 // had a handle while it is still likely to be asked about.
 func OpenHandles(ctx context.Context, conn *Conn, life time.Duration, now func() time.Time) (*Handles, error) {
-	return openHandles(ctx, conn, life, max(2*life, minKept), HandleBytes, now)
+	kept := max(2*life, minKept)
+	if d, err := time.ParseDuration(shortened); err == nil {
+		kept = d
+	}
+	return openHandles(ctx, conn, life, kept, HandleBytes, now)
 }
+
+// shortened is for a measurement, which would else wait for twenty minutes: how long
+// the stream keeps a message. The linker sets it (-X); in a release it is empty.
+var shortened string
 
 func openHandles(ctx context.Context, conn *Conn, life, kept time.Duration, bytes int64, now func() time.Time) (*Handles, error) {
 	cfg := jetstream.StreamConfig{
@@ -96,7 +107,7 @@ func openHandles(ctx context.Context, conn *Conn, life, kept time.Duration, byte
 	if err != nil {
 		return nil, err
 	}
-	return &Handles{conn: conn, stream: stream, life: life, limit: cfg.MaxBytes, now: now, minted: &minted{life: life}}, nil
+	return &Handles{conn: conn, stream: stream, life: life, limit: cfg.MaxBytes, now: now, minted: &minted{half: min(life, kept) / 2}, kept: kept}, nil
 }
 
 // Spender is who redeems: a subject of the identity provider and an idempotency key
@@ -356,6 +367,7 @@ func unwritable() error {
 
 // message is: the length of the state in two bytes, the state, the launch; sealed.
 func (h *Handles) message(name string, value state, launch []byte) (*nats.Msg, error) {
+	h.tidySoon()
 	text, err := json.Marshal(value)
 	if err != nil || len(text) > math.MaxUint16 {
 		return nil, unwritable()

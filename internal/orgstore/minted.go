@@ -7,18 +7,17 @@ import (
 
 // The bounds of one half of minted.
 const (
-	mintedCount = 16 << 10
-	mintedBytes = 8 << 20
+	mintedCount = 8 << 10
+	mintedBytes = 3 << 20
 )
 
 // minted remembers the tickets that this process has written a short time ago, so
 // that the one who redeems need not read first what is known here. What it says may
 // be out of date, which the conditional write finds out. It forgets by halves: the
-// older one when the younger is full, and when a handle's life has passed. So it
-// stays within its bounds, and nothing of a patient outlives a handle's life by more
-// than another one.
+// older one when the younger is full, and twice in a handle's life. So it stays within
+// its bounds, and nothing of a patient is in it for longer than a handle lives.
 type minted struct {
-	life time.Duration
+	half time.Duration
 
 	mu           sync.Mutex
 	young, older map[string]Ticket // guarded by mu
@@ -50,7 +49,7 @@ func (m *minted) keep(t Ticket, size int) {
 	m.bytes += size
 	if !m.ticking {
 		m.ticking = true
-		time.AfterFunc(m.life, m.tick)
+		time.AfterFunc(m.half, m.tick)
 	}
 }
 
@@ -64,12 +63,12 @@ func (m *minted) forget(name string) {
 // turn forgets the older half. The caller holds mu.
 func (m *minted) turn() { m.older, m.young, m.bytes = m.young, nil, 0 }
 
-// tick turns once in a handle's life, for as long as anything is remembered.
+// tick turns twice in a handle's life, for as long as anything is remembered.
 func (m *minted) tick() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.turn()
 	if m.ticking = len(m.older) > 0; m.ticking {
-		time.AfterFunc(m.life, m.tick)
+		time.AfterFunc(m.half, m.tick)
 	}
 }

@@ -35,8 +35,8 @@ const (
 	// calls the simulator through the proxy.
 	nablaClient = "6f1e8a52-0c1b-4b7e-9d55-2a4f0c9b7a11"
 	ehrSecret   = "an-ehr-secret-of-more-than-32-characters"
-	// callbackSecret is what Nabla signs callbacks with.
-	callbackSecret = "a-secret-of-nabla-of-more-than-32-characters"
+	// shortMemory is org-backend with another keptHandles.
+	shortMemory = "org-backend-of-short-memory"
 	// clinicians press their buttons at the same time, one on each connection.
 	clinicians = 64
 	// creates are those of one side in one round.
@@ -60,6 +60,7 @@ type hospital struct {
 	simulator string // base URL
 	sim, ngx  *exec.Cmd
 	proxy     string // host:port of nginx
+	sink      *sink
 }
 
 // backendProgram is one run of org-backend.
@@ -69,11 +70,14 @@ type backendProgram struct {
 }
 
 func (b *bench) buildBackend(ctx context.Context) error {
-	for _, p := range []string{"org-backend", "nabla-sim"} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=bench", "-o", b.built.program(p), "./internal/cmd/"+p)
+	for _, p := range []struct{ name, source, ldflags string }{
+		{"org-backend", "org-backend", ""}, {"nabla-sim", "nabla-sim", ""},
+		{shortMemory, "org-backend", " -X encounterlauncher/internal/orgstore.shortened=" + keptHandles.String()},
+	} {
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=bench"+p.ldflags, "-o", b.built.program(p.name), "./internal/cmd/"+p.source)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("building %s: %w\n%s", p, err, out)
+			return fmt.Errorf("building %s: %w\n%s", p.name, err, out)
 		}
 	}
 	return nil
@@ -89,7 +93,7 @@ func newHospital(ctx context.Context, dir string, built built) (_ *hospital, err
 			h.close()
 		}
 	}()
-	if err := h.startIssuer(); err != nil {
+	if err := errors.Join(h.startIssuer(), h.startSink()); err != nil {
 		return nil, err
 	}
 	for n := range clinicians {
@@ -118,6 +122,9 @@ func (h *hospital) close() {
 	}
 	if h.issuer != nil {
 		_ = h.issuer.Close()
+	}
+	if h.sink != nil {
+		_ = h.sink.server.Close()
 	}
 }
 
@@ -211,7 +218,8 @@ func (h *hospital) writeFiles() error {
 	for name, text := range map[string][]byte{
 		"nabla.pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), "nabla.jwks": set,
 		"ehr.secret": []byte(ehrSecret + "\n"), "callback.secret": []byte(callbackSecret + "\n"),
-		"seal.key": []byte(base64.StdEncoding.EncodeToString(seal) + "\n"),
+		"webhook.secret": []byte("a-secret-of-the-ehr-of-more-than-32-characters\n"),
+		"seal.key":       []byte(base64.StdEncoding.EncodeToString(seal) + "\n"),
 	} {
 		if err := os.WriteFile(h.file(name), text, 0o600); err != nil {
 			return err
@@ -301,10 +309,8 @@ func (h *hospital) startBackend(ctx context.Context, built built, name, program 
 		return nil, err
 	}
 	folder := h.file(name)
-	for _, sub := range []string{folder, filepath.Join(folder, "notes")} {
-		if err := os.Mkdir(sub, 0o700); err != nil {
-			return nil, err
-		}
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return nil, err
 	}
 	config := fmt.Sprintf(`listen: %[1]s
 public_url: http://%[1]s
@@ -315,11 +321,11 @@ ehrs:
   - {name: ehr, secret_file: ../ehr.secret}
 nabla: {base_url: "%[5]s", client_id: %[6]s, key_files: [../nabla.pem]}
 callbacks: {secret_files: [../callback.secret]}
-deliver: {folder: notes}
+deliver: {webhook: {url: "%[8]s", secret_file: ../webhook.secret}}
 nats: {folder: queue, seal_key_files: [../seal.key]}
 audit: {file: audit.jsonl}
 limits: {person_per_minute: 1000000, ehr_per_minute: 1000000}
-%[7]s`, address, h.issuerURL, audience, clientID, h.simulator, nablaClient, more)
+%[7]s`, address, h.issuerURL, audience, clientID, h.simulator, nablaClient, more, h.sink.url)
 	file := filepath.Join(folder, "config.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err

@@ -155,7 +155,9 @@ func (b *bench) servers(ctx context.Context, dir string) error {
 	b.hospital = h
 	return b.follow(ctx, []phase{
 		{"creates through the backend against nginx", b.creates},
+		{"callbacks onto the disk", b.intake},
 		{"idle streams of events", b.idleStreams},
+		{"memory after handles have expired", b.handlesExpire},
 	})
 }
 

@@ -1,0 +1,40 @@
+package orgstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// tidySoon has the stream tidied some time after everything that is in it now has
+// expired.
+func (h *Handles) tidySoon() {
+	if h.tidying.CompareAndSwap(false, true) {
+		time.AfterFunc(h.kept+h.kept/8, h.tidy)
+	}
+}
+
+// tidy lets go of the room that handles took, once all of them have expired: the map
+// in which JetStream keeps what is in memory never becomes smaller by itself, and
+// that of a million handles takes as much as the whole process at rest.
+func (h *Handles) tidy() {
+	ctx, cancel := context.WithTimeout(context.Background(), StoreTime)
+	defer cancel()
+	info, err := h.stream.Info(ctx)
+	switch {
+	case h.conn.nc.IsClosed():
+		return
+	case err == nil && info.State.Msgs == 0:
+		h.tidying.Store(false)
+		_ = h.drop(ctx, info.State.LastSeq) // it takes room, and no more
+	default:
+		time.AfterFunc(h.kept/4, h.tidy)
+	}
+}
+
+// drop removes what was written up to last, where nothing of it is left, and nothing
+// that was written since. JetStream makes its map anew if that is all.
+func (h *Handles) drop(ctx context.Context, last uint64) error {
+	return h.stream.Purge(ctx, jetstream.WithPurgeSequence(last+1))
+}
