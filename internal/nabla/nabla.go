@@ -299,6 +299,13 @@ func (c *Client) oneTimeURL(ctx context.Context, to endpoint, payload any, refus
 	return target, nil
 }
 
+// Authenticate fetches an access token, or has one: whether Nabla knows our client
+// and its keys. It changes nothing there.
+func (c *Client) Authenticate(ctx context.Context) error {
+	_, err := c.auth.token(ctx)
+	return err
+}
+
 // call posts one payload, again where the failure may pass, and returns an answer
 // of the kind 2xx.
 func (c *Client) call(ctx context.Context, to endpoint, payload any, refused refusals) (vendorAnswer, error) {
