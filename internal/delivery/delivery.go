@@ -221,8 +221,8 @@ func Open(ctx context.Context, conn *orgstore.Conn, places []Place, o Options) (
 		q.shards[n] = s
 	}
 	var err error
-	q.tries, err = conn.JetStream().CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: "delivery-tries", Storage: jetstream.MemoryStorage, History: 1, TTL: 2 * o.GiveUpAfter, Replicas: conn.Replicas(),
+	q.tries, err = conn.Bucket(ctx, jetstream.KeyValueConfig{
+		Bucket: "delivery-tries", Storage: jetstream.MemoryStorage, History: 1, TTL: 2 * o.GiveUpAfter,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the bucket of tries: %w", err)
@@ -244,7 +244,7 @@ func (q *Queue) openShard(ctx context.Context, n int) (*shard, error) {
 	js := q.conn.JetStream()
 	cfg := jetstream.StreamConfig{
 		Name: fmt.Sprintf("callbacks-%d", n), Subjects: []string{subjectOf(n, "*")},
-		Storage: jetstream.FileStorage, Replicas: q.conn.Replicas(), MaxBytes: streamBytes, MaxMsgsPerSubject: 1,
+		Storage: jetstream.FileStorage, MaxBytes: streamBytes, MaxMsgsPerSubject: 1,
 		// What is new is refused; nothing that was taken makes room for it.
 		Discard: jetstream.DiscardNew, AllowMsgTTL: true,
 		// Seen before is told by subject. The window only costs memory.
@@ -259,10 +259,10 @@ func (q *Queue) openShard(ctx context.Context, n int) (*shard, error) {
 	if old, err := js.Stream(ctx, cfg.Name); err == nil {
 		cfg.MaxBytes = old.CachedInfo().Config.MaxBytes
 	}
-	stream, err := js.CreateOrUpdateStream(ctx, cfg)
+	stream, err := q.conn.Stream(ctx, cfg)
 	for tooLittleRoom(err) && cfg.MaxBytes/2 >= leastBytes {
 		cfg.MaxBytes /= 2
-		stream, err = js.CreateOrUpdateStream(ctx, cfg)
+		stream, err = q.conn.Stream(ctx, cfg)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("making the queue of deliveries: %w", err)

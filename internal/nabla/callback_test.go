@@ -1,6 +1,7 @@
 package nabla
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -300,13 +301,23 @@ func encode(t testing.TB, c Callback) []byte {
 
 func FuzzACallbackThatIsReadStaysWithinBoundsAndReadsTheSameAgain(f *testing.F) {
 	for _, seed := range []string{
-		noteBody, instructionsBody, `{}`, `{"request_uuid":"r","type":"SURPRISE"}`, `[[[[`, "\xff",
+		noteBody, instructionsBody, `{}`, `{"request_uuid":"r","type":"SURPRISE"}`, `[[[[`, "\xff", ` [ {"a" : -1.5e+3 , "b\\\"" : [ true, false,null , "\\u00e4" ] , "" : {} }, [ ] ] `, `"`,
 		`{"request_uuid":"r","type":"NOTE_EXPORT","data":{"external_patient_id":"\u2028","external_encounter_id":"E","external_provider_id":"D","note":{"sections":[],"transcript":[{"text":"\ud800","start_offset_ms":-1e3,"end_offset_ms":0.5}]}}}`,
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		c, err := Parse(raw)
+		if json.Valid(raw) && utf8.Valid(raw) {
+			// The walk means what encoding/json means, wherever no name is there twice.
+			d := json.NewDecoder(bytes.NewReader(raw))
+			d.UseNumber()
+			var want any
+			w := walker{text: string(raw)}
+			if got := w.value(0); d.Decode(&want) != nil || w.err == nil && !reflect.DeepEqual(got, want) {
+				t.Errorf("%q was read as %#v", raw, got)
+			}
+		}
 		if err != nil {
 			if !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrUnknownType) {
 				t.Fatalf("an error of no kind: %v", err)

@@ -25,18 +25,22 @@ import (
 const (
 	clusterSize = 3
 	// clinicians is how many work at once.
-	clinicians = 12
+	clinicians = 8
 	// progress is how many launches must be opened while something is dead, and after.
-	progress = 40
+	progress = 20
 	// clusterTime bounds what a cluster may take to elect, on a slow machine.
 	clusterTime = 90 * time.Second
 	// again is the pause of a launcher, or an EHR, that tries once more.
 	again = 20 * time.Millisecond
+	// redeliver is short, so that a note of a backend that died need not be waited for.
+	redeliver = 3 * time.Second
+	// everywhere is how many launches are tried at every backend; the others at one.
+	everywhere = 50
 )
 
 // backends are several on one NATS cluster, behind a load balancer.
 type backends struct {
-	*world
+	*callbackWorld
 	cluster  *natstest.Cluster
 	balancer string
 	config   orgconfig.Config
@@ -53,9 +57,10 @@ type runningBackend struct {
 
 func newBackends(t *testing.T) *backends {
 	t.Helper()
-	b := &backends{world: newWorld(t), cluster: natstest.Start(t, clusterSize)}
+	b := &backends{callbackWorld: newCallbackWorld(t), cluster: natstest.Start(t, clusterSize)}
 	b.config = b.world.config
 	b.config.NATS = b.cluster.Config
+	b.config.Deliver.Folder = "" // it is for one backend
 	proxy := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			// It knows nothing of who is alive: what it sends to the dead fails.
@@ -92,7 +97,7 @@ func newBackends(t *testing.T) *backends {
 
 func (b *backends) start(t *testing.T, i int, l net.Listener) {
 	t.Helper()
-	s, err := New(t.Context(), b.config, Deps{Now: b.clock.now})
+	s, err := New(t.Context(), b.config, Deps{Now: b.clock.now, redeliver: redeliver})
 	if err != nil {
 		_ = l.Close()
 		t.Error(err)
@@ -113,6 +118,7 @@ func (b *backends) kill(i int) {
 	b.mu.Unlock()
 	if r != nil {
 		_ = r.http.Close()
+		r.server.conn.NATS().Close()
 		_ = r.server.Close()
 	}
 }
@@ -128,9 +134,12 @@ func (b *backends) restart(t *testing.T, i int) {
 	}
 }
 
-// opening is one launch: its encounter, and the handle by which it was opened.
+// opening is one launch: its encounter, the handle by which it was opened, and the
+// callback when its note was exported.
 type opening struct {
 	encounter, handle, token string
+	export                   []byte
+	exportID                 string
 }
 
 // load are clinicians who press the button again and again, each one by one.
@@ -158,7 +167,12 @@ func (b *backends) load(ctx context.Context, t *testing.T) *load {
 				default:
 				}
 				o := opening{encounter: fmt.Sprintf("E-%d-%d", n, i), token: token}
-				if err := l.open(&o, provider, email); err != nil {
+				o.exportID, o.export = exportOf(o.encounter)
+				err := l.open(&o, provider, email)
+				if err == nil {
+					err = l.callBack(o)
+				}
+				if err != nil {
 					t.Errorf("launch %s: %v", o.encounter, err)
 					return
 				}
@@ -203,10 +217,38 @@ func (l *load) open(o *opening, provider, email string) error {
 	return nil
 }
 
+// callBack is Nabla, which calls again until it is answered. That a callback was
+// taken before is no answer to the first call, but it is one to a later call, when the
+// answer to the first was lost.
+func (l *load) callBack(o opening) error {
+	for lost := false; ; lost = true {
+		status, _, err := l.export(l.balancer, o)
+		switch {
+		case err == nil && (status == http.StatusOK || lost && status == http.StatusConflict):
+			return nil
+		case err == nil && status != http.StatusBadGateway && status != http.StatusServiceUnavailable:
+			return fmt.Errorf("callback: %d", status)
+		}
+		select {
+		case <-l.ctx.Done():
+			return fmt.Errorf("there is no end to callback %d (%w): %w", status, err, l.ctx.Err())
+		case <-time.After(again):
+		}
+	}
+}
+
+func (l *load) export(base string, o opening) (int, problem.Code, error) {
+	return post(l.ctx, base+pathCallbacks, l.signed(o.export, nablaSecret).header, o.export, &callbackAnswer{})
+}
+
 // until200 calls until the answer is 200, or one that is final.
 func (l *load) until200(base, path, bearer, key string, body, into any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
 	for {
-		status, code, err := post(l.ctx, base+path, bearer, key, body, into)
+		status, code, err := post(l.ctx, base+path, http.Header{"Authorization": {"Bearer " + bearer}, orgapi.HeaderIdempotencyKey: {key}}, text, into)
 		switch {
 		case err == nil && status == http.StatusOK:
 			return nil
@@ -221,28 +263,24 @@ func (l *load) until200(base, path, bearer, key string, body, into any) error {
 	}
 }
 
-func post(ctx context.Context, address, bearer, key string, body, into any) (int, problem.Code, error) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return 0, "", err
-	}
+func post(ctx context.Context, address string, header http.Header, body []byte, into any) (int, problem.Code, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second) // a launcher's
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(text))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Authorization", "Bearer "+bearer)
-	if key != "" {
-		r.Header.Set(orgapi.HeaderIdempotencyKey, key)
+	r.Header = header.Clone()
+	if r.Header.Get(orgapi.HeaderIdempotencyKey) == "" {
+		r.Header.Del(orgapi.HeaderIdempotencyKey)
 	}
+	r.Header.Set("Content-Type", "application/json")
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return 0, "", err
 	}
 	defer func() { _ = answer.Body.Close() }()
-	text, err = io.ReadAll(answer.Body)
+	text, err := io.ReadAll(answer.Body)
 	if err != nil {
 		return 0, "", err
 	}
@@ -256,37 +294,42 @@ func post(ctx context.Context, address, bearer, key string, body, into any) (int
 	return answer.StatusCode, p.Code, err
 }
 
-// Three servers of NATS and three backends; each dies once while clinicians work, the
-// leader of the handles first.
-func TestWhateverDiesEveryLaunchGetsItsOneEncounterAndEveryHandleIsSpentOnce(t *testing.T) {
+// Three backends and three servers of NATS; each dies once while clinicians work, of
+// the servers the leader of the handles first.
+func TestWhateverDiesEveryLaunchGetsItsOneEncounterEveryHandleIsSpentOnceAndEveryNoteArrives(t *testing.T) {
 	b := newBackends(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*clusterTime)
 	defer cancel()
+	begun := time.Now()
+	phase := func(what string, n int) { t.Logf("%5.1f s: %s %d", time.Since(begun).Seconds(), what, n) }
 	js := b.cluster.Client(t)
 	l := b.load(ctx, t)
 	defer l.wait.Wait()
 	defer cancel()
 	l.goesOn(t)
+	for n := range clusterSize {
+		b.kill(n)
+		l.goesOn(t)
+		phase("they went on without backend", n)
+		b.restart(t, n)
+		l.goesOn(t)
+	}
 	b.cluster.Healed(t, js)
 	first := b.cluster.Leader(t, js, "handles")
 	for i := range clusterSize {
 		n := (first + i) % clusterSize
 		b.cluster.Kill(n)
 		l.goesOn(t)
+		phase("they went on without NATS server", n)
 		b.cluster.Restart(t, n)
 		b.cluster.Healed(t, js)
-		l.goesOn(t)
-	}
-	for n := range clusterSize {
-		b.kill(n)
-		l.goesOn(t)
-		b.restart(t, n)
+		phase("complete again is NATS server", n)
 		l.goesOn(t)
 	}
 	close(l.stop)
 	l.wait.Wait()
 
-	t.Logf("%d launches", len(l.done))
+	phase("the end after launches", len(l.done))
 	encounters := map[string]int{}
 	for _, e := range b.sim.Encounters() {
 		encounters[e.ExternalEncounterID]++
@@ -299,28 +342,51 @@ func TestWhateverDiesEveryLaunchGetsItsOneEncounterAndEveryHandleIsSpentOnce(t *
 			t.Errorf("launch %s has %d encounters", o.encounter, encounters[o.encounter])
 		}
 	}
-	l.spentEverywhere(t)
+	l.takenEverywhere(t)
+	phase("each is taken at every backend of", clusterSize)
+	b.cluster.Until(t, "every note has arrived", func() bool {
+		for _, o := range l.done {
+			if b.ehr.has(o.exportID) == nil {
+				return false
+			}
+		}
+		return true
+	})
+	for _, o := range l.done {
+		if !bytes.Equal(b.ehr.has(o.exportID), o.export) {
+			t.Errorf("the note of launch %s arrived as another one", o.encounter)
+		}
+	}
 }
 
-// spentEverywhere tries every handle with another key at every backend.
-func (l *load) spentEverywhere(t *testing.T) {
+// takenEverywhere tries every handle with another key, and every callback again: some
+// at every backend, the others at each in turn.
+func (l *load) takenEverywhere(t *testing.T) {
 	t.Helper()
-	todo := make(chan opening)
+	todo := make(chan int)
 	var group sync.WaitGroup
 	for range clinicians {
 		group.Go(func() {
-			for o := range todo {
+			for n := range todo {
+				o := l.done[n]
 				for i, at := range l.at {
-					err := l.until200("http://"+at+"/launcher", orgapi.PathEncounters, o.token, fmt.Sprint("another-", i, "-", o.encounter), orgapi.CreateRequest{Handle: o.handle}, nil)
+					if n >= everywhere && n%clusterSize != i {
+						continue
+					}
+					base := "http://" + at + "/launcher"
+					err := l.until200(base, orgapi.PathEncounters, o.token, fmt.Sprint("another-", i, "-", o.encounter), orgapi.CreateRequest{Handle: o.handle}, nil)
 					if want := fmt.Sprintf("%d %s", http.StatusGone, problem.HandleSpent); err == nil || err.Error() != want {
 						t.Errorf("launch %s by another key at backend %d: %v", o.encounter, i, err)
+					}
+					if status, _, err := l.export(base, o); err != nil || status != http.StatusConflict {
+						t.Errorf("the callback of launch %s again at backend %d: %d, %v", o.encounter, i, status, err)
 					}
 				}
 			}
 		})
 	}
-	for _, o := range l.done {
-		todo <- o
+	for n := range l.done {
+		todo <- n
 	}
 	close(todo)
 	group.Wait()

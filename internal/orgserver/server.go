@@ -73,6 +73,10 @@ type Deps struct {
 	HTTP *http.Client
 	// Version is that of the program, for metrics and traces.
 	Version string
+
+	// redeliver is after how long a note is given to another backend when one died; 0
+	// means what package delivery says.
+	redeliver time.Duration
 }
 
 // Server is the backend: an http.Handler. It is safe for concurrent use.
@@ -102,6 +106,7 @@ type parts struct {
 	identifier bool
 	now        func() time.Time
 	log        *slog.Logger
+	redeliver  time.Duration
 	tokens     *accessTokens
 	identities *identities
 	ehrs       *ehrServers
@@ -133,7 +138,7 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	}
 	p := parts{
 		publicURL: cfg.PublicURL, scheme: cfg.Scheme(), life: cfg.Life(), identifier: cfg.IdentifiersAllowed,
-		now: deps.Now, log: deps.Log,
+		now: deps.Now, log: deps.Log, redeliver: deps.redeliver,
 	}
 	var faults []error
 	if err := cfg.Values(); err != nil {
@@ -169,6 +174,7 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	note(err)
 	p.nabla, err = NewNabla(cfg.Nabla, deps)
 	note(err)
+	note(orgstore.Check(cfg.NATS))
 	p.callbacks, err = newCallbacks(cfg, p.tokens, p.ehrs, deps.Now)
 	note(err)
 	note(checkAdmin(cfg))

@@ -124,6 +124,8 @@ func joinOptions(cfg orgconfig.NATS) (nats.Options, error) {
 	// While there is no connection a call is refused at once, and tried again by who
 	// knows until when; nothing is sent that nobody waits for any more.
 	o.ReconnectBufSize = -1
+	// The client would write to stderr. What it drops is read again.
+	o.AsyncErrorCB = func(*nats.Conn, *nats.Subscription, error) {}
 	for _, f := range []struct {
 		key, file string
 		option    nats.Option
@@ -204,21 +206,48 @@ func (c *Conn) JetStream() jetstream.JetStream { return c.js }
 // at most 30 seconds. A stream on file outlives this process only where Durable.
 func (c *Conn) Stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
 	cfg.Replicas = c.replicas
+	var stream jetstream.Stream
+	err := open(ctx, func(ctx context.Context) (err error) {
+		stream, err = c.js.CreateOrUpdateStream(ctx, cfg)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("nats: making the stream %s: %w", cfg.Name, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.streams = append(slices.DeleteFunc(c.streams, func(s jetstream.StreamConfig) bool { return s.Name == cfg.Name }), cfg)
+	return stream, nil
+}
+
+// Bucket does for a bucket what Stream does for a stream. What is read of it may be
+// out of date: any copy answers.
+func (c *Conn) Bucket(ctx context.Context, cfg jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
+	cfg.Replicas = c.replicas
+	var bucket jetstream.KeyValue
+	err := open(ctx, func(ctx context.Context) (err error) {
+		bucket, err = c.js.CreateOrUpdateKeyValue(ctx, cfg)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("nats: making the bucket %s: %w", cfg.Bucket, err)
+	}
+	return bucket, nil
+}
+
+// open repeats the making of a stream for as long as waiting may help.
+func open(ctx context.Context, attempt func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	for {
 		trying, cancel := context.WithTimeout(ctx, StoreTime)
-		stream, err := c.js.CreateOrUpdateStream(trying, cfg)
+		err := attempt(trying)
 		cancel()
-		if err == nil {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.streams = append(slices.DeleteFunc(c.streams, func(s jetstream.StreamConfig) bool { return s.Name == cfg.Name }), cfg)
-			return stream, nil
-		}
 		// Two backends that start at once may both find no stream and both make it.
-		if code := codeOf(err); !passing(err) && code != jetstream.JSErrCodeStreamNameInUse && code != jetstream.JSErrCodeStreamNotFound || rest(ctx) != nil {
-			return nil, fmt.Errorf("nats: making the stream %s: %w", cfg.Name, err)
+		code := codeOf(err)
+		raced := code == jetstream.JSErrCodeStreamNameInUse || code == jetstream.JSErrCodeStreamNotFound || errors.Is(err, jetstream.ErrBucketExists)
+		if err == nil || !passing(err) && !raced || rest(ctx) != nil {
+			return err
 		}
 	}
 }

@@ -22,7 +22,7 @@ func TestAServerIsReachedOnlyByTLSWithItsAuthorityACertificateAndCredentials(t *
 	if !c.Durable() || c.Replicas() != 1 {
 		t.Errorf("durable %v, %d replicas", c.Durable(), c.Replicas())
 	}
-	open(t, c)
+	opened(t, c)
 	for name, change := range map[string]func(*orgconfig.NATS){
 		"another authority":     func(n *orgconfig.NATS) { n.CAFile = stranger.Config.CAFile },
 		"the system's":          func(n *orgconfig.NATS) { n.CAFile = "" },
@@ -95,7 +95,7 @@ func TestALostServerIsBusyAndNotReadyUntilItComesBack(t *testing.T) {
 	cluster := natstest.Start(t, 1)
 	cluster.Config.Replicas = 1
 	c := connect(t, cluster.Config)
-	h, _ := open(t, c)
+	h, _ := opened(t, c)
 	mint(t, h, "handle")
 	if err := c.Check(t.Context()); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestBackendsThatStartAtOnceShareOneStreamAndEachOthersHandles(t *testing.T)
 	leader := cluster.Leader(t, handles[0].conn.JetStream(), handleStream)
 	cluster.Kill(leader)
 	late := connect(t, cluster.Config)
-	h, _ := open(t, late)
+	h, _ := opened(t, late)
 	for i := range n {
 		name := fmt.Sprint("handle-", i)
 		wants(t, name+" by a backend that started with a server missing", h.Redeem(t.Context(), look(t, h, name), Spender{"s-1", name}), "")

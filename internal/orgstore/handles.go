@@ -27,10 +27,13 @@ const (
 	StoreTime = 5 * time.Second
 
 	// HandleBytes bounds what is kept of handles, signed requests and idempotency
-	// keys, in each server that holds a copy: about a million ordinary launches.
-	// Beyond seven eighths new handles are refused with org_busy until old ones
-	// expire; the last eighth is for redeeming those that are there.
-	HandleBytes = 1 << 30
+	// keys, in each server that holds a copy; where there is less room, it is a half
+	// or a quarter of it, and so on. Beyond three quarters new handles are refused
+	// with org_busy until old ones expire: that is a million ordinary launches, and
+	// the rest is for redeeming them, which makes them a quarter larger.
+	HandleBytes = 768 << 20
+	// leastBytes is where it gives up.
+	leastBytes = 16 << 20
 
 	// minKept outlives a signed request, which lives for five minutes and 60 seconds
 	// of skew on both sides.
@@ -89,17 +92,22 @@ func OpenHandles(ctx context.Context, conn *Conn, life time.Duration, now func()
 var shortened string
 
 func openHandles(ctx context.Context, conn *Conn, life, kept time.Duration, bytes int64, now func() time.Time) (*Handles, error) {
-	stream, err := conn.Stream(ctx, jetstream.StreamConfig{
+	cfg := jetstream.StreamConfig{
 		Name: handleStream, Subjects: []string{handleSubject + "*"}, Storage: jetstream.MemoryStorage,
 		MaxMsgsPerSubject: 1, MaxAge: kept, Duplicates: kept, MaxBytes: bytes, Discard: jetstream.DiscardNew,
 		// A copy may lag behind its leader, and a handle that was minted a moment ago
 		// would not be there: with several copies the leader answers.
 		AllowDirect: conn.replicas == 1,
-	})
+	}
+	stream, err := conn.Stream(ctx, cfg)
+	for tooLittleRoom(err) && cfg.MaxBytes/2 >= leastBytes {
+		cfg.MaxBytes /= 2
+		stream, err = conn.Stream(ctx, cfg)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Handles{conn: conn, stream: stream, life: life, limit: bytes, now: now, minted: &minted{half: min(life, kept) / 2}, kept: kept}, nil
+	return &Handles{conn: conn, stream: stream, life: life, limit: cfg.MaxBytes, now: now, minted: &minted{half: min(life, kept) / 2}, kept: kept}, nil
 }
 
 // Spender is who redeems: a subject of the identity provider and an idempotency key
@@ -212,7 +220,7 @@ func (h *Handles) room(ctx context.Context, size int64) error {
 		h.used = used
 		h.mu.Unlock()
 	}
-	if used > h.limit/8*7 {
+	if used > h.limit/4*3 {
 		return problem.New(problem.OrgBusy, errors.New("the store is full of handles"))
 	}
 	return nil
@@ -415,7 +423,11 @@ func (h *Handles) get(ctx context.Context, from func(context.Context) (*jetstrea
 
 // Codes of errors of JetStream that its client has no name for.
 const (
+	accountIsFull   jetstream.ErrorCode = 10002 // JSAccountResourcesExceededErr
+	noServerHasRoom jetstream.ErrorCode = 10005 // JSClusterNoPeersErrF
 	noLeader        jetstream.ErrorCode = 10008 // JSClusterNotAvailErr
+	serverIsFull    jetstream.ErrorCode = 10023 // JSInsufficientResourcesErr
+	memoryIsFull    jetstream.ErrorCode = 10028 // JSMemoryResourcesExceededErr
 	duplicateInWork jetstream.ErrorCode = 10158 // JSStreamDuplicateMessageConflict
 )
 
@@ -424,6 +436,16 @@ const (
 func wrongRevision(err error) bool {
 	code := codeOf(err)
 	return code == jetstream.JSErrCodeStreamWrongLastSequence || code == jetstream.JSErrCodeStreamWrongLastSequenceConstant
+}
+
+// tooLittleRoom reports whether a stream could not be made because it may become too
+// large.
+func tooLittleRoom(err error) bool {
+	switch codeOf(err) {
+	case accountIsFull, noServerHasRoom, serverIsFull, memoryIsFull:
+		return true
+	}
+	return false
 }
 
 func codeOf(err error) jetstream.ErrorCode {
@@ -467,7 +489,8 @@ func rest(ctx context.Context) error {
 // passing reports whether an error may be gone a moment later.
 func passing(err error) bool {
 	switch codeOf(err) {
-	case noLeader, duplicateInWork:
+	case noLeader, duplicateInWork, jetstream.JSErrCodeJetStreamNotEnabledForAccount, jetstream.JSErrCodeJetStreamNotEnabled:
+		// A server that has just started does not know its accounts yet.
 		return true
 	}
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||

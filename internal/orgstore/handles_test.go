@@ -50,7 +50,7 @@ func connect(t *testing.T, cfg orgconfig.NATS) *Conn {
 	return c
 }
 
-func open(t *testing.T, c *Conn) (*Handles, *clock) {
+func opened(t *testing.T, c *Conn) (*Handles, *clock) {
 	t.Helper()
 	k := &clock{}
 	h, err := OpenHandles(t.Context(), c, life, k.now)
@@ -100,9 +100,9 @@ func wants(t *testing.T, what string, err error, code problem.Code) {
 }
 
 func TestAHandleGivesBackTheLaunchAsItWasRegistered(t *testing.T) {
-	h, _ := open(t, connect(t, orgconfig.NATS{}))
+	h, _ := opened(t, connect(t, orgconfig.NATS{}))
 	mint(t, h, "handle-1")
-	other, _ := open(t, h.conn)
+	other, _ := opened(t, h.conn)
 	for _, h := range []*Handles{h, other} {
 		if got := look(t, h, "handle-1").Launch; !reflect.DeepEqual(got, launch("E-1")) {
 			t.Errorf("%+v", got)
@@ -113,7 +113,7 @@ func TestAHandleGivesBackTheLaunchAsItWasRegistered(t *testing.T) {
 }
 
 func TestAHandleIsRedeemedAgainOnlyBySameSubjectAndKeyUntilItExpires(t *testing.T) {
-	h, clock := open(t, connect(t, orgconfig.NATS{}))
+	h, clock := opened(t, connect(t, orgconfig.NATS{}))
 	mint(t, h, "handle-1")
 	early := look(t, h, "handle-1")
 	redeem := func(by Spender) error { return h.Redeem(t.Context(), look(t, h, "handle-1"), by) }
@@ -155,7 +155,7 @@ func ways(t *testing.T, h *Handles, n int) map[string]func(Spender) error {
 }
 
 func TestAnIdempotencyKeyIsForOneRequestInEveryFormAndSpendsNoOther(t *testing.T) {
-	h, _ := open(t, connect(t, orgconfig.NATS{}))
+	h, _ := opened(t, connect(t, orgconfig.NATS{}))
 	var names []string
 	for name := range ways(t, h, 0) {
 		names = append(names, name)
@@ -185,7 +185,7 @@ func TestAnIdempotencyKeyIsForOneRequestInEveryFormAndSpendsNoOther(t *testing.T
 }
 
 func TestOfManyAtOnceOneSpendsAHandleAndAKeyIsUsedOnce(t *testing.T) {
-	h, _ := open(t, connect(t, orgconfig.NATS{}))
+	h, _ := opened(t, connect(t, orgconfig.NATS{}))
 	together := func(n int, do func(i int) error) map[problem.Code]int {
 		codes := make(chan problem.Code, n)
 		start := make(chan struct{})
@@ -248,8 +248,8 @@ func TestOfManyAtOnceOneSpendsAHandleAndAKeyIsUsedOnce(t *testing.T) {
 
 func TestRedeemingAHandleIsOneWriteAndOneReadWhereAnotherBackendMintedIt(t *testing.T) {
 	c := connect(t, orgconfig.NATS{})
-	h, _ := open(t, c)
-	other, _ := open(t, c)
+	h, _ := opened(t, c)
+	other, _ := opened(t, c)
 	for name, of := range map[string]struct {
 		redeems *Handles
 		want    uint64
@@ -267,8 +267,8 @@ func TestRedeemingAHandleIsOneWriteAndOneReadWhereAnotherBackendMintedIt(t *test
 
 func TestWhatABackendRemembersOfItsHandlesIsNeverBelievedOverTheStore(t *testing.T) {
 	c := connect(t, orgconfig.NATS{})
-	h, _ := open(t, c)
-	other, _ := open(t, c)
+	h, _ := opened(t, c)
+	other, _ := opened(t, c)
 	mint(t, h, "handle")
 	wants(t, "at another backend", other.Redeem(t.Context(), look(t, other, "handle"), Spender{"s-1", "k-1"}), "")
 	wants(t, "another key where it was minted", h.Redeem(t.Context(), look(t, h, "handle"), Spender{"s-1", "k-2"}), problem.HandleSpent)
@@ -291,10 +291,13 @@ func TestAFullStoreRefusesNewHandlesKeepsTheOldAndTakesNewOnceTheyExpire(t *test
 		err = h.Mint(t.Context(), fmt.Sprint("handle-", n), launch("E-1"))
 	}
 	wants(t, "a handle too many", err, problem.OrgBusy)
-	if n < 30 || n > 150 {
+	if n < 25 || n > 150 {
 		t.Errorf("%d handles fill 64 KB", n)
 	}
-	wants(t, "a handle of before", h.Redeem(t.Context(), look(t, h, "handle-0"), Spender{"s-1", "k-1"}), "")
+	for i := range n - 1 {
+		name := fmt.Sprint("handle-", i)
+		wants(t, name+" of before", h.Redeem(t.Context(), look(t, h, name), Spender{"s-1", name}), "")
+	}
 	wants(t, "a signed request", h.RedeemJTI(t.Context(), "ehr", "jti", time.Now().Add(life), "a.b.c", Spender{"s-1", "k-2"}), "")
 	for n, err = 0, nil; err == nil && n < 1000; n++ {
 		err = h.Once(t.Context(), Spender{"s-1", fmt.Sprint("once-", n)}, "reopen")
@@ -311,6 +314,20 @@ func TestAFullStoreRefusesNewHandlesKeepsTheOldAndTakesNewOnceTheyExpire(t *test
 	})
 }
 
+func TestWhereThereIsLessRoomLessIsTaken(t *testing.T) {
+	c := connect(t, orgconfig.NATS{})
+	const most = 64 << 30
+	h, err := openHandles(t.Context(), c, life, time.Hour, most, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.limit >= most || h.limit < memoryBytes/4 || h.stream.CachedInfo().Config.MaxBytes != h.limit {
+		t.Errorf("it takes %d bytes", h.limit)
+	}
+	mint(t, h, "handle")
+	look(t, h, "handle")
+}
+
 // until polls for what only JetStream's own clock brings about.
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
@@ -325,7 +342,7 @@ func until(t *testing.T, what string, done func() bool) {
 
 func TestNeitherANameNorAValueReachesJetStreamInClear(t *testing.T) {
 	c := connect(t, orgconfig.NATS{})
-	h, _ := open(t, c)
+	h, _ := opened(t, c)
 	mint(t, h, "handle-in-clear")
 	wants(t, "redeem", h.Redeem(t.Context(), look(t, h, "handle-in-clear"), Spender{"subject-in-clear", "key-in-clear"}), "")
 	wants(t, "signed", h.RedeemJTI(t.Context(), "issuer-in-clear", "jti-in-clear", h.now().Add(life), "request-in-clear", Spender{"subject-in-clear", "key-in-clear-2"}), "")
@@ -378,7 +395,7 @@ func TestAKeyIsExchangedWithoutLosingAHandle(t *testing.T) {
 	folder := t.TempDir()
 	a, b := natstest.SealKey(t, folder, "a"), natstest.SealKey(t, folder, "b")
 	c := connect(t, orgconfig.NATS{SealKeyFiles: []string{a}})
-	h, _ := open(t, c)
+	h, _ := opened(t, c)
 	mint(t, h, "handle")
 	with := func(files ...string) *Handles {
 		keys, err := readSealKeys(files)
@@ -387,7 +404,7 @@ func TestAKeyIsExchangedWithoutLosingAHandle(t *testing.T) {
 		}
 		// Another backend at the same server.
 		other := &Conn{nc: c.nc, js: c.js, keys: keys, replicas: c.replicas}
-		h, _ := open(t, other)
+		h, _ := opened(t, other)
 		return h
 	}
 	if got := look(t, with(b, a), "handle").Launch; !reflect.DeepEqual(got, launch("E-1")) {
@@ -587,7 +604,7 @@ func TestAStreamThatCannotBeOpenedStopsTheStartAndStaysAsItIs(t *testing.T) {
 
 func TestAClosedStoreIsBusyAtOnceAndNotReady(t *testing.T) {
 	c := connect(t, orgconfig.NATS{})
-	h, _ := open(t, c)
+	h, _ := opened(t, c)
 	mint(t, h, "handle")
 	if err := c.Check(t.Context()); err != nil {
 		t.Fatal(err)

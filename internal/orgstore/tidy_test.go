@@ -9,8 +9,8 @@ import (
 )
 
 func TestTidyingLosesNothingAndHandlesGoOn(t *testing.T) {
-	h, _ := open(t, connect(t, orgconfig.NATS{}))
-	other, _ := open(t, h.conn) // it remembers nothing, and reads
+	h, _ := opened(t, connect(t, orgconfig.NATS{}))
+	other, _ := opened(t, h.conn) // it remembers nothing, and reads
 	mint(t, h, "first")
 	h.tidy()
 	look(t, other, "first")

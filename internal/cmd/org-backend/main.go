@@ -55,6 +55,7 @@ func command() *cobra.Command {
 		auditVerb(),
 		conformanceCommand(),
 		deliveries(),
+		provisionVerb(),
 		versionVerb(),
 	)
 	return root
