@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Prints the licences of everything that the two Linux programs contain: Go, every
-# module that is linked, and Svelte, which is compiled into the window's pages. A
-# module without a licence file fails the build.
-# usage: build/linux/notices.sh WINDOW_TAGS
+# module that is linked, and Svelte, which is compiled into the window's pages. With
+# --of, those of one other program. A module without a licence file fails the build.
+# usage: build/linux/notices.sh WINDOW_TAGS | --of PACKAGE
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 go=${GO:-go}
@@ -21,12 +21,17 @@ notice() {
   [ -n "$found" ] || { echo "notices: $name has no licence file" >&2; return 1; }
 }
 
-echo "Encounter Launcher contains the following libraries, under these licences."
+form='{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}'
+if [ "$1" = --of ]; then
+  echo "$(basename "$2") contains the following libraries, under these licences."
+  modules=$(CGO_ENABLED=0 "$go" list -deps -f "$form" "$2" | sort -u)
+else
+  echo "Encounter Launcher contains the following libraries, under these licences."
+  modules=$({ CGO_ENABLED=0 "$go" list -deps -f "$form" .; CGO_ENABLED=1 "$go" list -deps -tags "$1" -f "$form" .; } | sort -u)
+fi
 echo
 notice "The Go programming language, $("$go" env GOVERSION)" "$("$go" env GOROOT)"
-modules=$({ CGO_ENABLED=0 "$go" list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' .
-  CGO_ENABLED=1 "$go" list -deps -tags "$1" -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' .; } | sort -u)
 while read -r path version folder; do
   notice "$path $version" "$folder"
 done <<<"$modules"
-notice "Svelte (npm svelte)" frontend/node_modules/svelte
+[ "$1" = --of ] || notice "Svelte (npm svelte)" frontend/node_modules/svelte

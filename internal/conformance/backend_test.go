@@ -38,6 +38,7 @@ const (
 type backend struct {
 	handler http.Handler
 	config  Config
+	clock   clock
 
 	mu     sync.Mutex
 	mutant mutant
@@ -75,7 +76,17 @@ func write(t *testing.T, folder, name, text string) string {
 	return file
 }
 
-func newBackend(t *testing.T) *backend {
+// clock is the computer's, moved on.
+type clock struct {
+	mu sync.Mutex
+	by time.Duration
+}
+
+func (c *clock) now() time.Time { c.mu.Lock(); defer c.mu.Unlock(); return time.Now().Add(c.by) }
+
+func (c *clock) advance(by time.Duration) { c.mu.Lock(); defer c.mu.Unlock(); c.by += by }
+
+func newBackend(t *testing.T, limits orgconfig.Limits) *backend {
 	t.Helper()
 	w, folder, issuerKey := &backend{}, t.TempDir(), newKey(t)
 	issuer := httptest.NewServer(nil)
@@ -134,8 +145,8 @@ func newBackend(t *testing.T) *backend {
 		Deliver:   orgconfig.Deliver{Folder: filepath.Join(folder, "notes")},
 		NATS: orgconfig.NATS{Folder: filepath.Join(folder, "queue"),
 			SealKeyFiles: []string{write(t, folder, "seal.key", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")}},
-		Limits: orgconfig.Limits{PersonPerMinute: 1_000_000, EHRPerMinute: 1_000_000},
-	}, orgserver.Deps{})
+		Limits: limits,
+	}, orgserver.Deps{Now: w.clock.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +165,7 @@ func newBackend(t *testing.T) *backend {
 		ExpiredToken: token("ada", map[string]any{"iat": time.Now().Add(-2 * time.Hour).Unix(), "exp": time.Now().Add(-time.Hour).Unix()}),
 		IDToken:      token("ada", map[string]any{"aud": launcherClient, "nonce": "n"}),
 		EHRToken:     secret.New(ehrSecret), CallbackSecret: secret.New(callbackSecret),
-		Slow: true,
+		Slow: true, Now: w.clock.now,
 	}
 	return w
 }

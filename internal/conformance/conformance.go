@@ -109,9 +109,11 @@ type Config struct {
 	// HTTP makes the calls; nil means a client of our own. Redirects are never
 	// followed, and every call is bounded.
 	HTTP *http.Client
-	// Now and After are the clock; nil means the real one.
+	// Now, After and Sleep are the clock; nil means the real one. Sleep waits where a
+	// backend says so (Retry-After), After bounds how long an answer may take.
 	Now   func() time.Time
 	After func(time.Duration) <-chan time.Time
+	Sleep func(context.Context, time.Duration) error
 }
 
 // Cases returns the published cases, in the order in which they are played.
@@ -231,6 +233,16 @@ func (c Config) filled() (Config, bool, error) {
 	}
 	if c.After == nil {
 		c.After = time.After
+	}
+	if c.Sleep == nil {
+		c.Sleep = func(ctx context.Context, d time.Duration) error {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(d):
+				return nil
+			}
+		}
 	}
 	for _, id := range c.Only {
 		known := false

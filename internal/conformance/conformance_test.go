@@ -14,12 +14,17 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
 
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgconfig"
 )
+
+// unlimited lets the suite call as fast as it can.
+var unlimited = orgconfig.Limits{PersonPerMinute: 1_000_000, EHRPerMinute: 1_000_000}
 
 // never is a clock in which nothing that is waited for comes.
 func never(time.Duration) <-chan time.Time { return nil }
@@ -40,7 +45,7 @@ func passed(time.Duration) <-chan time.Time {
 }
 
 func TestTheReferenceBackendKeepsTheContract(t *testing.T) {
-	w := newBackend(t)
+	w := newBackend(t, unlimited)
 	w.become(soonAlive)
 	results, err := Run(t.Context(), w.config, nil)
 	if err != nil {
@@ -53,6 +58,29 @@ func TestTheReferenceBackendKeepsTheContract(t *testing.T) {
 	}
 	if len(results) != len(Cases()) || !Kept(results) {
 		t.Errorf("%d of %d cases, kept %v", len(results), len(Cases()), Kept(results))
+	}
+}
+
+func TestTheSuiteWaitsWhereTheBackendSaysSo(t *testing.T) {
+	w := newBackend(t, orgconfig.Limits{}) // what a backend has that says nothing of limits
+	var waited atomic.Int64
+	w.config.Slow = false
+	w.config.Sleep = func(_ context.Context, d time.Duration) error {
+		waited.Add(1)
+		w.clock.advance(d)
+		return nil
+	}
+	results, err := Run(t.Context(), w.config, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		if r.Outcome == Failed {
+			t.Errorf("%s: %s", r.ID, r.Saw)
+		}
+	}
+	if waited.Load() == 0 {
+		t.Error("the limits were never reached, so nothing was tried here")
 	}
 }
 
@@ -243,7 +271,7 @@ func (w *backend) mutants() map[string]mutant {
 		"no-token":    believes(func(r *http.Request, token string) bool { return token == "" }),
 		"wrong-token": believes(func(r *http.Request, token string) bool { return token == "e30.e30.e30" }),
 		"token-signature": believes(func(r *http.Request, token string) bool {
-			return token[:strings.LastIndex(token, ".")] == good[:strings.LastIndex(good, ".")]
+			return strings.HasPrefix(token, good[:strings.LastIndex(good, ".")+1])
 		}),
 		"token-claims": believes(func(r *http.Request, token string) bool {
 			return strings.HasSuffix(token, good[strings.LastIndex(good, "."):])
@@ -474,7 +502,7 @@ func (w *backend) mutants() map[string]mutant {
 var traffic = []string{"no-token", "handle-unknown", "launch-incomplete", "create-other-key"}
 
 func TestEveryCaseFailsForTheBackendThatBreaksItsRule(t *testing.T) {
-	w := newBackend(t)
+	w := newBackend(t, unlimited)
 	mutants := w.mutants()
 	for _, c := range Cases() {
 		t.Run(c.ID, func(t *testing.T) {
@@ -513,7 +541,7 @@ func TestEveryCaseFailsForTheBackendThatBreaksItsRule(t *testing.T) {
 }
 
 func TestWhatIsMissingIsToldAndNeverPassed(t *testing.T) {
-	w := newBackend(t)
+	w := newBackend(t, unlimited)
 	results, err := Run(t.Context(), Config{BaseURL: w.config.BaseURL}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -536,7 +564,7 @@ func TestWhatIsMissingIsToldAndNeverPassed(t *testing.T) {
 }
 
 func TestNothingThatIsPrintedHoldsAToken(t *testing.T) {
-	w := newBackend(t)
+	w := newBackend(t, unlimited)
 	// A backend that answers everything with whatever it was sent.
 	w.become(func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

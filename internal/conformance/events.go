@@ -40,13 +40,26 @@ type stream struct {
 	end   context.CancelFunc
 }
 
-// events opens the clinician's stream.
+// events opens the clinician's stream, and waits where the backend says so.
 func (s *session) events(ctx context.Context) (*stream, error) {
+	for busy := 0; ; busy++ {
+		t, wait, err := s.eventsOnce(ctx)
+		if wait == 0 || busy == maxBusy {
+			return t, err
+		}
+		if err := s.Sleep(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// eventsOnce opens the stream, or says how long to wait before trying again.
+func (s *session) eventsOnce(ctx context.Context) (*stream, time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	r, id, _, err := s.make(ctx, request{method: http.MethodGet, path: orgapi.PathEvents, token: s.Token.Reveal()})
 	if err != nil {
 		cancel()
-		return nil, err
+		return nil, 0, err
 	}
 	type opened struct {
 		response *http.Response
@@ -65,11 +78,11 @@ func (s *session) events(ctx context.Context) (*stream, error) {
 		if late := <-answered; late.err == nil {
 			_ = late.response.Body.Close()
 		}
-		return nil, errors.New("GET /events was not answered within a second")
+		return nil, 0, errors.New("GET /events was not answered within a second")
 	}
 	if got.err != nil {
 		cancel()
-		return nil, fmt.Errorf("GET /events was not answered: %s", transportFault(got.err))
+		return nil, 0, fmt.Errorf("GET /events was not answered: %s", transportFault(got.err))
 	}
 	a := answer{status: got.response.StatusCode, header: got.response.Header, where: "GET " + orgapi.PathEvents}
 	if a.status != http.StatusOK {
@@ -78,15 +91,15 @@ func (s *session) events(ctx context.Context) (*stream, error) {
 		cancel()
 		s.judge(request{}, r, id, nil, a)
 		if a.status == http.StatusNotFound {
-			return nil, errNotTried{"a backend with events; this one has none (404)"}
+			return nil, 0, errNotTried{"a backend with events; this one has none (404)"}
 		}
-		return nil, a.expect(http.StatusOK)
+		return nil, a.busy(), a.expect(http.StatusOK)
 	}
 	s.judge(request{}, r, id, nil, a)
 	if kind, _, _ := strings.Cut(a.header.Get("Content-Type"), ";"); strings.TrimSpace(kind) != orgapi.EventStreamContentType {
 		_ = got.response.Body.Close()
 		cancel()
-		return nil, errors.New("GET /events is not " + orgapi.EventStreamContentType)
+		return nil, 0, errors.New("GET /events is not " + orgapi.EventStreamContentType)
 	}
 	out := &stream{lines: make(chan string, 64), end: cancel}
 	go func() {
@@ -102,7 +115,7 @@ func (s *session) events(ctx context.Context) (*stream, error) {
 			}
 		}
 	}()
-	return out, nil
+	return out, 0, nil
 }
 
 var errSilent = errors.New("nothing came")

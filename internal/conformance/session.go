@@ -29,7 +29,7 @@ const (
 	callTime = 15 * time.Second
 	// maxBusyWait is the longest Retry-After that is waited for, maxBusy how often.
 	maxBusyWait = time.Minute
-	maxBusy     = 3
+	maxBusy     = 20
 )
 
 // session is one run: what it knows, and what every answer so far was like.
@@ -103,17 +103,11 @@ type answer struct {
 func (s *session) call(ctx context.Context, q request) (answer, error) {
 	for busy := 0; ; busy++ {
 		a, err := s.once(ctx, q)
-		if err != nil || a.status != http.StatusTooManyRequests || busy == maxBusy {
+		if err != nil || a.busy() == 0 || busy == maxBusy {
 			return a, err
 		}
-		wait, err := strconv.Atoi(a.header.Get("Retry-After"))
-		if err != nil || wait < 0 || time.Duration(wait)*time.Second > maxBusyWait {
-			return a, nil
-		}
-		select {
-		case <-ctx.Done():
-			return a, ctx.Err()
-		case <-s.After(time.Duration(wait) * time.Second):
+		if err := s.Sleep(ctx, a.busy()); err != nil {
+			return a, err
 		}
 	}
 }
@@ -355,6 +349,16 @@ func (a answer) expect(status int, codes ...problem.Code) error {
 		return fmt.Errorf("%s answered %d%s, and the code is not %s", a.where, a.status, a.named(), codes[0])
 	}
 	return nil
+}
+
+// busy returns how long a backend that has too many calls asks to wait; 0 for another
+// answer, and for one that is not worth it.
+func (a answer) busy() time.Duration {
+	seconds, err := strconv.Atoi(a.header.Get("Retry-After"))
+	if a.status != http.StatusTooManyRequests || err != nil || seconds < 0 || time.Duration(seconds)*time.Second > maxBusyWait {
+		return 0
+	}
+	return time.Duration(max(1, seconds)) * time.Second
 }
 
 func (a answer) named() string {

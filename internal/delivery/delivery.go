@@ -51,13 +51,18 @@ const (
 	maxWaiting = 25_000
 	// The queue takes streamBytes of each shard at most, or as much as there is
 	// room for; at leastBytes it gives up. In memory it is for development.
-	streamBytes  = 2 << 30
-	leastBytes   = 16 << 20
-	memoryBytes  = 16 << 20
-	watchPause   = time.Second
-	storeTime    = 5 * time.Second
-	keepTime     = 2 * time.Second
-	keepTries    = 3
+	streamBytes = 2 << 30
+	leastBytes  = 16 << 20
+	memoryBytes = 16 << 20
+	// triesBytes hold the last try of some 50,000 notes.
+	triesBytes = 32 << 20
+	watchPause = time.Second
+	storeTime  = 5 * time.Second
+	// A callback may take keepTime to be kept, which is less than Nabla's caller
+	// waits; one try of it keepTry.
+	keepTime     = 8 * time.Second
+	keepTry      = 2 * time.Second
+	keepPause    = 100 * time.Millisecond
 	confirmTime  = 2 * time.Second
 	drainTime    = 10 * time.Second
 	sealedPause  = 10 * time.Minute
@@ -158,7 +163,7 @@ type Queue struct {
 	gates    map[string]*gate
 	o        Options
 	shards   [shards]*shard
-	tries    jetstream.KeyValue
+	tries    jetstream.Stream
 	counters counters
 
 	pulling context.Context // ends when no new note is begun
@@ -174,6 +179,7 @@ type shard struct {
 	stream jetstream.Stream
 	limit  int64
 	full   atomic.Bool
+	unread atomic.Bool
 }
 
 type counters struct{ accepted, replayed, delivered, failed, aside atomic.Uint64 }
@@ -213,6 +219,9 @@ func Open(ctx context.Context, conn *orgstore.Conn, places []Place, o Options) (
 	for _, p := range places {
 		q.gates[p.Name()] = &gate{first: o.FirstPause}
 	}
+	if limit := conn.NATS().MaxPayload(); limit < MaxCallbackBytes+headerRoom {
+		o.Log.Warn("the cluster's max_payload is small: callbacks that do not pack below it are refused; 10MB takes them all", "max_payload", limit)
+	}
 	for n := range q.shards {
 		s, err := q.openShard(ctx, n)
 		if err != nil {
@@ -221,11 +230,12 @@ func Open(ctx context.Context, conn *orgstore.Conn, places []Place, o Options) (
 		q.shards[n] = s
 	}
 	var err error
-	q.tries, err = conn.Bucket(ctx, jetstream.KeyValueConfig{
-		Bucket: "delivery-tries", Storage: jetstream.MemoryStorage, History: 1, TTL: 2 * o.GiveUpAfter,
+	q.tries, err = conn.Stream(ctx, jetstream.StreamConfig{
+		Name: "deliveries-tries", Subjects: []string{subjectOfTries("*")}, Storage: jetstream.MemoryStorage,
+		MaxMsgsPerSubject: 1, MaxAge: 2 * o.GiveUpAfter, MaxBytes: triesBytes, Discard: jetstream.DiscardOld, Duplicates: time.Second,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("making the bucket of tries: %w", err)
+		return nil, err
 	}
 	// The context of opening ends with opening.
 	q.pulling, q.halt = context.WithCancel(context.WithoutCancel(ctx))
@@ -241,9 +251,8 @@ func Open(ctx context.Context, conn *orgstore.Conn, places []Place, o Options) (
 }
 
 func (q *Queue) openShard(ctx context.Context, n int) (*shard, error) {
-	js := q.conn.JetStream()
 	cfg := jetstream.StreamConfig{
-		Name: fmt.Sprintf("callbacks-%d", n), Subjects: []string{subjectOf(n, "*")},
+		Name: fmt.Sprintf("deliveries-%d", n), Subjects: []string{subjectOf(n, "*")},
 		Storage: jetstream.FileStorage, MaxBytes: streamBytes, MaxMsgsPerSubject: 1,
 		// What is new is refused; nothing that was taken makes room for it.
 		Discard: jetstream.DiscardNew, AllowMsgTTL: true,
@@ -256,7 +265,8 @@ func (q *Queue) openShard(ctx context.Context, n int) (*shard, error) {
 	if q.o.shardBytes > 0 {
 		cfg.MaxBytes = q.o.shardBytes
 	}
-	if old, err := js.Stream(ctx, cfg.Name); err == nil {
+	// A queue that is there keeps its size.
+	if old, err := q.conn.JetStream().Stream(ctx, cfg.Name); err == nil {
 		cfg.MaxBytes = old.CachedInfo().Config.MaxBytes
 	}
 	stream, err := q.conn.Stream(ctx, cfg)
@@ -265,19 +275,21 @@ func (q *Queue) openShard(ctx context.Context, n int) (*shard, error) {
 		stream, err = q.conn.Stream(ctx, cfg)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("making the queue of deliveries: %w", err)
+		return nil, err
 	}
-	s := &shard{name: cfg.Name, stream: stream, limit: cfg.MaxBytes}
-	_, err = q.consumer(ctx, s)
-	return s, err
+	return &shard{name: cfg.Name, stream: stream, limit: cfg.MaxBytes}, nil
 }
 
-// errStorage is JetStream's "insufficient storage resources available".
-const errStorage = 10047
+// JetStream's "insufficient storage resources available", and a cluster's "no
+// suitable peers for placement", of which that is the usual reason.
+const (
+	errStorage = 10047
+	errNoPeers = 10005
+)
 
 func tooLittleRoom(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == errStorage
+	api := apiError(err)
+	return api != nil && (api.ErrorCode == errStorage || api.ErrorCode == errNoPeers)
 }
 
 // consumer is shared by all workers of all backends.
@@ -365,23 +377,28 @@ func (q *Queue) Accept(ctx context.Context, requestUUID, kind string, raw []byte
 // keep puts what is new. An answer that does not come, as when a server of the
 // cluster dies, tells nothing: then it is looked for, and put again.
 func (q *Queue) keep(ctx context.Context, e entry) error {
-	var err error
-	for n := range keepTries {
-		trying, cancel := context.WithTimeout(ctx, keepTime)
-		err = q.put(trying, e, 0)
+	ctx, cancel := context.WithTimeout(ctx, keepTime)
+	defer cancel()
+	for unsure := false; ; unsure = true {
+		trying, cancel := context.WithTimeout(ctx, keepTry)
+		err := q.put(trying, e, 0)
 		cancel()
-		unsure := n > 0 && conflict(err)
-		if err == nil || errors.Is(err, ErrTooLarge) || (isAPI(err) && !unsure) {
+		asking := unsure && conflict(err)
+		if err == nil || errors.Is(err, ErrTooLarge) || (isAPI(err) && !asking) {
 			return err
 		}
 		if q.isThere(ctx, e) {
 			return nil
 		}
-		if unsure || ctx.Err() != nil {
+		if asking {
 			return err
 		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(keepPause):
+		}
 	}
-	return err
 }
 
 // isThere looks whether a publish without an answer has worked all the same.

@@ -66,7 +66,7 @@ func (k key) shard() int {
 func (k key) subject() string { return subjectOf(k.shard(), string(k)) }
 
 func subjectOf(shard int, name string) string {
-	return "callbacks." + strconv.Itoa(shard) + "." + name
+	return "deliveries." + strconv.Itoa(shard) + "." + name
 }
 
 // meta is what is known of a delivery beside its content.

@@ -28,12 +28,16 @@ func (q *Queue) work(s *shard) {
 	for q.pulling.Err() == nil {
 		c, err := q.consumer(q.pulling, s)
 		if err == nil {
-			err = q.pull(c)
+			err = q.pull(s, c)
 		}
-		if err != nil && q.pulling.Err() == nil {
-			q.o.Log.Warn("the queue of deliveries cannot be read; trying again", "cause", err.Error())
-			q.pause(recoverTime)
+		if err == nil || q.pulling.Err() != nil {
+			continue
 		}
+		// All workers meet it at once; one line tells of it.
+		if !s.unread.Swap(true) {
+			q.o.Log.Warn("the queue of deliveries cannot be read; it is tried again", "stream", s.name, "cause", err.Error())
+		}
+		q.pause(recoverTime)
 	}
 }
 
@@ -48,7 +52,7 @@ func (q *Queue) pause(d time.Duration) {
 
 // pull asks for a note only when it is free to deliver it, so that none waits in
 // this process while its time runs out.
-func (q *Queue) pull(c jetstream.Consumer) error {
+func (q *Queue) pull(s *shard, c jetstream.Consumer) error {
 	messages, err := c.Messages(jetstream.PullMaxMessages(1))
 	if err != nil {
 		return err
@@ -60,10 +64,11 @@ func (q *Queue) pull(c jetstream.Consumer) error {
 		switch {
 		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
 			return nil
-		case errors.Is(err, jetstream.ErrNoHeartbeat):
-			continue // a connection that is lost comes back by itself
 		case err != nil:
 			return err
+		}
+		if s.unread.Swap(false) {
+			q.o.Log.Info("the queue of deliveries is read again", "stream", s.name)
 		}
 		q.handle(m)
 	}
@@ -315,8 +320,10 @@ func (q *Queue) note(e entry) {
 	ctx, cancel := context.WithTimeout(q.working, storeTime)
 	defer cancel()
 	// Only the look at it is poorer without.
-	_, _ = q.tries.Put(ctx, string(e.key), q.conn.Seal(placeOfTries(e.key), text))
+	_, _ = q.conn.JetStream().Publish(ctx, subjectOfTries(string(e.key)), q.conn.Seal(placeOfTries(e.key), text))
 }
+
+func subjectOfTries(name string) string { return "deliveries.tries." + name }
 
 func placeOfTries(k key) string { return "tries " + string(k) }
 
@@ -324,11 +331,11 @@ func placeOfTries(k key) string { return "tries " + string(k) }
 func (q *Queue) noted(ctx context.Context, e entry) tried {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	v, err := q.tries.Get(ctx, string(e.key))
+	m, err := q.tries.GetLastMsgForSubject(ctx, subjectOfTries(string(e.key)))
 	if err != nil {
 		return tried{}
 	}
-	text, err := q.conn.Open(placeOfTries(e.key), v.Value())
+	text, err := q.conn.Open(placeOfTries(e.key), m.Data)
 	var t tried
 	if err != nil || json.Unmarshal(text, &t) != nil || !t.Since.Equal(e.meta.Since) {
 		return tried{}

@@ -16,7 +16,8 @@ import (
 // alone would repair: it ignores the case of names, lets the last of two equal
 // names win, reads null as empty and mends bad UTF-8. The tags say what is
 // allowed: a field with omitempty may be absent, a pointer may be null. Errors
-// name what is wrong, never what was sent.
+// say what is wrong and in which field of ours, never what was sent: they are safe
+// for people.
 func Decode(body []byte, into any) error {
 	if !utf8.Valid(body) {
 		return errors.New("it is not UTF-8")
@@ -58,10 +59,10 @@ func (s strict) object(target reflect.Value) error {
 			return errors.New("it has an unknown field")
 		}
 		if seen[i] {
-			return errors.New("it has the same field twice")
+			return errors.New("it has the field " + name + " twice")
 		}
 		seen[i] = true
-		if err := s.value(target.Field(i)); err != nil {
+		if err := s.value(name, target.Field(i)); err != nil {
 			return err
 		}
 	}
@@ -69,14 +70,15 @@ func (s strict) object(target reflect.Value) error {
 		return errJSON
 	}
 	for i, was := range seen {
-		if _, optional := tagOf(target.Type().Field(i)); !was && !optional {
-			return errors.New("a field is missing")
+		if name, optional := tagOf(target.Type().Field(i)); !was && !optional {
+			return errors.New("the field " + name + " is missing")
 		}
 	}
 	return nil
 }
 
-func (s strict) value(target reflect.Value) error {
+// value reads the field of a name, which is one of ours.
+func (s strict) value(name string, target reflect.Value) error {
 	token, err := s.decoder.Token()
 	if err != nil {
 		return errJSON
@@ -88,7 +90,7 @@ func (s strict) value(target reflect.Value) error {
 		}
 	case string:
 		if s.refuseReplacement && strings.ContainsRune(v, unicode.ReplacementChar) {
-			return errors.New("a text holds half a surrogate pair")
+			return errors.New("the field " + name + " holds half a surrogate pair")
 		}
 		if target.Kind() == reflect.Pointer && target.Type().Elem().Kind() == reflect.String {
 			target.Set(reflect.ValueOf(&v))
@@ -103,7 +105,7 @@ func (s strict) value(target reflect.Value) error {
 			return s.object(target)
 		}
 	}
-	return errors.New("a field has the wrong type")
+	return errors.New("the field " + name + " has the wrong type")
 }
 
 func fieldNamed(t reflect.Type, name string) int {

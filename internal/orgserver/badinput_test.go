@@ -111,6 +111,7 @@ func TestBadInput(t *testing.T) {
 			{"in a reopen", reopen(`{"external_provider_id":"D-17","external_encounter_id":"E-1","name":"` + canary + `"}`), 400, invalid},
 			{"in a launch", launch(in(whole, `"E-1"`, `"E-1","mrn":"`+canary+`"`)), 400, invalid},
 			{"in the demographics", launch(in(whole, `"pronouns":null`, `"pronouns":null,"ssn":"`+canary+`"`)), 400, invalid},
+			{"with a name of its own", launch(in(whole, `"E-1"`, `"E-1","`+canary+`":"x"`)), 400, invalid},
 			{"by its capitals", launch(in(whole, `"pronouns"`, `"Pronouns"`)), 400, invalid},
 			{"twice the same", launch(in(whole, `"pronouns":null`, `"pronouns":null,"pronouns":"`+canary+`"`)), 400, invalid},
 			{"instead of one that is missing", launch(in(whole, `"gender"`, `"sex"`)), 400, invalid},
@@ -250,6 +251,21 @@ func TestBadInput(t *testing.T) {
 	w.opened(t, by(person(nil), "key-signed", orgapi.CreateRequest{Request: signed}))
 	w.taken(t, register(w.ehrToken(t, nil)))
 	w.loggedNothing(t, ofNorth, ofSouth, spent, signed, ehrSecret, southSecret)
+}
+
+func TestABadBodyIsToldWhichOfOurFieldsIsWrong(t *testing.T) {
+	w := newWorld(t)
+	whole := mustJSON(t, goodLaunch())
+	for body, want := range map[string]string{
+		strings.Replace(whole, `,"pronouns":null`, "", 1):            "The body cannot be taken: the field pronouns is missing.",
+		strings.Replace(whole, `"1980-01-31"`, "1980", 1):            "The body cannot be taken: the field birth_date has the wrong type.",
+		strings.Replace(whole, `"D-17"`, `"D-17","`+canary+`":1`, 1): "The body cannot be taken: it has an unknown field.",
+		whole[:len(whole)-1]: "The body cannot be taken: it is not JSON.",
+	} {
+		if p := w.refused(t, launchOf(body), http.StatusBadRequest, problem.RequestInvalid); p.Detail != want {
+			t.Errorf("%q, want %q", p.Detail, want)
+		}
+	}
 }
 
 // requestBy signs the claims of a good signed request in another way.

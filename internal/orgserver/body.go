@@ -2,7 +2,6 @@ package orgserver
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -38,7 +37,7 @@ func readBody(w http.ResponseWriter, r *http.Request, into any) error {
 
 func decode(text []byte, into any) error {
 	if err := orgapi.Decode(text, into); err != nil {
-		return problem.New(problem.RequestInvalid, fmt.Errorf("reading the body: %w", err))
+		return problem.With(problem.RequestInvalid, "The body cannot be taken: "+err.Error()+".", nil)
 	}
 	return nil
 }

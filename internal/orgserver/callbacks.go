@@ -46,8 +46,8 @@ func newCallbacks(cfg orgconfig.Config, clinicians *accessTokens, servers *ehrSe
 	faults = append(faults, delivery.Check(cfg))
 	section := cfg.Callbacks
 	if len(section.SecretFiles) == 0 {
-		if section.Path != "" || section.Bearer != (orgconfig.Bearer{}) {
-			fault("secret_files", "there is none, so no callback is taken")
+		if section.Path != "" || section.Bearer != (orgconfig.Bearer{}) || cfg.Deliver != (orgconfig.Deliver{}) {
+			fault("secret_files", "there is none, so no callback is taken and nothing delivered")
 		}
 		return nil, errors.Join(faults...)
 	}

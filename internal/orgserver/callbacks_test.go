@@ -358,7 +358,8 @@ func TestEveryFaultOfCallbacksAndTheirDeliveryIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for key, spoil := range map[string]func(*orgconfig.Config){
-		"callbacks.secret_files": func(c *orgconfig.Config) { c.Callbacks = orgconfig.Callbacks{Path: "/x"} },
+		"callbacks.secret_files":                func(c *orgconfig.Config) { c.Callbacks = orgconfig.Callbacks{Path: "/x"} },
+		"callbacks.secret_files: there is none": func(c *orgconfig.Config) { c.Callbacks = orgconfig.Callbacks{} },
 		"callbacks.secret_files: a secret": func(c *orgconfig.Config) {
 			c.Callbacks.SecretFiles = []string{write(t, folder, "short", "short\n")}
 		},

@@ -79,6 +79,20 @@ func heldAgainstContract(t *testing.T, r *http.Request, body []byte, got reply) 
 	}
 }
 
+// eventHeldAgainstContract compares the data of one event of a stream.
+func eventHeldAgainstContract(t *testing.T, data []byte) {
+	t.Helper()
+	contractLock.Lock()
+	defer contractLock.Unlock()
+	d, err := contract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := visit31(d.Components.Schemas["ExportedEvent"].Value, data); err != nil {
+		t.Errorf("an event is not as the contract says: %v", err)
+	}
+}
+
 func visit31(s *openapi3.Schema, body []byte) error {
 	var value any
 	d := json.NewDecoder(bytes.NewReader(body))

@@ -215,6 +215,9 @@ func TestEHRsMayHaveAnIssuerAnAudienceAndAClaimOfTheirOwn(t *testing.T) {
 			w.refused(t, launchBy(token), http.StatusUnauthorized, problem.Unauthorized)
 		})
 	}
+	if probed := Probe(t.Context(), w.config, Deps{}); len(probed) != 2 || probed[1].Key != "ehr_tokens.issuer" || probed[1].Err != nil {
+		t.Errorf("%+v", probed)
+	}
 	// That issuer's persons are nobody here, and its clients are not ours: a client
 	// of the clinicians' issuer may be called the same.
 	w.refused(t, request{method: http.MethodGet, path: orgapi.PathMe, bearer: of(other, w.claims(map[string]any{"iss": other.url}))}, http.StatusUnauthorized, problem.Unauthorized)

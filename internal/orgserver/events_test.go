@@ -86,6 +86,7 @@ func (l *listener) told() (id, encounter string) {
 	if err := json.Unmarshal([]byte(data), &e); !ok || !ok2 || err != nil {
 		l.t.Fatalf("not an event: %q", data)
 	}
+	eventHeldAgainstContract(l.t, []byte(data))
 	l.is("")
 	return id, e.ExternalEncounterID
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Probed is how one service answered. Err is nil when it is as it should be, and else
-// says what is wrong and how it is mended; it names no address.
+// says what is wrong and how it is mended. It is for an administrator, not for a log.
 type Probed struct {
 	// Key is that of the configuration which names the service.
 	Key string
@@ -27,6 +27,10 @@ func Probe(ctx context.Context, cfg orgconfig.Config, deps Deps) []Probed {
 	}
 	_, _, err = p.tokens.current(ctx, true)
 	all := []Probed{{"issuer", mend(err, "ask for its discovery document from this machine; proxies and firewalls are the usual reason")}}
+	if !p.ehrs.shared {
+		_, _, err = p.ehrs.tokens.current(ctx, true)
+		all = append(all, Probed{"ehr_tokens.issuer", mend(err, "ask for its discovery document from this machine; proxies and firewalls are the usual reason")})
+	}
 	if len(cfg.NATS.Servers) > 0 {
 		all = append(all, Probed{"nats.servers", mend(probeStore(ctx, cfg.NATS), "compare its address, credentials and authorities with those of the cluster")})
 	}

@@ -31,7 +31,7 @@ const (
 	// or a quarter of it, and so on. Beyond three quarters new handles are refused
 	// with org_busy until old ones expire: that is a million ordinary launches, and
 	// the rest is for redeeming them, which makes them a quarter larger.
-	HandleBytes = 768 << 20
+	HandleBytes = 1 << 30
 	// leastBytes is where it gives up.
 	leastBytes = 16 << 20
 

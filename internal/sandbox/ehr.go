@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"encounterlauncher/internal/nablasim"
 	"encounterlauncher/internal/orgapi"
 )
 
@@ -42,28 +43,34 @@ type minter interface {
 	Mint(ctx context.Context, launch orgapi.LaunchRequest, stale bool) (orgapi.LaunchAnswer, error)
 }
 
-// exporter tells the organisation's backend that the EHR has a note.
+// exporter is Nabla when the clinician exports a note: it calls the organisation's
+// backend back, and says how that was answered.
 type exporter interface {
-	Exported(ctx context.Context, e orgapi.ExportedEvent) error
+	Export(ctx context.Context, e nablasim.Export) (nablasim.Exported, error)
 }
 
+// pathNotes is where the backend's webhook brings exported notes.
+const pathNotes = "/notes"
+
 // ehr is the sample EHR: a worklist whose buttons make a fresh link when they
-// are pressed, and others that say that a note has arrived. Showing the page makes
-// no link.
+// are pressed, and others by which Nabla exports a note; the backend brings it here.
+// Showing the page makes no link.
 type ehr struct {
 	http.Handler
 	origin, scheme string
 	mint           minter
 	export         exporter
+	notes          *notes
 	timeline       *timeline
 }
 
-func newEHR(origin, scheme string, mint minter, export exporter, t *timeline) *ehr {
-	e := &ehr{origin: origin, scheme: scheme, mint: mint, export: export, timeline: t}
+func newEHR(origin, scheme string, mint minter, export exporter, n *notes, t *timeline) *ehr {
+	e := &ehr{origin: origin, scheme: scheme, mint: mint, export: export, notes: n, timeline: t}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", e.worklist)
 	mux.HandleFunc("POST /press/{button}", e.press)
 	mux.HandleFunc("POST /exported/{button}", e.exported)
+	mux.Handle("POST "+pathNotes, n)
 	mux.HandleFunc("GET /timeline", e.stream)
 	e.Handler = mux
 	return e
@@ -122,8 +129,8 @@ func (e *ehr) pressedBy(w http.ResponseWriter, r *http.Request) (doctor clinicia
 	return doctor, ok
 }
 
-// exported says that the note of an encounter has arrived in the EHR, as Nabla's
-// callback to the backend would.
+// exported has Nabla export the note of an encounter, as the clinician would there.
+// It is answered once the backend has taken the callback; the note comes by itself.
 func (e *ehr) exported(w http.ResponseWriter, r *http.Request) {
 	doctor, ok := e.pressedBy(w, r)
 	if !ok {
@@ -138,9 +145,8 @@ func (e *ehr) exported(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "This encounter was not opened yet.", http.StatusConflict)
 			return
 		}
-		if err := e.export.Exported(r.Context(), orgapi.ExportedEvent{
-			ExternalEncounterID: encounter, ExternalProviderID: doctor.ProviderID, At: time.Now().UTC().Format(time.RFC3339),
-		}); err != nil {
+		done, err := e.export.Export(r.Context(), nablasim.Export{ExternalEncounterID: encounter, ExternalProviderID: doctor.ProviderID})
+		if err != nil || len(done.Faults) > 0 {
 			http.Error(w, "The backend did not take it.", http.StatusBadGateway)
 			return
 		}

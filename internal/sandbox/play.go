@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"encounterlauncher/internal/nablasim"
 	"encounterlauncher/internal/paths"
 )
 
@@ -116,6 +117,7 @@ func (p *play) run(ctx context.Context) error {
 		{"a malformed link: refused by the link handler, and nothing else happens", p.malformedLink},
 		{"a link beside another argument: refused, and nothing else happens", p.linkBesideArgument},
 		{"a link of a form that the policy does not allow: refused", p.formNotAllowed},
+		{"Nabla fails once: the backend asks again, and the encounter opens", p.vendorFailsOnce},
 		{"signing out: the launcher forgets, and the issuer takes the sign-in back", p.signOut},
 		{"the wrong clinician: Dr. Okafor presses Dr. Moreau's encounter and is refused", p.wrongClinician},
 		{"quitting, then pressing patient 2: the link starts the launcher and opens", p.coldStart},
@@ -542,7 +544,23 @@ func (p *play) statuses(ctx context.Context) string {
 	return strings.Join(out, " ")
 }
 
-// noteExported has the note of patient 2 arrive in the EHR: by now the order of
+// vendorFailsOnce has Nabla answer 500 to the next create.
+func (p *play) vendorFailsOnce(ctx context.Context) error {
+	if _, err := p.world.sim.AddFault(nablasim.Fault{Call: nablasim.CallCreate, Kind: nablasim.Fault500}); err != nil {
+		return err
+	}
+	p.rest(ctx)
+	err := p.pressAndOpen(ctx, "3", "ada")
+	for _, f := range p.world.sim.Faults() {
+		if err == nil && f.Happened != 1 {
+			err = differs("Nabla fails once", fmt.Sprintf("%d times", f.Happened))
+		}
+	}
+	p.world.sim.ClearFaults()
+	return err
+}
+
+// noteExported has Nabla export the note of patient 2: by now the order of
 // the recent encounters is 1, 3, 2.
 func (p *play) noteExported(ctx context.Context) error {
 	response, err := p.post(ctx, "/exported/2", "ada")
@@ -552,6 +570,14 @@ func (p *play) noteExported(ctx context.Context) error {
 	_ = response.Body.Close()
 	if response.StatusCode != http.StatusNoContent {
 		return differs("the EHR takes the note", fmt.Sprintf("status %d", response.StatusCode))
+	}
+	who, _ := clinicianByKey("ada")
+	encounter := launchOf(patients()[1], who).ExternalEncounterID
+	if err := await(ctx, "the backend brings the note to the EHR", func() (bool, string) {
+		n := p.world.ehr.notes.count(encounter)
+		return n == 1, fmt.Sprintf("%d notes", n)
+	}); err != nil {
+		return err
 	}
 	const expected = "opened opened exported"
 	return await(ctx, expected, func() (bool, string) {

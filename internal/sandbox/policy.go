@@ -88,21 +88,23 @@ func refuseGovernedMachine(file string) error {
 // places are the files of the sandbox's folder.
 type places struct{ dir string }
 
-func (p places) policy() string      { return filepath.Join(p.dir, "policy.json") }
-func (p places) record() string      { return filepath.Join(p.dir, "record.json") }
-func (p places) lock() string        { return filepath.Join(p.dir, "lock") }
-func (p places) follow() string      { return filepath.Join(p.dir, "follow.json") }
-func (p places) agentOutput() string { return filepath.Join(p.dir, "agent-output.log") }
-func (p places) ehrSecret() string   { return filepath.Join(p.dir, "ehr-secret") }
-func (p places) nablaKey() string    { return filepath.Join(p.dir, "nabla-key.pem") }
-func (p places) bin() string         { return filepath.Join(p.dir, "bin") }
+func (p places) policy() string         { return filepath.Join(p.dir, "policy.json") }
+func (p places) record() string         { return filepath.Join(p.dir, "record.json") }
+func (p places) lock() string           { return filepath.Join(p.dir, "lock") }
+func (p places) follow() string         { return filepath.Join(p.dir, "follow.json") }
+func (p places) agentOutput() string    { return filepath.Join(p.dir, "agent-output.log") }
+func (p places) ehrSecret() string      { return filepath.Join(p.dir, "ehr-secret") }
+func (p places) nablaKey() string       { return filepath.Join(p.dir, "nabla-key.pem") }
+func (p places) callbackSecret() string { return filepath.Join(p.dir, "callback-secret") }
+func (p places) webhookSecret() string  { return filepath.Join(p.dir, "webhook-secret") }
+func (p places) bin() string            { return filepath.Join(p.dir, "bin") }
 
 // removeAll removes what one run wrote, but for the record, which goes once the
 // launcher's scheme is gone, and for what the launcher said, which is of use to
 // whoever looks for a fault.
 func (p places) removeAll() error {
 	var errs []error
-	for _, file := range []string{p.policy(), p.follow(), p.ehrSecret(), p.nablaKey()} {
+	for _, file := range []string{p.policy(), p.follow(), p.ehrSecret(), p.nablaKey(), p.callbackSecret(), p.webhookSecret()} {
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("removing %s: %w", filepath.Base(file), err))
 		}

@@ -29,7 +29,7 @@ type Options struct {
 	// "encounter-launcher-demo" beside this program.
 	Launcher string
 	// The ports on 127.0.0.1; 0 lets the system choose.
-	EHRPort, IssuerPort, BackendPort, NablaPort int
+	EHRPort, IssuerPort, BackendPort, NablaPort, ControlPort int
 	// Issuer, when set, is an OIDC issuer that replaces the built-in one; ClientID
 	// is then the launcher's client id there. Its access tokens must be JWTs with
 	// the backend's address as audience and the claims "email" and
@@ -43,7 +43,7 @@ type Options struct {
 	// the launcher.
 	NoLauncher bool
 	// AddressesFile, when set, exists while all is up: a JSON object with the
-	// addresses "ehr", "issuer", "backend" and "nabla".
+	// addresses "ehr", "issuer", "backend", "nabla" and "control".
 	AddressesFile string
 	// Args are the arguments of this program, and Isolated the folder that the play
 	// was given for everything: it starts this program anew with folders of its own.
@@ -69,6 +69,7 @@ type addresses struct {
 	Issuer  string `json:"issuer"`
 	Backend string `json:"backend"`
 	Nabla   string `json:"nabla"`
+	Control string `json:"control"`
 }
 
 // Run runs a sandbox until the context ends, or until the play is over. Whatever
@@ -237,7 +238,7 @@ func (r *running) run(ctx context.Context, scheme string) (err error) {
 		go r.watchAlone(watching)
 	}
 	if r.options.AddressesFile != "" {
-		if err := writeJSON(r.options.AddressesFile, addresses{w.ehrURL, w.issuerURL, w.backendURL, w.nablaURL}); err != nil {
+		if err := writeJSON(r.options.AddressesFile, addresses{w.ehrURL, w.issuerURL, w.backendURL, w.nablaURL, w.controlURL}); err != nil {
 			return err
 		}
 		defer func() { _ = os.Remove(r.options.AddressesFile) }()
@@ -261,6 +262,7 @@ func (r *running) welcome() {
 	r.say("  OIDC issuer   " + r.world.issuerURL)
 	r.say("  backend       " + r.world.backendURL)
 	r.say("  Nabla (sim)   " + r.world.nablaURL)
+	r.say("  its control   " + r.world.controlURL + "/openapi.yaml")
 	if !r.options.NoLauncher {
 		r.say("  launcher      " + r.launcher.program)
 	}

@@ -36,11 +36,13 @@ const (
 // origin of its own on loopback: EHR, issuer, backend, Nabla.
 type world struct {
 	ehrURL, issuerURL, backendURL, nablaURL string
+	controlURL                              string // of the simulator
 	clientID                                string
 
 	timeline *timeline
 	issuer   *issuer // nil when an external one is used
 	ehr      *ehr
+	sim      *nablasim.Sim
 
 	servers []*http.Server
 	closers []io.Closer
@@ -55,8 +57,8 @@ func build(ctx context.Context, o Options, p places, scheme string, print func(s
 			w.close()
 		}
 	}()
-	var listeners [4]net.Listener
-	for i, port := range []int{o.EHRPort, o.IssuerPort, o.BackendPort, o.NablaPort} {
+	var listeners [5]net.Listener
+	for i, port := range []int{o.EHRPort, o.IssuerPort, o.BackendPort, o.NablaPort, o.ControlPort} {
 		if i == 1 && o.Issuer != "" {
 			continue
 		}
@@ -67,7 +69,7 @@ func build(ctx context.Context, o Options, p places, scheme string, print func(s
 		listeners[i] = l
 		w.closers = append(w.closers, l)
 	}
-	w.ehrURL, w.backendURL, w.nablaURL = originOf(listeners[0]), originOf(listeners[2]), originOf(listeners[3])
+	w.ehrURL, w.backendURL, w.nablaURL, w.controlURL = originOf(listeners[0]), originOf(listeners[2]), originOf(listeners[3]), originOf(listeners[4])
 	w.issuerURL = o.Issuer
 	if o.Issuer == "" {
 		w.issuerURL = originOf(listeners[1])
@@ -84,6 +86,13 @@ func build(ctx context.Context, o Options, p places, scheme string, print func(s
 	if err := writeFile(p.ehrSecret(), []byte(secret+"\n")); err != nil {
 		return nil, err
 	}
+	callbackSecret, webhookSecret := randomText(), randomText()
+	if err := writeFile(p.callbackSecret(), []byte(callbackSecret+"\n")); err != nil {
+		return nil, err
+	}
+	if err := writeFile(p.webhookSecret(), []byte(webhookSecret+"\n")); err != nil {
+		return nil, err
+	}
 	if err := writeKey(p.nablaKey()); err != nil {
 		return nil, err
 	}
@@ -95,25 +104,29 @@ func build(ctx context.Context, o Options, p places, scheme string, print func(s
 		EHRs:       []orgconfig.EHR{{Name: "sandbox-ehr", SecretFile: p.ehrSecret()}},
 		LinkScheme: scheme,
 		Nabla:      orgconfig.Nabla{BaseURL: w.nablaURL + nablaBasePath, ClientID: nablaClientID, KeyFiles: []string{p.nablaKey()}},
+		Callbacks:  orgconfig.Callbacks{SecretFiles: []string{p.callbackSecret()}},
+		Deliver:    orgconfig.Deliver{Webhook: orgconfig.Webhook{URL: w.ehrURL + pathNotes, SecretFile: p.webhookSecret()}},
 	}, orgserver.Deps{Now: clock.Now})
 	if err != nil {
 		return nil, fmt.Errorf("starting the backend: %w", err)
 	}
 	w.closers = append(w.closers, backend)
-	sim, err := nablasim.New(nablasim.Config{
+	w.sim, err = nablasim.New(nablasim.Config{
 		BaseURL: w.nablaURL + nablaBasePath, PageBase: w.nablaURL,
-		Clients: map[string]nablasim.Client{nablaClientID: {JWKS: backend.JWKS()}},
+		Clients:   map[string]nablasim.Client{nablaClientID: {JWKS: backend.JWKS()}},
+		Callbacks: nablasim.Callbacks{URL: w.backendURL + orgapi.PathCallbacks, Secrets: [][]byte{[]byte(callbackSecret)}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("starting the simulator: %w", err)
 	}
 	endless := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, orgapi.PathEvents) }
 	w.serve(listeners[2], watchBackend(w.timeline, clock.guard(endless, backend)))
-	w.serve(listeners[3], watchNabla(w.timeline, w.nablaURL, sim))
+	w.serve(listeners[3], watchNabla(w.timeline, w.nablaURL, w.sim))
+	w.serve(listeners[4], w.sim.Control())
 	w.ehr = newEHR(w.ehrURL, scheme, &backendMinter{
 		url: w.backendURL, secret: secret, clock: clock,
 		http: &http.Client{Timeout: 15 * time.Second},
-	}, backend, w.timeline)
+	}, w.sim, newNotes(webhookSecret), w.timeline)
 	w.serve(listeners[0], w.ehr)
 	ok = true
 	return w, nil

@@ -404,7 +404,7 @@ func TestTheWorldsSecretsAreForThisUserOnly(t *testing.T) {
 	}
 	defer w.close()
 	files, err := os.ReadDir(dir)
-	if err != nil || len(files) != 2 {
+	if err != nil || len(files) != 4 {
 		t.Fatalf("files: %v %v", files, err)
 	}
 	for _, f := range files {

@@ -1,15 +1,14 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"os"
 	"strings"
-
-	"crypto/tls"
-	"crypto/x509"
 
 	"github.com/spf13/cobra"
 
@@ -161,14 +160,13 @@ func (f conformanceFlags) read(c *cobra.Command, cfg *conformance.Config) error 
 
 // readWord reads one line without spaces from a file, or from standard input.
 func readWord(c *cobra.Command, file string) (string, error) {
-	name := file
+	var text []byte
+	var err error
 	if file == "-" {
-		if c.InOrStdin() != os.Stdin {
-			return "", errors.New("there is no standard input")
-		}
-		name = "/dev/stdin"
+		text, err = io.ReadAll(io.LimitReader(c.InOrStdin(), maxWordBytes))
+	} else {
+		text, err = orgconfig.ReadBounded(file, maxWordBytes)
 	}
-	text, err := orgconfig.ReadBounded(name, maxWordBytes)
 	if err != nil {
 		return "", err
 	}

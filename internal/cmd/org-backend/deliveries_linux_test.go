@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -17,7 +20,6 @@ import (
 
 	"encounterlauncher/internal/delivery"
 	"encounterlauncher/internal/nabla"
-	"encounterlauncher/internal/secret"
 )
 
 const callbackSecret = "a-secret-shared-with-nabla-of-some-length"
@@ -77,7 +79,9 @@ admin_socket: admin.sock
 		at := time.Now().UTC().Format(time.RFC3339)
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set(nabla.HeaderTimestamp, at)
-		r.Header.Set(nabla.HeaderSignature, nabla.Sign(secret.New(callbackSecret), at, body))
+		mac := hmac.New(sha256.New, []byte(callbackSecret))
+		_, _ = mac.Write(append([]byte(at), body...))
+		r.Header.Set(nabla.HeaderSignature, hex.EncodeToString(mac.Sum(nil)))
 		response, err := http.DefaultClient.Do(r)
 		if err != nil {
 			t.Fatal(err)

@@ -57,6 +57,7 @@ func command() *cobra.Command {
 		deliveries(),
 		provisionVerb(),
 		versionVerb(),
+		manual(),
 	)
 	return root
 }

@@ -88,6 +88,7 @@ with 0 only if everything went as it should.`,
 	f.IntVar(&o.IssuerPort, "issuer-port", 0, "port of the OIDC issuer (default: any)")
 	f.IntVar(&o.BackendPort, "backend-port", 0, "port of the organisation's backend (default: any)")
 	f.IntVar(&o.NablaPort, "nabla-port", 0, "port of the simulator of Nabla Connect (default: any)")
+	f.IntVar(&o.ControlPort, "control-port", 0, "port of the simulator's control: clock, faults, exports (default: any)")
 	f.StringVar(&o.AddressesFile, "addresses", "", "write the addresses to this file as JSON once all is up")
 	f.StringVar(&o.Isolated, "isolated", "", "the play's own folder (set by the play itself)")
 	_ = f.MarkHidden("isolated")

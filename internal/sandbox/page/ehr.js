@@ -33,7 +33,7 @@ async function exported(button) {
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ clinician: document.getElementById("clinician").value }),
     });
-    said.textContent = answer.ok ? "The launcher is told that the note was exported." : await answer.text();
+    said.textContent = answer.ok ? "Nabla has exported the note; the backend brings it here and tells the launcher." : await answer.text();
   } catch {
     said.textContent = "The sandbox does not answer. Is it still running?";
   }
