@@ -91,7 +91,7 @@ var Rooms = []Room{
 	{"cmd/sandbox", "encounter-launcher-sandbox: flags, run", []string{"sandbox", "problem"}, []string{"github.com/spf13/cobra"}, "a program is flags and a handler"},
 	{"cmd/policyfiles", "writes what policyfiles makes into the tree", []string{"policyfiles"}, nil, "go generate runs it"},
 	{"cmd/e2e-desktop", "stand-in for a desktop's tray host and notification service, for the end-to-end test", []string{"sessionsim"}, nil, "it meets the program on the bus only, and shares the stand-in for logind with the tests"},
-	{"cmd/bench", "measures the launcher against its peers, as ratios in one run", nil, []string{"github.com/go-jose/go-jose/v4"}, "it meets the programs from outside, as the desktop does"},
+	{"cmd/bench", "measures the launcher and the backend against their peers, as ratios in one run", nil, []string{"github.com/go-jose/go-jose/v4"}, "it meets the programs from outside, as the desktop does"},
 	{"cmd/wine-shim", "writes the one DLL that Wine lacks for Go programs; for tests only", nil, nil, "it meets nothing of ours"},
 	{"cmd/windows-resources", "gives the Windows programs icon, version and manifest, and reads them back", nil, []string{"github.com/tc-hib/winres"}, "a build's step; it meets nothing of ours"},
 	{"cmd/linux-docs", "writes manual pages, completions and changelog of the Linux packages", []string{"cli", "paths", "policy"}, []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, "what describes the program is written from the program; a tool of the build, so the program does not carry it"},

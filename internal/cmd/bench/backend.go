@@ -385,21 +385,23 @@ func (h *hospital) nablaToken(ctx context.Context) (string, error) {
 
 // createBody is what an EHR knows of an encounter: the body of POST /launches, and
 // field for field that of Nabla's create.
-func createBody(n int, encounter string) []byte {
+func createBody(n int, encounter, text string) []byte {
 	return fmt.Appendf(nil, `{"provider_email":%q,"external_provider_id":%q,"external_patient_id":"P-%s","external_encounter_id":"E-%s",`+
-		`"structured_context":{"patient_demographics":{"name":"Ada Example","birth_date":"1980-01-31","gender":"female","pronouns":null}},`+
-		`"unstructured_context":"Follow-up after discharge; blood pressure was high, takes ramipril 5 mg since March. Allergic to penicillin."}`,
-		providerEmail(n), provider(n), encounter, encounter)
+		`"structured_context":{"patient_demographics":{"name":"Ada Example","birth_date":"1980-01-31","gender":"female","pronouns":null}}%s}`,
+		providerEmail(n), provider(n), encounter, encounter, text)
 }
+
+// withText is what a launch says beside its patient.
+const withText = `,"unstructured_context":"Follow-up after discharge; blood pressure was high, takes ramipril 5 mg since March. Allergic to penicillin."`
 
 // mint has an EHR register so many launches and returns their handles. Clinicians
 // take turns.
-func (h *hospital) mint(ctx context.Context, p *backendProgram, name string, count, connections int) ([]string, error) {
+func (h *hospital) mint(ctx context.Context, p *backendProgram, name string, count int, text string) ([]string, error) {
 	requests := make([][]byte, count)
 	for i := range requests {
-		requests[i] = post(p.address, "/launches", [][2]string{{"Authorization", "Bearer " + ehrSecret}}, createBody(i%clinicians, fmt.Sprint(name, "-", i)))
+		requests[i] = post(p.address, "/launches", [][2]string{{"Authorization", "Bearer " + ehrSecret}}, createBody(i%clinicians, fmt.Sprint(name, "-", i), text))
 	}
-	replies, _, err := generator{p.address, connections}.run(ctx, requests)
+	replies, _, err := generator{p.address, clinicians}.run(ctx, requests)
 	if err != nil {
 		return nil, err
 	}
@@ -488,7 +490,7 @@ func (b *bench) creates(ctx context.Context) error {
 	defer h.stop(p.Cmd)
 	ours, theirs := b.newSide(), b.newSide()
 	for round := range b.rounds + 1 {
-		handles, err := h.mint(ctx, p, fmt.Sprint("a", round), creates, clinicians)
+		handles, err := h.mint(ctx, p, fmt.Sprint("a", round), creates, withText)
 		if err != nil {
 			return err
 		}
@@ -509,7 +511,7 @@ func (b *bench) creates(ctx context.Context) error {
 		for i := range requests {
 			requests[i] = post(h.proxy, strings.TrimPrefix(h.simulator, "http://"+strings.Split(h.simulator, "/")[2])+"/encounters", [][2]string{
 				{"Authorization", "Bearer " + token}, {"X-Nabla-Api-Version", "2026-02-13"},
-			}, createBody(i%clinicians, fmt.Sprint("b", round, "-", i)))
+			}, createBody(i%clinicians, fmt.Sprint("b", round, "-", i), withText))
 		}
 		if err := theirs.measure(ctx, h.proxy, h.ngx, h.sim, requests, round > 0); err != nil {
 			return fmt.Errorf("through nginx: %w", err)

@@ -2,10 +2,11 @@
 
 // Command bench measures the launcher against its peers, as ratios in one run: the
 // least program that connects to a socket, a shell script with curl, and a stock
-// Wails program; and the organisation's backend against nginx. It prints one table and writes build/out/bench.json.
+// Wails program; and the organisation's backend against nginx. It prints one table
+// and writes build/out/bench.json.
 //
-// Everything runs in a session of its own (bus, keyring, display, folders) that
-// ends with it. It is run in the module's root. It never judges by absolute times,
+// The launcher runs in a session of its own (bus, keyring, display, folders) that
+// ends with it. The bench is run in the module's root. It never judges by absolute times,
 // never ends badly because a goal was missed, and never touches the person's own
 // launcher, keyring or browser.
 package main
