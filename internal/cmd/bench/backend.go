@@ -24,6 +24,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	jose "github.com/go-jose/go-jose/v4"
@@ -106,7 +107,7 @@ func newHospital(ctx context.Context, dir string, built built) (_ *hospital, err
 	if err := h.writeFiles(); err != nil {
 		return nil, err
 	}
-	h.sim = exec.CommandContext(ctx, built.program("nabla-sim"), "serve", "--listen", "127.0.0.1:0", "--client", nablaClient+"="+h.file("nabla.jwks"))
+	h.sim = server(ctx, built.program("nabla-sim"), "serve", "--listen", "127.0.0.1:0", "--client", nablaClient+"="+h.file("nabla.jwks"))
 	if h.simulator, err = startAndHear(h.sim); err != nil {
 		return nil, fmt.Errorf("starting the simulator: %w", err)
 	}
@@ -126,6 +127,15 @@ func (h *hospital) close() {
 	if h.sink != nil {
 		_ = h.sink.server.Close()
 	}
+}
+
+// server prepares a program that runs until it is told to end, also when the bench is:
+// nginx' workers would outlive a master that was killed.
+func server(ctx context.Context, program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 3 * time.Second
+	return cmd
 }
 
 // startAndHear starts a program whose log goes nowhere and returns the first line
@@ -273,18 +283,24 @@ http {
 	if err := os.WriteFile(filepath.Join(prefix, "nginx.conf"), []byte(config), 0o644); err != nil {
 		return err
 	}
-	var said bytes.Buffer
-	h.ngx = exec.CommandContext(ctx, "nginx", "-p", prefix, "-c", "nginx.conf")
-	h.ngx.Env, h.ngx.Stderr = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin"), &said
-	if path, err := exec.LookPath("/usr/sbin/nginx"); err == nil {
-		h.ngx.Path, h.ngx.Err = path, nil
+	said, err := os.Create(filepath.Join(prefix, "said"))
+	if err != nil {
+		return err
 	}
+	defer said.Close()
+	program, err := exec.LookPath("nginx")
+	if err != nil {
+		program = "/usr/sbin/nginx" // which is not on everybody's PATH
+	}
+	h.ngx = server(ctx, program, "-p", prefix, "-c", "nginx.conf")
+	h.ngx.Stderr = said
 	if err := h.ngx.Start(); err != nil {
 		return fmt.Errorf("starting nginx: %w", err)
 	}
 	h.started = append(h.started, h.ngx)
 	if err := listens(ctx, h.proxy); err != nil {
-		return fmt.Errorf("nginx: %w: %s", err, said.String())
+		text, _ := os.ReadFile(said.Name())
+		return fmt.Errorf("nginx: %w: %s", err, text)
 	}
 	return nil
 }
@@ -333,7 +349,7 @@ limits: {person_per_minute: 1000000, ehr_per_minute: 1000000}
 	if out, err := exec.CommandContext(ctx, built.program(program), "check-config", "--config", file).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("the backend's configuration: %w: %s", err, out)
 	}
-	p := &backendProgram{exec.CommandContext(ctx, built.program(program), "serve", "--config", file), address}
+	p := &backendProgram{server(ctx, built.program(program), "serve", "--config", file), address}
 	if err := p.Start(); err != nil {
 		return nil, err
 	}
