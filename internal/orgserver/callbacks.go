@@ -119,6 +119,7 @@ func (s *Server) openDeliveries(ctx context.Context, cfg orgconfig.Config, conn 
 		s.log.Warn("callbacks are kept in memory only, and lost with this process: this is for development")
 	}
 	return delivery.Open(ctx, conn, places, delivery.Options{
+		Broken:      func() { close(s.broken) }, // once
 		GiveUpAfter: cfg.Deliver.GiveUpAfter, Remember: cfg.Deliver.Remember, Now: s.now, Log: s.log, AckWait: s.redeliver,
 		Exported: func(ctx context.Context, encounterID, providerID string, at time.Time) error {
 			err := s.Exported(ctx, orgapi.ExportedEvent{ExternalEncounterID: encounterID, ExternalProviderID: providerID, At: at.UTC().Format(time.RFC3339)})

@@ -543,3 +543,25 @@ func TestProbeNamesTheServiceThatDoesNotAnswer(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 }
+
+// breaks comes to need a new start.
+type breaks struct {
+	watched
+	broken chan struct{}
+}
+
+func (b breaks) Broken() <-chan struct{} { return b.broken }
+
+func TestABackendThatNeedsANewStartEndsAsItWouldOtherwiseAndSaysSo(t *testing.T) {
+	handler := breaks{watched{http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), make(chan struct{})}, make(chan struct{})}
+	ready, ended := make(chan string, 1), make(chan error, 1)
+	go func() {
+		ended <- serve(t.Context(), orgconfig.Config{Listen: "127.0.0.1:0"}, handler, slog.New(slog.DiscardHandler), func(a net.Addr) { ready <- a.String() }, ordinary())
+	}()
+	<-ready
+	close(handler.broken)
+	<-handler.drained
+	if err := <-ended; !errors.Is(err, errBroken) {
+		t.Errorf("%v", err)
+	}
+}

@@ -95,6 +95,7 @@ type Server struct {
 	metrics  *metrics
 	traces   *traces // nil without traces
 	draining *atomic.Bool
+	broken   chan struct{} // see Broken
 }
 
 // parts are what the configuration makes without starting anything.
@@ -242,7 +243,7 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 			return nil, errors.Join(err, conn.Close())
 		}
 	}
-	s := &Server{parts: p, handles: handles, tenants: tenants, events: ev, conn: conn, metrics: newMetrics(deps.Version), draining: new(atomic.Bool)}
+	s := &Server{parts: p, handles: handles, tenants: tenants, events: ev, conn: conn, metrics: newMetrics(deps.Version), draining: new(atomic.Bool), broken: make(chan struct{})}
 	if err := s.operate(ctx, cfg, deps.Version); err != nil {
 		return nil, errors.Join(fmt.Errorf("configuration: %w", err), s.Close())
 	}
@@ -269,6 +270,10 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 	}
 	return s, nil
 }
+
+// Broken is closed when only a new start of this process mends it: see
+// delivery.Options. What is in memory goes on being served until then.
+func (s *Server) Broken() <-chan struct{} { return s.broken }
 
 // JWKS returns the public keys to register with Nabla and with the FHIR server, as a
 // JWK set.
