@@ -114,14 +114,19 @@ func checkLaunch(l orgapi.LaunchRequest) error {
 // in the EHR) from one that can never be sent.
 func checkContext(c patientContext) error {
 	d := c.Demographics
-	for _, text := range []string{d.Name, d.BirthDate, d.Gender} {
+	texts := []string{d.Name, d.BirthDate, d.Gender}
+	if d.Pronouns != nil {
+		texts = append(texts, *d.Pronouns)
+	}
+	for _, text := range texts {
 		if !printable(text) {
 			return problem.With(problem.RequestInvalid, "The patient's details hold control characters.", nil)
 		}
+		if utf8.RuneCountInString(text) > orgapi.MaxDemographicRunes {
+			return problem.With(problem.RequestInvalid, "One of the patient's details has more than 256 characters.", nil)
+		}
 	}
 	switch {
-	case d.Pronouns != nil && !printable(*d.Pronouns):
-		return problem.With(problem.RequestInvalid, "The patient's details hold control characters.", nil)
 	case c.Unstructured != nil && strings.ContainsRune(*c.Unstructured, 0):
 		return problem.With(problem.RequestInvalid, "The field unstructured_context holds control characters.", nil)
 	case c.Unstructured != nil && utf8.RuneCountInString(*c.Unstructured) > orgapi.MaxUnstructuredContextRunes:

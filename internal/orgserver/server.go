@@ -96,6 +96,7 @@ type Server struct {
 	traces   *traces // nil without traces
 	draining *atomic.Bool
 	broken   chan struct{} // see Broken
+	store    *storeState
 }
 
 // parts are what the configuration makes without starting anything.
@@ -243,7 +244,7 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 			return nil, errors.Join(err, conn.Close())
 		}
 	}
-	s := &Server{parts: p, handles: handles, tenants: tenants, events: ev, conn: conn, metrics: newMetrics(deps.Version), draining: new(atomic.Bool), broken: make(chan struct{})}
+	s := &Server{parts: p, handles: handles, tenants: tenants, events: ev, conn: conn, metrics: newMetrics(deps.Version), draining: new(atomic.Bool), broken: make(chan struct{}), store: new(storeState)}
 	if err := s.operate(ctx, cfg, deps.Version); err != nil {
 		return nil, errors.Join(fmt.Errorf("configuration: %w", err), s.Close())
 	}
@@ -344,7 +345,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	methods, known := s.routes[r.URL.Path]
 	handle, allowed := methods[r.Method]
 	switch {
-	case !known:
+	// A proxy's rules are about the paths as they are written: one that is written in
+	// another way must not get past them.
+	case !known, r.URL.RawPath != "":
 		err = &statusError{status: http.StatusNotFound, Problem: problem.With(problem.RequestInvalid, "There is no such call.", nil)}
 	case !allowed:
 		route = r.URL.Path
