@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"encounterlauncher/internal/orgapi"
+	"encounterlauncher/internal/orgconfig"
+	"encounterlauncher/internal/orgstore/natstest"
 )
 
 // spoken sends a request as it is written and returns the status of the answer.
@@ -47,4 +49,58 @@ func TestACallIsKnownByOneWritingOfItsPathOnly(t *testing.T) {
 			t.Errorf("%s: %d", path, status)
 		}
 	}
+}
+
+// A stream is outside every limit of calls, so its peer may not go on sending.
+func TestAPeerThatSendsIntoItsStreamIsNotListenedToForEver(t *testing.T) {
+	w := newWorld(t)
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(strings.TrimSuffix(w.url, "/launcher"), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	stream := "GET /launcher" + orgapi.PathEvents + " HTTP/1.1\r\nHost: backend\r\nAuthorization: Bearer " + w.token(t, nil) + "\r\n"
+	// Whatever follows is no request any more.
+	if _, err := c.Write([]byte(stream + "\r\n" + "GET /launcher" + orgapi.PathMe + " HTTP/1.1\r\nHost: backend\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(c)
+	response, err := http.ReadResponse(in, nil)
+	if err != nil || response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != orgapi.EventStreamContentType {
+		t.Fatalf("%v %v", response, err)
+	}
+	until(t, "the stream is open", func() bool { return w.server.events.count() == 1 })
+	w.exported(t, "D-17", "E-1")
+	text := make([]byte, 256)
+	for seen := ""; !strings.Contains(seen, "E-1"); {
+		n, err := response.Body.Read(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen += string(text[:n]); strings.Contains(seen, "HTTP/1.1") {
+			t.Fatalf("what was sent behind the call is answered: %s", seen)
+		}
+	}
+	for err == nil {
+		_, err = c.Write(make([]byte, maxSaid))
+	}
+	until(t, "the stream has ended", func() bool { return w.server.events.count() == 0 })
+}
+
+// Without a cluster a NATS server forgets with its end what it had in memory, and
+// counts anew.
+func TestExportsAreToldAlsoAfterAServerThatStandsAloneHasBegunAnew(t *testing.T) {
+	cluster := natstest.Start(t, 1)
+	cluster.Config.Replicas = 1
+	w := newWorld(t, func(c *orgconfig.Config) { c.NATS = cluster.Config })
+	l := w.listen(t, w.url, w.token(t, nil), "")
+	w.exported(t, "D-17", "E-1", "E-2", "E-3", "E-4")
+	last := l.tells("E-1", "E-2", "E-3", "E-4")
+	cluster.Kill(0)
+	cluster.Restart(t, 0)
+	cluster.Until(t, "an export is taken", func() bool {
+		return w.server.Exported(t.Context(), orgapi.ExportedEvent{ExternalEncounterID: "E-5", ExternalProviderID: "D-17", At: "2026-11-03T09:14:00Z"}) == nil
+	})
+	l.ended() // so that it comes back
+	w.listen(t, w.url, w.token(t, nil), last).tells("E-5")
 }
