@@ -180,7 +180,7 @@ func clientCertificates(cfg orgconfig.Config) (*x509.CertPool, error) {
 // only the scope is missing, and org_unreachable.
 func (e *ehrServers) of(r *http.Request) (*ehrServer, error) {
 	if len(r.Header.Values("Authorization")) == 0 {
-		return e.byCertificate(r.TLS)
+		return e.byCertificate(r.Context(), r.TLS)
 	}
 	token, err := bearer(r)
 	if err != nil {
@@ -208,15 +208,19 @@ func (e *ehrServers) bySecret(word secret.Text) *ehrServer {
 
 // byCertificate looks for the DNS name of an EHR in a client certificate that the
 // listener has verified.
-func (e *ehrServers) byCertificate(state *tls.ConnectionState) (*ehrServer, error) {
+func (e *ehrServers) byCertificate(ctx context.Context, state *tls.ConnectionState) (*ehrServer, error) {
 	fault := func(what string) (*ehrServer, error) { return nil, problem.New(problem.Unauthorized, errors.New(what)) }
 	if state == nil || len(state.VerifiedChains) == 0 {
 		return fault("the call carries neither a bearer token nor a verified client certificate")
 	}
 	leaf := state.VerifiedChains[0][0]
-	// A connection may outlive the certificate that it began with.
-	if now := e.now(); now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+	// A connection may outlive the certificate that it began with, and who vouched for it.
+	now := e.now()
+	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
 		return fault("the client certificate is not valid now")
+	}
+	if !vouchedFor(ctx, state, now) {
+		return fault("the client certificate's authority was withdrawn")
 	}
 	var found *ehrServer
 	for _, name := range leaf.DNSNames {

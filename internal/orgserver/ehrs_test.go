@@ -1,6 +1,7 @@
 package orgserver
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/tls"
@@ -8,9 +9,12 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"log/slog"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -356,6 +360,72 @@ func TestAnEHRRegistersLaunchesByItsClientCertificate(t *testing.T) {
 	// The connection is the one from the beginning.
 	w.clock.advance(time.Hour + time.Second)
 	w.refused(t, by(client, ""), http.StatusUnauthorized, problem.Unauthorized)
+}
+
+func TestAnAuthorityThatIsWithdrawnVouchesForNoConnectionThatIsStillOpen(t *testing.T) {
+	w := newWorld(t)
+	w.clock.mu.Lock()
+	w.clock.t = time.Now() // by which the listener goes
+	w.clock.mu.Unlock()
+	folder := t.TempDir()
+	pair(t, folder, "backend.hospital.example")
+	trusted, next := newAuthority(t, w), newAuthority(t, w)
+	cfg := w.config
+	cfg.Listen, cfg.TLSCertFile, cfg.TLSKeyFile = "127.0.0.1:0", filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem")
+	cfg.ClientCAFile = write(t, folder, "clients.pem", trusted.pem)
+	cfg.EHRs = append(cfg.EHRs, orgconfig.EHR{Name: "ehr-2", CertificateName: "ehr.hospital.example"})
+	var err error
+	if w.server.ehrs, err = newEHRs(cfg, w.server.tokens, w.server.identities, w.clock.now); err != nil {
+		t.Fatal(err)
+	}
+	var files *certificates
+	address, end := served(t, cfg, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		files, _ = r.Context().Value(authoritiesKey{}).(*certificates)
+		w.server.ServeHTTP(rw, r)
+	}), slog.New(slog.DiscardHandler))
+	cert := trusted.client(t, w, nil, "ehr.hospital.example")
+	transport := &http.Transport{MaxConnsPerHost: 1, TLSClientConfig: &tls.Config{
+		RootCAs: x509.NewCertPool(), ServerName: "backend.hospital.example",
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil },
+	}}
+	own, err := os.ReadFile(cfg.TLSCertFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(own)
+	dialled := 0
+	transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dialled++
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}
+	q := launchBy("")
+	q.client, q.base = &http.Client{Transport: transport}, "https://"+address+"/launcher"
+	w.taken(t, q)
+	w.taken(t, q)
+	write(t, folder, "clients.pem", next.pem+next.pem)
+	files.mu.Lock()
+	files.looked = time.Time{} // it is looked again
+	files.mu.Unlock()
+	w.refused(t, q, http.StatusUnauthorized, problem.Unauthorized)
+	if dialled != 1 {
+		t.Errorf("%d connections", dialled)
+	}
+	transport.CloseIdleConnections()
+	if err := end(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnIssuerIsNotFollowedToWhereItsKeysCouldBeExchanged(t *testing.T) {
+	for target, follows := range map[string]bool{"https://keys.hospital.example/x": true, "http://keys.hospital.example/x": false, "http://127.0.0.1:1/x": true, "ftp://x/": false} {
+		r := httptest.NewRequest(http.MethodGet, target, nil)
+		if got := onlySafely(r, nil) == nil; got != follows {
+			t.Errorf("%s: %v", target, got)
+		}
+	}
+	if onlySafely(httptest.NewRequest(http.MethodGet, "https://keys.hospital.example/x", nil), make([]*http.Request, 6)) == nil {
+		t.Error("it is followed for ever")
+	}
 }
 
 func trustedByItself(t *testing.T, w *world) *tls.Certificate {

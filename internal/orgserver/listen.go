@@ -71,8 +71,10 @@ func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 		IdleTimeout: times.idle, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	var files *certificates
 	if cfg.TLSCertFile != "" {
-		files, err := openCertificates(cfg, log, time.Now)
+		var err error
+		files, err = openCertificates(cfg, log, time.Now)
 		if err != nil {
 			return fmt.Errorf("configuration: %w", err)
 		}
@@ -89,7 +91,11 @@ func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 	// A stream of events would else hold the end up until the patience is over.
 	open, endStreams := context.WithCancel(context.WithoutCancel(ctx))
 	defer endStreams()
-	server.BaseContext = func(net.Listener) context.Context { return withoutStreams(open) }
+	calls := withoutStreams(open)
+	if files != nil {
+		calls = withAuthorities(calls, files)
+	}
+	server.BaseContext = func(net.Listener) context.Context { return calls }
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)

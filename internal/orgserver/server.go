@@ -151,7 +151,7 @@ func assemble(cfg orgconfig.Config, deps Deps) (parts, error) {
 	}
 	issuerHTTP := deps.HTTP
 	if issuerHTTP == nil {
-		issuerHTTP = &http.Client{Timeout: issuerTime}
+		issuerHTTP = &http.Client{Timeout: issuerTime, CheckRedirect: onlySafely}
 	}
 	p.tokens = &accessTokens{issuer: cfg.Issuer, audience: cfg.Audience, http: issuerHTTP, now: deps.Now}
 	var err error

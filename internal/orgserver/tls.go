@@ -1,7 +1,9 @@
 package orgserver
 
 import (
+	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -109,6 +111,36 @@ func (c *certificates) current(*tls.ClientHelloInfo) (*tls.Config, error) {
 	c.config = config
 	c.log.Info("the TLS files have changed and are in use")
 	return c.config, nil
+}
+
+type authoritiesKey struct{}
+
+// withAuthorities is a context of calls of which authorities know who vouches for
+// clients now. A connection stays open for as long as its client likes, and one that was
+// made before an authority was withdrawn must not outlive it.
+func withAuthorities(ctx context.Context, authorities *certificates) context.Context {
+	return context.WithValue(ctx, authoritiesKey{}, authorities)
+}
+
+// vouchedFor reports whether the client certificate of a connection, which was verified
+// when it was made, is one of the present authorities'.
+func vouchedFor(ctx context.Context, state *tls.ConnectionState, now time.Time) bool {
+	c, ok := ctx.Value(authoritiesKey{}).(*certificates)
+	if !ok {
+		return true // a listener whose authorities do not change
+	}
+	config, err := c.current(nil)
+	if err != nil || config.ClientCAs == nil {
+		return false
+	}
+	others := x509.NewCertPool()
+	for _, cert := range state.PeerCertificates[1:] {
+		others.AddCert(cert)
+	}
+	_, err = state.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots: config.ClientCAs, Intermediates: others, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	return err == nil
 }
 
 // withoutFile leaves of an error about a file what is wrong with it.

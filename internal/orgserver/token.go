@@ -347,6 +347,16 @@ func (a *accessTokens) load(ctx context.Context) ([]jose.JSONWebKey, error) {
 	return keys, nil
 }
 
+// onlySafely keeps an issuer from sending us for its keys to where anybody on the way
+// could exchange them.
+func onlySafely(to *http.Request, via []*http.Request) error {
+	const most = 5
+	if len(via) > most || (to.URL.Scheme != "https" && !orgconfig.IsLoopbackHTTP(to.URL)) {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
 // discover finds the issuer's keys (OpenID Connect Discovery §4); the library
 // compares the issuer.
 func (a *accessTokens) discover(ctx context.Context) (string, error) {
