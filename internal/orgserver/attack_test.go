@@ -2,14 +2,24 @@ package orgserver
 
 import (
 	"bufio"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/asn1"
+	"encoding/base64"
+	"encoding/json"
+	"math/big"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"encounterlauncher/internal/orgapi"
 	"encounterlauncher/internal/orgconfig"
 	"encounterlauncher/internal/orgstore/natstest"
+	"encounterlauncher/internal/problem"
 )
 
 // spoken sends a request as it is written and returns the status of the answer.
@@ -103,4 +113,118 @@ func TestExportsAreToldAlsoAfterAServerThatStandsAloneHasBegunAnew(t *testing.T)
 	})
 	l.ended() // so that it comes back
 	w.listen(t, w.url, w.token(t, nil), last).tells("E-5")
+}
+
+// signedAs is a JWS of the issuer's key whose header and payload are as they are given.
+func (w *world) signedAs(t *testing.T, header string, payload []byte) string {
+	t.Helper()
+	text := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString(payload)
+	return text + "." + base64.RawURLEncoding.EncodeToString(w.es256(t, text))
+}
+
+func (w *world) es256(t *testing.T, text string) []byte {
+	t.Helper()
+	sum := sha256.Sum256([]byte(text))
+	r, s, err := ecdsa.Sign(rand.Reader, w.issuer.key, sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
+}
+
+// The issuer's key has signed all of these: what is refused is what somebody who can
+// make it sign something else might try.
+func TestATokenOfAnUnusualFormIsRefusedAlthoughItsSignatureIsRight(t *testing.T) {
+	w := newWorld(t)
+	claims := func(changes map[string]any) []byte {
+		text, err := json.Marshal(w.claims(changes))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	const header = `{"alg":"ES256","kid":"issuer-1","typ":"at+jwt"}`
+	good := w.signedAs(t, header, claims(nil))
+	if got := w.do(t, request{method: http.MethodGet, path: orgapi.PathMe, bearer: good}); got.status != http.StatusOK {
+		t.Fatalf("a good one: %d %s", got.status, got.body)
+	}
+	parts := strings.Split(good, ".")
+	// RFC 7797: the payload is signed as it is.
+	const unencoded = `{"alg":"ES256","kid":"issuer-1","b64":false,"crit":["b64"]}`
+	bare := base64.RawURLEncoding.EncodeToString([]byte(unencoded)) + "."
+	bare += parts[1] + "." + base64.RawURLEncoding.EncodeToString(w.es256(t, bare+parts[1]))
+	// Neither form of JSON is a JWT's (RFC 7519 §1).
+	flat := `{"payload":"` + parts[1] + `","protected":"` + parts[0] + `","signature":"` + parts[2] + `"}`
+	general := `{"payload":"` + parts[1] + `","signatures":[{"protected":"` + parts[0] + `","signature":"` + parts[2] + `"}]}`
+	r, s := ecdsaParts(t, parts[2])
+	der, err := asn1.Marshal(struct{ R, S *big.Int }{r, s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, token := range map[string]string{
+		"an extension that must be known":   w.signedAs(t, `{"alg":"ES256","kid":"issuer-1","crit":["exp"],"exp":1}`, claims(nil)),
+		"a payload that is not encoded":     bare,
+		"JSON, flat":                        flat,
+		"JSON, general":                     general,
+		"encrypted, by its form":            good + ".AAAA.AAAA",
+		"a token in a token":                w.signedAs(t, `{"alg":"ES256","kid":"issuer-1","typ":"JWT","cty":"JWT"}`, []byte(good)),
+		"a type that is no text":            w.signedAs(t, `{"alg":"ES256","kid":"issuer-1","typ":["at+jwt"]}`, claims(nil)),
+		"a path for a kid":                  w.signedAs(t, `{"alg":"ES256","kid":"../../issuer-1"}`, claims(nil)),
+		"a kid that is no text":             w.signedAs(t, `{"alg":"ES256","kid":1}`, claims(nil)),
+		"the algorithm in small letters":    w.signedAs(t, `{"alg":"es256","kid":"issuer-1"}`, claims(nil)),
+		"another algorithm for the key":     w.signedAs(t, `{"alg":"ES384","kid":"issuer-1"}`, claims(nil)),
+		"a signature in ASN.1":              parts[0] + "." + parts[1] + "." + base64.RawURLEncoding.EncodeToString(der),
+		"a signature of noughts":            parts[0] + "." + parts[1] + "." + base64.RawURLEncoding.EncodeToString(make([]byte, 64)),
+		"an expiry that is a text":          w.signedAs(t, header, claims(map[string]any{"exp": "9999999999"})),
+		"an expiry beyond all numbers":      w.signedAs(t, header, []byte(strings.Replace(string(claims(map[string]any{"exp": 17})), `"exp":17`, `"exp":1e999`, 1))),
+		"an expiry that comes round again":  w.signedAs(t, header, claims(map[string]any{"exp": 1e300})),
+		"an expiry before the beginning":    w.signedAs(t, header, claims(map[string]any{"exp": -1e300})),
+		"a subject that is a list":          w.signedAs(t, header, claims(map[string]any{"sub": []string{"subject-1"}})),
+		"an audience of objects":            w.signedAs(t, header, claims(map[string]any{"aud": []any{map[string]any{"x": testAudience}}})),
+		"an audience in an audience":        w.signedAs(t, header, claims(map[string]any{"aud": []any{[]string{testAudience}}})),
+		"no audience in the list":           w.signedAs(t, header, claims(map[string]any{"aud": []string{}})),
+		"an audience in capitals":           w.signedAs(t, header, claims(map[string]any{"aud": strings.ToUpper(testAudience)})),
+		"claims that are a list":            w.signedAs(t, header, []byte("["+string(claims(nil))+"]")),
+		"something behind the claims":       w.signedAs(t, header, append(claims(nil), `{}`...)),
+		"padding":                           parts[0] + "=." + parts[1] + "." + parts[2],
+		"a blank at the end":                good + " x",
+		"a key of its own":                  selfSigned(t, claims(nil)),
+		"a key of its own, named as theirs": selfSigned(t, claims(nil), "issuer-1"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.refused(t, request{method: http.MethodGet, path: orgapi.PathMe, bearer: token}, http.StatusUnauthorized, problem.Unauthorized)
+		})
+	}
+}
+
+func ecdsaParts(t *testing.T, signature string) (r, s *big.Int) {
+	t.Helper()
+	raw, err := base64.RawURLEncoding.DecodeString(signature)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return new(big.Int).SetBytes(raw[:32]), new(big.Int).SetBytes(raw[32:])
+}
+
+// selfSigned brings its own key in its header (RFC 7515 §4.1.3).
+func selfSigned(t *testing.T, claims []byte, kid ...string) string {
+	t.Helper()
+	options := (&jose.SignerOptions{EmbedJWK: true}).WithType("at+jwt")
+	key := jose.JSONWebKey{Key: newKey(t)}
+	if len(kid) > 0 {
+		key.KeyID = kid[0]
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := signer.Sign(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := signed.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }

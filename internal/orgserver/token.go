@@ -112,7 +112,8 @@ func (a *accessTokens) verified(ctx context.Context, token secret.Text, audience
 // examine verifies an access token by RFC 9068 §4 and RFC 8725. An ID token is
 // refused whatever its audience.
 func (a *accessTokens) examine(ctx context.Context, token secret.Text, audience string) (knownToken, error) {
-	parsed, err := jose.ParseSigned(token.Reveal(), accessTokenAlgorithms())
+	// A JWT is compact (RFC 7519 §1): the other forms have headers that nobody has signed.
+	parsed, err := jose.ParseSignedCompact(token.Reveal(), accessTokenAlgorithms())
 	if err != nil || len(parsed.Signatures) != 1 {
 		// The parser's error may quote the token.
 		return knownToken{}, problem.New(problem.Unauthorized, errors.New("the access token is not a JWT with an accepted algorithm"))
@@ -224,7 +225,7 @@ type keySet struct {
 
 // VerifySignature implements oidc.KeySet.
 func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, error) {
-	parsed, err := jose.ParseSigned(token, accessTokenAlgorithms())
+	parsed, err := jose.ParseSignedCompact(token, accessTokenAlgorithms())
 	if err != nil || len(parsed.Signatures) != 1 {
 		k.refused = true
 		return nil, errors.New("the token is not a JWT")
