@@ -52,7 +52,7 @@ func (b *bench) handlesExpire(ctx context.Context) error {
 		return err
 	}
 	most.addKB(pss)
-	if err := sleep(ctx, keptHandles+3*b.idle); err != nil {
+	if err := sleep(ctx, keptHandles+keptHandles/8+2*b.idle); err != nil {
 		return err
 	}
 	if err := b.readMemory(ctx, p, end); err != nil {
