@@ -69,8 +69,8 @@ window-dev: setup-window frontend/node_modules/.stamp ## the window with live re
 
 # --- prove ---------------------------------------------------------------------------
 
-.PHONY: test check format vet unit fuzz-seeds frontend-check bindings builds play e2e
-test: setup-test check unit frontend-check bindings builds play wine test-msi msi-reproducible test-sign test-deb test-rpm e2e ## everything that must pass before anything lands
+.PHONY: test check format vet unit test-cluster fuzz-seeds frontend-check bindings builds play e2e
+test: setup-test check unit test-cluster test-fhir test-idp frontend-check bindings builds play wine test-msi msi-reproducible test-sign test-deb test-rpm test-backend-deb e2e ## everything that must pass before anything lands
 
 check: format vet
 
@@ -84,9 +84,13 @@ vet: setup-window
 	GOOS=windows CGO_ENABLED=0 $(GO) vet -tags $(WINDOWS_TAGS) ./...
 	GOOS=windows CGO_ENABLED=0 $(GO) vet -tags console . ./internal/cli
 	GOOS=darwin CGO_ENABLED=0 $(GO) vet ./...
+	$(GO) vet -tags cluster,fhirserver,identityprovider ./internal/delivery ./internal/fhir ./internal/orgserver
 
 unit: ## every Go test with the race detector; fuzz targets run their seeds
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 15m ./...
+
+test-cluster: ## three NATS servers and three backends, each killed under load; by itself, because elections want a quiet machine
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m -p 1 -tags cluster -run 'InACluster|WhateverDies' ./internal/delivery ./internal/orgserver
 
 frontend-check: setup-test frontend/node_modules/.stamp ## the window's pages: types, units, then every view in every state in a real browser
 	cd frontend && npm run --silent check && npm run --silent test && npm run --silent build && npm run --silent pages

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -16,6 +17,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -341,10 +343,17 @@ func (h *hospital) front(w http.ResponseWriter, r *http.Request) {
 		h.streams = append(h.streams, ctx)
 		h.ends = append(h.ends, end)
 		h.mu.Unlock()
-		r = r.WithContext(ctx)
+		r, w = r.WithContext(ctx), held{w}
 	}
 	h.backend.ServeHTTP(w, r)
 }
+
+// held keeps a stream in the call that began it, whose context ends it.
+type held struct{ http.ResponseWriter }
+
+func (w held) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (held) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, http.ErrNotSupported }
 
 // openStreams counts the streams of events that the backend has open.
 func (h *hospital) openStreams() (n int) {

@@ -19,6 +19,11 @@ import (
 const (
 	// placeTime bounds one call to one place.
 	placeTime = 15 * time.Second
+	// pullTime is how long a worker asks for a note, pullBeat how often it wants to
+	// hear that it is still heard: a server that died is silent, and no note would
+	// come before it is asked for anew.
+	pullTime = 10 * time.Second
+	pullBeat = 2 * time.Second
 	// recoverTime is the pause after a queue that could not be read.
 	recoverTime = time.Second
 )
@@ -53,7 +58,7 @@ func (q *Queue) pause(d time.Duration) {
 // pull asks for a note only when it is free to deliver it, so that none waits in
 // this process while its time runs out.
 func (q *Queue) pull(s *shard, c jetstream.Consumer) error {
-	messages, err := c.Messages(jetstream.PullMaxMessages(1))
+	messages, err := c.Messages(jetstream.PullMaxMessages(1), jetstream.PullExpiry(pullTime), jetstream.PullHeartbeat(pullBeat))
 	if err != nil {
 		return err
 	}

@@ -154,6 +154,13 @@ func ReadScope(patientSystem string) string {
 // WriteScope is the scope that AddDocument needs.
 const WriteScope = "system/DocumentReference.c"
 
+// Authenticate fetches an access token, or has one: whether the server knows our
+// client and its keys. It changes nothing there.
+func (c *Client) Authenticate(ctx context.Context) error {
+	_, err := c.tokens.get(ctx)
+	return err
+}
+
 // JWKS returns the public parts of our keys as a JWK set (RFC 7517 §5), JSON.
 func (c *Client) JWKS() []byte { return c.tokens.signer.JWKS() }
 

@@ -198,7 +198,8 @@ func withoutAddress(err error) error {
 	case errors.As(err, &dns):
 		return errors.New("its name cannot be resolved")
 	case errors.As(err, &op):
-		return fmt.Errorf("%s: %w", op.Op, op.Err)
+		// Behind a proxy there is one inside the other.
+		return fmt.Errorf("%s: %w", op.Op, withoutAddress(op.Err))
 	case errors.As(err, &timed) && timed.Timeout():
 		return errors.New("it did not answer in time")
 	case errors.As(err, &outer):

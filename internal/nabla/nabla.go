@@ -268,23 +268,23 @@ type leaveAlone struct {
 func (l *leaveAlone) Unwrap() error { return l.error }
 
 // refusals says which statuses mean more than that the vendor is unavailable.
-type refusals func(status int) (code problem.Code, fact string)
+type refusals func(status int) problem.Code
 
-func refusedCreate(status int) (problem.Code, string) {
+func refusedCreate(status int) problem.Code {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
-		return problem.ContextIncomplete, ""
+		return problem.ContextIncomplete
 	case http.StatusConflict:
-		return problem.ProviderConflict, ""
+		return problem.ProviderConflict
 	}
-	return problem.VendorUnavailable, ""
+	return problem.VendorUnavailable
 }
 
-func refusedRefresh(status int) (problem.Code, string) {
+func refusedRefresh(status int) problem.Code {
 	if status == http.StatusNotFound {
-		return problem.EncounterUnknown, ""
+		return problem.EncounterUnknown
 	}
-	return problem.VendorUnavailable, ""
+	return problem.VendorUnavailable
 }
 
 func (c *Client) oneTimeURL(ctx context.Context, to endpoint, payload any, refused refusals) (secret.Text, error) {
@@ -297,6 +297,13 @@ func (c *Client) oneTimeURL(ctx context.Context, to endpoint, payload any, refus
 		return secret.Text{}, problem.New(problem.VendorUnavailable, err)
 	}
 	return target, nil
+}
+
+// Authenticate fetches an access token, or has one: whether Nabla knows our client
+// and its keys. It changes nothing there.
+func (c *Client) Authenticate(ctx context.Context) error {
+	_, err := c.auth.token(ctx)
+	return err
 }
 
 // call posts one payload, again where the failure may pass, and returns an answer
@@ -328,8 +335,7 @@ func (c *Client) call(ctx context.Context, to endpoint, payload any, refused ref
 				continue
 			}
 			if !mayPass(answer.status) {
-				code, fact := refused(answer.status)
-				return vendorAnswer{}, problem.With(code, fact, err)
+				return vendorAnswer{}, problem.New(refused(answer.status), err)
 			}
 		}
 		if err = c.again(ctx, end, attempt, c.retryAfter(answer), err); err != nil {

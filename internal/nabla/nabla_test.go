@@ -10,8 +10,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -306,6 +308,21 @@ func TestNeitherAnErrorNorItsCauseNamesAnAddress(t *testing.T) {
 	text := problem.Of(err).LogValue().String()
 	if !problem.IsCode(err, problem.VendorUnavailable) || !strings.Contains(text, "the network is gone") || strings.Contains(text, "http") {
 		t.Errorf("%s", text)
+	}
+}
+
+func TestNoFailureOfTheNetworkNamesAnAddress(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 443}, Err: errors.New("connection refused")}
+	for want, err := range map[string]error{
+		"proxyconnect: dial: connection refused": &net.OpError{Op: "proxyconnect", Net: "tcp", Err: refused},
+		"dial: connection refused":               &url.Error{Op: "Post", URL: "https://10.1.2.3/", Err: refused},
+		"its name cannot be resolved":            &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "10.1.2.3.example"}},
+		"context deadline exceeded":              &url.Error{Op: "Post", URL: "https://10.1.2.3/", Err: context.DeadlineExceeded},
+		"unexpected EOF":                         io.ErrUnexpectedEOF,
+	} {
+		if got := withoutAddress(err); got.Error() != want {
+			t.Errorf("%v, want %s", got, want)
+		}
 	}
 }
 

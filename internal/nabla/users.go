@@ -79,12 +79,12 @@ func (c *Client) CreateUser(ctx context.Context, u User) (Provisioned, error) {
 	return p, nil
 }
 
-func refusedUser(status int) (problem.Code, string) {
+func refusedUser(status int) problem.Code {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
-		return problem.RequestInvalid, "Nabla refused the details of the user."
+		return problem.RequestInvalid
 	case http.StatusConflict:
-		return problem.ProviderConflict, ""
+		return problem.ProviderConflict
 	}
-	return problem.VendorUnavailable, ""
+	return problem.VendorUnavailable
 }

@@ -33,13 +33,19 @@ func checkAdmin(cfg orgconfig.Config) error {
 	case len(cfg.AdminSocket) > longestSocket:
 		return fmt.Errorf("admin_socket: the path is longer than %d bytes", longestSocket)
 	}
-	return checkAdminFolder(filepath.Dir(cfg.AdminSocket))
+	// Below /run the folder may come only with the service.
+	if err := checkAdminFolder(filepath.Dir(cfg.AdminSocket)); !errors.Is(err, errNoAdminFolder) {
+		return err
+	}
+	return nil
 }
+
+var errNoAdminFolder = errors.New("admin_socket: its folder does not exist")
 
 func checkAdminFolder(folder string) error {
 	info, err := os.Stat(folder)
 	if errors.Is(err, os.ErrNotExist) {
-		return errors.New("admin_socket: its folder does not exist")
+		return errNoAdminFolder
 	}
 	if err != nil {
 		return errors.New("admin_socket: its folder cannot be looked at")
@@ -58,6 +64,9 @@ func OpenAdmin(cfg orgconfig.Config, server *Server, log *slog.Logger) (closing 
 		return func() {}, nil
 	}
 	if err := checkAdmin(cfg); err != nil {
+		return nil, err
+	}
+	if err := checkAdminFolder(filepath.Dir(cfg.AdminSocket)); err != nil {
 		return nil, err
 	}
 	listener, release, err := bindAdmin(cfg.AdminSocket)

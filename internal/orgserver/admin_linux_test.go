@@ -3,6 +3,7 @@ package orgserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -79,6 +80,14 @@ func TestTheAdminSocketIsNotMadeWhereOthersMayWrite(t *testing.T) {
 	}
 	cfg := orgconfig.Config{AdminSocket: filepath.Join(folder, "admin")}
 	if err := checkAdmin(cfg); err == nil || !strings.Contains(err.Error(), "written by others") {
+		t.Errorf("got %v", err)
+	}
+	// Below /run a folder may come only with the service.
+	cfg.AdminSocket = filepath.Join(folder, "later", "admin")
+	if err := checkAdmin(cfg); err != nil {
+		t.Errorf("got %v", err)
+	}
+	if _, err := OpenAdmin(cfg, nil, nil); !errors.Is(err, errNoAdminFolder) {
 		t.Errorf("got %v", err)
 	}
 }

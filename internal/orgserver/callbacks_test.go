@@ -376,7 +376,6 @@ func TestEveryFaultOfCallbacksAndTheirDeliveryIsNamed(t *testing.T) {
 		"deliver.give_up_after":       func(c *orgconfig.Config) { c.Deliver.GiveUpAfter = time.Second },
 		"deliver.remember":            func(c *orgconfig.Config) { c.Deliver.Remember = time.Minute },
 		"deliver.fhir":                func(c *orgconfig.Config) { c.Deliver.FHIR = true },
-		"admin_socket: its folder":    func(c *orgconfig.Config) { c.AdminSocket = filepath.Join(folder, "absent", "socket") },
 		"admin_socket: the path":      func(c *orgconfig.Config) { c.AdminSocket = "/" + strings.Repeat("x", 200) },
 	} {
 		cfg := w.config

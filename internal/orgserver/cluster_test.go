@@ -1,3 +1,5 @@
+//go:build cluster
+
 package orgserver
 
 import (
@@ -221,8 +223,9 @@ func (l *load) open(o *opening, provider, email string) error {
 // taken before is no answer to the first call, but it is one to a later call, when the
 // answer to the first was lost.
 func (l *load) callBack(o opening) error {
+	last := ""
 	for lost := false; ; lost = true {
-		status, _, err := l.export(l.balancer, o)
+		status, code, err := l.export(l.balancer, o)
 		switch {
 		case err == nil && (status == http.StatusOK || lost && status == http.StatusConflict):
 			return nil
@@ -231,8 +234,9 @@ func (l *load) callBack(o opening) error {
 		}
 		select {
 		case <-l.ctx.Done():
-			return fmt.Errorf("there is no end to callback %d (%w): %w", status, err, l.ctx.Err())
+			return fmt.Errorf("there is no end to callback %s: %w", last, l.ctx.Err())
 		case <-time.After(again):
+			last = fmt.Sprint(status, " ", code, " ", err)
 		}
 	}
 }
@@ -247,6 +251,7 @@ func (l *load) until200(base, path, bearer, key string, body, into any) error {
 	if err != nil {
 		return err
 	}
+	last := ""
 	for {
 		status, code, err := post(l.ctx, base+path, http.Header{"Authorization": {"Bearer " + bearer}, orgapi.HeaderIdempotencyKey: {key}}, text, into)
 		switch {
@@ -257,8 +262,9 @@ func (l *load) until200(base, path, bearer, key string, body, into any) error {
 		}
 		select {
 		case <-l.ctx.Done():
-			return fmt.Errorf("there is no end to %d %s (%w): %w", status, code, err, l.ctx.Err())
+			return fmt.Errorf("there is no end to %s: %w", last, l.ctx.Err())
 		case <-time.After(again):
+			last = fmt.Sprint(status, " ", code, " ", err)
 		}
 	}
 }

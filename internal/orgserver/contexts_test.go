@@ -153,7 +153,7 @@ func TestAFaultOfTheFHIRSectionIsNamedByItsKey(t *testing.T) {
 		"a token URL without TLS":  {func(c *orgconfig.Config) { c.FHIR.TokenURL = "http://ehr.example/token" }, "fhir.token_url: it is not a plain https URL"},
 		"without a client":         {func(c *orgconfig.Config) { c.FHIR.ClientID = "" }, "fhir.client_id: it is missing"},
 		"without keys":             {func(c *orgconfig.Config) { c.FHIR.KeyFiles = nil }, "fhir.key_files: there is none"},
-		"a key that is not there":  {func(c *orgconfig.Config) { c.FHIR.KeyFiles = []string{file + "x"} }, "fhir.key_files: reading a key"},
+		"a key that is not there":  {func(c *orgconfig.Config) { c.FHIR.KeyFiles = []string{file + "x"} }, "fhir.key_files: opening a key"},
 		"a key for Nabla":          {func(c *orgconfig.Config) { c.FHIR.KeyFiles = c.Nabla.KeyFiles }, "fhir.key_files: a key fits none of the algorithms"},
 		"one key for both":         {func(c *orgconfig.Config) { c.FHIR.KeyFiles, c.Nabla.KeyFiles = []string{file}, []string{file} }, "fhir.key_files: a key is one of nabla.key_files too"},
 		"a scope that is two":      {func(c *orgconfig.Config) { c.FHIR.Scopes = []string{"a b"} }, "fhir.scopes: an entry is not one scope"},

@@ -215,7 +215,7 @@ func TestEHRsMayHaveAnIssuerAnAudienceAndAClaimOfTheirOwn(t *testing.T) {
 			w.refused(t, launchBy(token), http.StatusUnauthorized, problem.Unauthorized)
 		})
 	}
-	if probed := Probe(t.Context(), w.config, Deps{}); len(probed) != 2 || probed[1].Key != "ehr_tokens.issuer" || probed[1].Err != nil {
+	if probed := Probe(t.Context(), w.config, Deps{Now: w.clock.now}); len(probed) != 3 || probed[1].Key != "ehr_tokens.issuer" || probed[1].Err != nil {
 		t.Errorf("%+v", probed)
 	}
 	// That issuer's persons are nobody here, and its clients are not ours: a client

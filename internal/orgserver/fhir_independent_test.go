@@ -90,3 +90,55 @@ func TestIndependentServerGivesThePatientsDetailsForIdentifiers(t *testing.T) {
 		t.Error("the log tells of the patient")
 	}
 }
+
+func TestIndependentServerFilesTheNoteOfACallback(t *testing.T) {
+	base := os.Getenv("FHIR_SERVER")
+	putThere(t, "Patient/P-1", `{"resourceType":"Patient","id":"P-1","name":[{"text":"Grace"}],"birthDate":"1906-12-09","gender":"female"}`)
+	w := newCallbackWorld(t, func(c *orgconfig.Config) {
+		withFHIR(t, c, base+"/fhir/R4")
+		c.FHIR.ClientID = "org-backend-filing"
+		c.Deliver = orgconfig.Deliver{FHIR: true}
+	})
+	w.clock.advance(time.Since(w.clock.now()))
+	putThere(t, "clients/org-backend-filing", `{"jwks_url":"`+w.url+PathJWKS+`"}`)
+	l := w.listen(t, w.url, w.token(t, nil), "")
+	id, _ := w.take(t, "E-1")
+	l.tells("E-1")
+	l.cancel()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/control/DocumentReference", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var bundle struct {
+		Entry []struct {
+			Resource struct {
+				Identifier []struct{ Value string }
+				Subject    struct{ Reference string }
+				Content    []struct{ Attachment struct{ Data []byte } }
+			}
+		}
+	}
+	if err := json.NewDecoder(response.Body).Decode(&bundle); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, e := range bundle.Entry {
+		d := e.Resource
+		if len(d.Identifier) == 0 || d.Identifier[0].Value != "urn:uuid:"+id {
+			continue
+		}
+		found++
+		if d.Subject.Reference != "Patient/P-1" || len(d.Content) != 1 || string(d.Content[0].Attachment.Data) != "Plan\nRest, "+canary+"\n" {
+			t.Errorf("filed %+v", d)
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d documents were filed", found)
+	}
+	w.quiet(t)
+}

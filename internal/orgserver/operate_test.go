@@ -524,8 +524,8 @@ func TestABackendThatEndsSaysSoFirstAndStillTakesCallsForAWhile(t *testing.T) {
 
 func TestProbeNamesTheServiceThatDoesNotAnswer(t *testing.T) {
 	w := newWorld(t)
-	probed := Probe(t.Context(), w.config, Deps{})
-	if len(probed) == 0 || probed[0].Key != "issuer" || probed[0].Err != nil {
+	probed := Probe(t.Context(), w.config, Deps{Now: w.clock.now})
+	if len(probed) != 2 || probed[0] != (Probed{"issuer", nil}) || probed[1] != (Probed{"nabla.client_id", nil}) {
 		t.Errorf("%+v", probed)
 	}
 	w.issuer.mu.Lock()
@@ -535,8 +535,8 @@ func TestProbeNamesTheServiceThatDoesNotAnswer(t *testing.T) {
 	if err := Check(w.config); err != nil {
 		t.Fatal(err)
 	}
-	probed = Probe(t.Context(), w.config, Deps{})
-	if len(probed) < 2 || probed[0].Err == nil || probed[len(probed)-1].Key != "nats.servers" || probed[len(probed)-1].Err == nil {
+	probed = Probe(t.Context(), w.config, Deps{Now: w.clock.now})
+	if len(probed) < 3 || probed[0].Err == nil || probed[len(probed)-1].Key != "nats.servers" || probed[len(probed)-1].Err == nil {
 		t.Fatalf("%+v", probed)
 	}
 	if text := probed[0].Err.Error(); strings.Contains(text, "127.0.0.1") || !strings.Contains(text, "; ") {

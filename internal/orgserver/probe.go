@@ -18,8 +18,8 @@ type Probed struct {
 }
 
 // Probe asks the services that a usable configuration names whether they answer us:
-// it fetches the issuer's keys and asks the NATS cluster for its state. It creates and
-// changes nothing there.
+// it fetches the issuer's keys and access tokens of Nabla and the FHIR server, and asks
+// the NATS cluster for its state. It creates and changes nothing there.
 func Probe(ctx context.Context, cfg orgconfig.Config, deps Deps) []Probed {
 	p, err := assemble(cfg, deps)
 	if err != nil {
@@ -30,6 +30,10 @@ func Probe(ctx context.Context, cfg orgconfig.Config, deps Deps) []Probed {
 	if !p.ehrs.shared {
 		_, _, err = p.ehrs.tokens.current(ctx, true)
 		all = append(all, Probed{"ehr_tokens.issuer", mend(err, "ask for its discovery document from this machine; proxies and firewalls are the usual reason")})
+	}
+	all = append(all, Probed{"nabla.client_id", mend(p.nabla.Authenticate(ctx), "compare the client id, and see that Nabla can fetch our keys from /.well-known/jwks.json below public_url, which takes a backend that serves")})
+	if p.fhir != nil {
+		all = append(all, Probed{"fhir.client_id", mend(p.fhir.Authenticate(ctx), "compare the client id, and see that the server can fetch our keys from /.well-known/jwks.json below public_url, which takes a backend that serves")})
 	}
 	if len(cfg.NATS.Servers) > 0 {
 		all = append(all, Probed{"nats.servers", mend(probeStore(ctx, cfg.NATS), "compare its address, credentials and authorities with those of the cluster")})

@@ -99,7 +99,7 @@ func lineOf(r *csv.Reader) int {
 	return line
 }
 
-// csvFault drops what the library quotes of a line: nothing, today.
+// csvFault names the line as the other faults do.
 func csvFault(err error) error {
 	var at *csv.ParseError
 	if errors.As(err, &at) {

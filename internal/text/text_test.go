@@ -321,6 +321,8 @@ var untold = map[string]string{
 	"fhir":          "a server's answers, for integrators",
 	"intake":        "the form of a link is for integrators",
 	"launch":        "the form of a link is for integrators",
+	"nabla":         "a server's answers, for integrators",
+	"orgaudit":      "a server's answers, for integrators",
 	"orgserver":     "a server's answers, for integrators",
 	"orgstore":      "a server's answers, for integrators",
 	"scheme":        "but the one below, what an installer does",

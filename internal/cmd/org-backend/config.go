@@ -23,7 +23,7 @@ func checkConfig() *cobra.Command {
 		Args:    func(_ *cobra.Command, args []string) error { return none(args) },
 	}
 	file := configFlag(c)
-	connect := c.Flags().Bool("connect", false, "also ask issuer, Nabla, NATS and FHIR server")
+	connect := c.Flags().Bool("connect", false, "also ask issuer, Nabla, FHIR server and NATS cluster")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *file == "" {
 			return usageError{errors.New("--config FILE is missing")}

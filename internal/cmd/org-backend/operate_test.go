@@ -110,12 +110,12 @@ func TestCheckConfigAsksTheServicesWhenItIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text = []byte(strings.Replace(string(text), "https://idp.hospital.example", "http://127.0.0.1:9", 1))
+	text = []byte(strings.NewReplacer("https://idp.hospital.example", "http://127.0.0.1:9", "region: eu", "base_url: http://127.0.0.1:9/v1/connect/server").Replace(string(text)))
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := run(t.Context(), io.Discard, "check-config", "--config", file, "--connect")
-	if err == nil || exitStatus(err) != 1 || !strings.Contains(out, "line 3: issuer: discovering the issuer: ") {
+	if err == nil || exitStatus(err) != 1 || !strings.Contains(out, "line 3: issuer: discovering the issuer: ") || !strings.Contains(out, ": nabla.client_id: ") {
 		t.Errorf("%s, %v", out, err)
 	}
 }

@@ -165,7 +165,10 @@ func one(c *cobra.Command, client *nabla.Client, u nabla.User) error {
 // said adds to a problem's sentence, which is for clinicians, what an administrator can
 // use.
 func said(err error) error {
-	if problem.IsCode(err, problem.ProviderConflict) {
+	switch {
+	case problem.IsCode(err, problem.Cancelled):
+		return errors.New("interrupted; the same command may be run again")
+	case problem.IsCode(err, problem.ProviderConflict):
 		return errors.New("the e-mail address and the id belong to two different users at Nabla; match them there, or correct them here")
 	}
 	p := problem.Of(err)

@@ -384,7 +384,7 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 // Subjects are what the user of Config may publish to and subscribe to: what
 // docs/org-backend.md asks an administrator for.
 var (
-	MayPublish   = []string{"handles.*", "tenants.*", "exports.of.*", "callbacks.>", "$KV.delivery-tries.>", "$JS.API.>", "$JS.ACK.>"}
+	MayPublish   = []string{"handles.*", "tenants.*", "exports.of.*", "deliveries.>", "$JS.API.>", "$JS.ACK.>"}
 	MaySubscribe = []string{"_INBOX.>", "exports.new.*"}
 )
 
