@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,7 +20,6 @@ import (
 const (
 	minSecret       = 32
 	maxSecretBytes  = 4 << 10
-	maxCABytes      = 1 << 20
 	leastGiveUp     = time.Minute
 	leastRemember   = 5 * time.Minute
 	placeHeaderTime = 10 * time.Second
@@ -103,7 +101,7 @@ func newWebhook(cfg orgconfig.Webhook, now func() time.Time) (*webhook, error) {
 	transport.ResponseHeaderTimeout = placeHeaderTime
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if cfg.CAFile != "" {
-		if transport.TLSClientConfig.RootCAs, err = authorities(cfg.CAFile); err != nil {
+		if transport.TLSClientConfig.RootCAs, err = orgconfig.ReadAuthorities(cfg.CAFile); err != nil {
 			return nil, fmt.Errorf("deliver.webhook.ca_file: %w", err)
 		}
 	}
@@ -115,21 +113,6 @@ func newWebhook(cfg orgconfig.Webhook, now func() time.Time) (*webhook, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
-}
-
-func authorities(file string) (*x509.CertPool, error) {
-	text, err := orgconfig.ReadBounded(file, maxCABytes)
-	if err != nil {
-		return nil, err
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, errors.New("it holds no certificate (PEM)")
-	}
-	return pool, nil
 }
 
 // newFolder makes the folder where it is missing, and takes away what a crash left

@@ -3,7 +3,6 @@ package orgserver
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -136,16 +135,9 @@ func trusting(given *http.Client, caFile string) (*http.Client, error) {
 	if caFile == "" {
 		return &http.Client{Transport: t}, nil
 	}
-	text, err := orgconfig.ReadBounded(caFile, 1<<20)
+	pool, err := orgconfig.ReadAuthorities(caFile)
 	if err != nil {
 		return nil, err
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		return nil, errors.New("the system's authorities cannot be read")
-	}
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, errors.New("it holds no certificate (PEM)")
 	}
 	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	return &http.Client{Transport: t}, nil

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -141,16 +140,9 @@ func (f conformanceFlags) read(c *cobra.Command, cfg *conformance.Config) error 
 	if f.caFile == "" {
 		return nil
 	}
-	text, err := orgconfig.ReadBounded(f.caFile, 1<<20)
+	pool, err := orgconfig.ReadAuthorities(f.caFile)
 	if err != nil {
 		return fmt.Errorf("--ca-file: %w", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(text) {
-		return errors.New("--ca-file: it holds no certificate")
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
