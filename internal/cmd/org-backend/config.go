@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,12 +32,13 @@ func checkConfig() *cobra.Command {
 			return usageError{errors.New("--config FILE is missing")}
 		}
 		cfg, err := orgconfig.Load(*file)
-		if err != nil {
+		var form *orgconfig.FormError
+		if err != nil && !errors.As(err, &form) {
 			return err
 		}
 		lines := orgconfig.Lines(*file)
-		if err := orgserver.Check(cfg); err != nil {
-			return errors.New("the configuration cannot be used:\n  " + strings.Join(faults(err, lines), "\n  "))
+		if all := allFaults(cfg, form, lines); len(all) > 0 {
+			return errors.New("the configuration cannot be used:\n  " + strings.Join(all, "\n  "))
 		}
 		out := c.OutOrStdout()
 		for _, warning := range cfg.Warnings() {
@@ -72,13 +76,37 @@ func connected(c *cobra.Command, cfg orgconfig.Config, lines map[string]int) err
 	return nil
 }
 
-// faults takes joined errors apart, one line each.
-func faults(err error, lines map[string]int) []string {
+// allFaults says everything that is wrong, in the order of the file's lines; what is
+// missing in it comes last. Of a line whose form is wrong nothing more is said.
+func allFaults(cfg orgconfig.Config, form *orgconfig.FormError, lines map[string]int) []string {
 	var all []string
-	for text := range strings.SplitSeq(err.Error(), "\n") {
-		all = append(all, orgconfig.At(lines, strings.TrimPrefix(text, "configuration: ")))
+	malformed := map[string]bool{}
+	if form != nil {
+		all = append(all, form.Faults...)
+		for _, fault := range form.Faults {
+			line, _, _ := strings.Cut(fault, ": ")
+			malformed[line] = true
+		}
+		if !form.Read {
+			return append(all, "the rest is looked at once this is mended")
+		}
 	}
+	if err := orgserver.Check(cfg); err != nil {
+		for text := range strings.SplitSeq(err.Error(), "\n") {
+			fault := orgconfig.At(lines, strings.TrimPrefix(text, "configuration: "))
+			if line, _, _ := strings.Cut(fault, ": "); !malformed[line] {
+				all = append(all, fault)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b string) int { return cmp.Compare(lineOf(a), lineOf(b)) })
 	return all
+}
+
+func lineOf(fault string) int {
+	line := math.MaxInt
+	_, _ = fmt.Sscanf(fault, "line %d:", &line) // else it names no line
+	return line
 }
 
 func configReference() *cobra.Command {
