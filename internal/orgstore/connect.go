@@ -44,6 +44,7 @@ type Conn struct {
 	replicas int
 	durable  bool
 	stop     func() error
+	folder   string // that of our own server; empty without one on file
 
 	mu      sync.Mutex
 	streams []jetstream.StreamConfig // guarded by mu: those that Stream opened
@@ -52,7 +53,10 @@ type Conn struct {
 // Connect starts JetStream inside this process (there is no port: the connection is
 // a pipe), or connects to the cluster that cfg names. Its errors name the key of
 // the configuration that is at fault.
-func Connect(cfg orgconfig.NATS) (*Conn, error) {
+func Connect(cfg orgconfig.NATS) (*Conn, error) { return connectTo(cfg, 0) }
+
+// connectTo is Connect, with what our own server may take of the disk; see embed.
+func connectTo(cfg orgconfig.NATS, disk int64) (*Conn, error) {
 	keys, err := readFiles(cfg)
 	if err != nil {
 		return nil, err
@@ -61,7 +65,7 @@ func Connect(cfg orgconfig.NATS) (*Conn, error) {
 	if len(cfg.Servers) > 0 {
 		err = c.join(cfg)
 	} else {
-		err = c.embed(cfg)
+		err = c.embed(cfg, disk)
 	}
 	if err != nil {
 		return nil, err

@@ -28,6 +28,8 @@ const (
 	// maxMessage is enough for the largest callback of Nabla's that is taken (8 MB),
 	// sealed.
 	maxMessage = 10 << 20
+	// roomBytes is what Room asks for.
+	roomBytes = 16 << 20
 
 	// lockFile and keyFile are in nats.folder. The second holds the key by which all
 	// else in it is encrypted, sealed by the first of nats.seal_key_files.
@@ -38,11 +40,13 @@ const (
 
 // embed starts a server of our own. Without a folder it keeps everything in memory,
 // yet JetStream wants a folder for its own records.
-func (c *Conn) embed(cfg orgconfig.NATS) (err error) {
+// disk is how much the streams may take of the disk together; 0 means what JetStream
+// thinks of what is free.
+func (c *Conn) embed(cfg orgconfig.NATS, disk int64) (err error) {
 	c.replicas = 1
 	options := &server.Options{
 		ServerName: "org-backend", DontListen: true, JetStream: true, StoreDir: cfg.Folder, JetStreamMaxMemory: memoryBytes,
-		MaxPayload: maxMessage, NoLog: true, NoSigs: true,
+		JetStreamMaxStore: disk, MaxPayload: maxMessage, NoLog: true, NoSigs: true,
 	}
 	undo := func() error { return nil }
 	if cfg.Folder == "" {
@@ -60,18 +64,14 @@ func (c *Conn) embed(cfg orgconfig.NATS) (err error) {
 			return errors.Join(err, undo())
 		}
 	}
-	ns, err := server.NewServer(options)
+	ns, err := start(options)
 	if err != nil {
-		return errors.Join(fmt.Errorf("making JetStream: %w", err), undo())
+		return errors.Join(err, undo())
 	}
-	ns.Start()
+	c.folder = cfg.Folder
 	c.stop = func() error {
-		ns.Shutdown()
-		ns.WaitForShutdown()
+		end(ns)
 		return undo()
-	}
-	if !ns.ReadyForConnections(startTime) {
-		return errors.Join(errors.New("JetStream did not start"), c.stop())
 	}
 	if c.nc, err = nats.Connect("", nats.InProcessServer(ns), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1)); err != nil {
 		return errors.Join(fmt.Errorf("connecting to JetStream: %w", err), c.stop())
@@ -82,6 +82,69 @@ func (c *Conn) embed(cfg orgconfig.NATS) (err error) {
 		}
 	}
 	return nil
+}
+
+// start starts a server. How much its streams may take of the disk together JetStream
+// finds out by what is free when it starts, and what they were promised when more was
+// free may be over that: then nothing could be opened, until somebody makes room for
+// what may never be needed. What was promised stays promised.
+func start(options *server.Options) (*server.Server, error) {
+	ns, err := startOnce(options)
+	if err != nil {
+		return nil, err
+	}
+	_, promised, err := ns.JetStreamReservedResources()
+	if cfg := ns.JetStreamConfig(); err != nil || cfg == nil || promised <= cfg.MaxStore {
+		return ns, err
+	}
+	end(ns)
+	again := options.Clone()
+	again.JetStreamMaxStore = promised
+	return startOnce(again)
+}
+
+func startOnce(options *server.Options) (*server.Server, error) {
+	ns, err := server.NewServer(options)
+	if err != nil {
+		return nil, fmt.Errorf("making JetStream: %w", err)
+	}
+	ns.Start()
+	if !ns.ReadyForConnections(startTime) {
+		end(ns)
+		return nil, errors.New("JetStream did not start")
+	}
+	return ns, nil
+}
+
+func end(ns *server.Server) {
+	ns.Shutdown()
+	ns.WaitForShutdown()
+}
+
+// Embedded reports whether the streams on file are in a folder of this process's own.
+func (c *Conn) Embedded() bool { return c.folder != "" }
+
+// Room reports whether the disk of the folder takes something more. It is for a
+// connection that is Embedded.
+func (c *Conn) Room() error {
+	f, err := os.CreateTemp(c.folder, "room-*")
+	if err != nil {
+		return fmt.Errorf("looking for room in nats.folder: %w", withoutPath(err))
+	}
+	_, err = f.Write(make([]byte, roomBytes))
+	err = errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
+	if err != nil {
+		return fmt.Errorf("looking for room in nats.folder: %w", withoutPath(err))
+	}
+	return nil
+}
+
+func withoutPath(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
 }
 
 // take makes a folder ours alone: JetStream itself does not notice a second process.

@@ -623,3 +623,58 @@ func TestAClosedStoreIsBusyAtOnceAndNotReady(t *testing.T) {
 		t.Error("it waits for what cannot come back")
 	}
 }
+
+func TestAQueueThatWasPromisedMoreThanTheDiskHasLeftIsOpenedAllTheSame(t *testing.T) {
+	dir := t.TempDir()
+	cfg := orgconfig.NATS{Folder: filepath.Join(dir, "store"), SealKeyFiles: []string{natstest.SealKey(t, dir, "a")}}
+	stream := func(name string) jetstream.StreamConfig {
+		return jetstream.StreamConfig{Name: name, Subjects: []string{name + ".*"}, Storage: jetstream.FileStorage, MaxBytes: 1 << 30}
+	}
+	c, err := connectTo(cfg, 4<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"first", "second"} {
+		if _, err := c.Stream(t.Context(), stream(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.JetStream().Publish(t.Context(), "first.x", c.Seal("first.x", []byte("a note"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Somebody else has filled the disk meanwhile.
+	if c, err = connectTo(cfg, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, name := range []string{"first", "second"} {
+		s, err := c.Stream(t.Context(), stream(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := s.Info(t.Context()); err != nil || info.Config.MaxBytes != 1<<30 {
+			t.Errorf("%+v %v", info, err)
+		}
+	}
+	m, err := c.JetStream().Stream(t.Context(), "first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := m.GetLastMsgForSubject(t.Context(), "first.x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := c.Open("first.x", got.Data); err != nil || string(text) != "a note" {
+		t.Errorf("%q %v", text, err)
+	}
+	if _, err := c.Stream(t.Context(), stream("third")); err == nil {
+		t.Error("a new one is promised what the disk does not have")
+	}
+}
