@@ -39,9 +39,13 @@ func withAudit(t *testing.T) string {
 
 func TestTheAuditAnswersWhoOpenedWhat(t *testing.T) {
 	config := withAudit(t)
-	out, err := run(t.Context(), io.Discard, "audit", "--config", config, "--patient", "P-1", "--since", "1d")
+	var asides strings.Builder
+	out, err := run(t.Context(), &asides, "audit", "--config", config, "--patient", "P-1", "--since", "1d")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(asides.String(), "--encounter") {
+		t.Errorf("it does not say that reopened encounters name no patient: %q", asides.String())
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if len(lines) != 3 || !strings.HasPrefix(lines[0], "TIME ") || !strings.Contains(lines[1], "ada@hospital.example") || !strings.Contains(lines[2], "refused provider_mismatch") || !strings.Contains(lines[2], "D-18 (of D-17)") {
