@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-//go:generate go run ../cmd/org-backend config-reference --output ../../docs/org-backend-configuration.md
-//go:generate go run ../cmd/org-backend config-reference --example --output ../../build/backend/config.yaml.example
+//go:generate go run ../cmd/org-backend config-reference --force --output ../../docs/org-backend-configuration.md
+//go:generate go run ../cmd/org-backend config-reference --example --force --output ../../build/backend/config.yaml.example
 
 // Key is one key of the configuration, for people.
 type Key struct {

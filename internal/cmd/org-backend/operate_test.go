@@ -207,6 +207,18 @@ func TestTheReferenceAndTheExampleArePrintedAndWritten(t *testing.T) {
 	if text, err := os.ReadFile(file); err != nil || string(text) != string(orgconfig.Example()) {
 		t.Errorf("%v", err)
 	}
+	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(t.Context(), io.Discard, "config-reference", "--output", file); err == nil || !strings.Contains(err.Error(), "--force") {
+		t.Errorf("a file of somebody's is written over: %v", err)
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "mine" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if _, err := run(t.Context(), io.Discard, "config-reference", "--force", "--output", file); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestTheVersionIsThatOfTheBuild(t *testing.T) {
