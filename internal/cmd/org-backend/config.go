@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"slices"
@@ -118,7 +119,8 @@ func configReference() *cobra.Command {
 		Args: func(_ *cobra.Command, args []string) error { return none(args) },
 	}
 	example := c.Flags().Bool("example", false, "print a commented configuration instead, to start from")
-	output := c.Flags().String("output", "", "write to this file instead of printing")
+	output := c.Flags().String("output", "", "write to this new file instead of printing")
+	force := c.Flags().Bool("force", false, "write over the file of --output")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		text := orgconfig.Reference()
 		if *example {
@@ -128,7 +130,19 @@ func configReference() *cobra.Command {
 			_, err := c.OutOrStdout().Write(text)
 			return err
 		}
-		return os.WriteFile(*output, text, 0o644)
+		flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+		if *force {
+			flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+		}
+		file, err := os.OpenFile(*output, flags, 0o644)
+		if errors.Is(err, fs.ErrExist) {
+			return errors.New("that file is there already, and may be your configuration; --force writes over it")
+		}
+		if err != nil {
+			return err
+		}
+		_, err = file.Write(text)
+		return errors.Join(err, file.Close())
 	}
 	return c
 }

@@ -39,9 +39,13 @@ func withAudit(t *testing.T) string {
 
 func TestTheAuditAnswersWhoOpenedWhat(t *testing.T) {
 	config := withAudit(t)
-	out, err := run(t.Context(), io.Discard, "audit", "--config", config, "--patient", "P-1", "--since", "1d")
+	var asides strings.Builder
+	out, err := run(t.Context(), &asides, "audit", "--config", config, "--patient", "P-1", "--since", "1d")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(asides.String(), "--encounter") {
+		t.Errorf("it does not say that reopened encounters name no patient: %q", asides.String())
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if len(lines) != 3 || !strings.HasPrefix(lines[0], "TIME ") || !strings.Contains(lines[1], "ada@hospital.example") || !strings.Contains(lines[2], "refused provider_mismatch") || !strings.Contains(lines[2], "D-18 (of D-17)") {
@@ -202,6 +206,18 @@ func TestTheReferenceAndTheExampleArePrintedAndWritten(t *testing.T) {
 	}
 	if text, err := os.ReadFile(file); err != nil || string(text) != string(orgconfig.Example()) {
 		t.Errorf("%v", err)
+	}
+	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(t.Context(), io.Discard, "config-reference", "--output", file); err == nil || !strings.Contains(err.Error(), "--force") {
+		t.Errorf("a file of somebody's is written over: %v", err)
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "mine" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if _, err := run(t.Context(), io.Discard, "config-reference", "--force", "--output", file); err != nil {
+		t.Error(err)
 	}
 }
 
