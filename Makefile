@@ -90,7 +90,7 @@ unit: ## every Go test with the race detector; fuzz targets run their seeds
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 15m ./...
 
 test-cluster: ## three NATS servers and three backends, each killed under load; by itself, because elections want a quiet machine
-	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m -p 1 -tags cluster -run 'InACluster|WhateverDies' ./internal/delivery ./internal/orgserver
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m -p 2 -tags cluster -run 'InACluster|WhateverDies' ./internal/delivery ./internal/orgserver
 
 frontend-check: setup-test frontend/node_modules/.stamp ## the window's pages: types, units, then every view in every state in a real browser
 	cd frontend && npm run --silent check && npm run --silent test && npm run --silent build && npm run --silent pages

@@ -127,14 +127,14 @@ func same(a, b fs.FileInfo) bool {
 func (f *Files) reload(seen []fs.FileInfo) error {
 	f.seen, f.tried, f.failed = seen, f.now(), true
 	keys := make([]Key, 0, len(f.files))
-	for _, name := range f.files {
+	for i, name := range f.files {
 		text, err := f.read(name)
 		if err != nil {
-			return err
+			return f.nth(i, err)
 		}
 		signer, err := parseKey(text)
 		if err != nil {
-			return err
+			return f.nth(i, err)
 		}
 		keys = append(keys, Key{Signer: signer})
 	}
@@ -144,6 +144,14 @@ func (f *Files) reload(seen []fs.FileInfo) error {
 	}
 	f.signer, f.failed = signer, false
 	return nil
+}
+
+// nth says which of several files an error is of.
+func (f *Files) nth(i int, err error) error {
+	if len(f.files) < 2 {
+		return err
+	}
+	return fmt.Errorf("file %d of %d: %w", i+1, len(f.files), err)
 }
 
 func readBounded(name string) ([]byte, error) {

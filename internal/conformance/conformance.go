@@ -120,7 +120,8 @@ type Config struct {
 func Cases() []Case { return append(append([]Case(nil), direct...), overall...) }
 
 // Run plays the cases and tells each result to told, which may be nil, as it comes.
-// The error is about the configuration; then nothing was called.
+// The error is about the configuration, or says that nobody answers at all; then there
+// are no results.
 func Run(ctx context.Context, cfg Config, told func(Result)) ([]Result, error) {
 	s, err := newSession(cfg)
 	if err != nil {
@@ -136,6 +137,10 @@ func Run(ctx context.Context, cfg Config, told func(Result)) ([]Result, error) {
 		}
 		r := Result{Case: c}
 		r.Outcome, r.Saw = s.play(ctx, c)
+		if r.Outcome == Failed && s.nobody() && ctx.Err() == nil {
+			// Every case would fail for the same reason.
+			return nil, fmt.Errorf("nothing can be judged: %s", r.Saw)
+		}
 		results = append(results, r)
 		if told != nil {
 			told(r)
@@ -223,8 +228,12 @@ func (c Config) filled() (Config, bool, error) {
 	if c.CallbackURL == "" {
 		c.CallbackURL = c.BaseURL + orgapi.PathCallbacks
 	}
-	for what, address := range map[string]string{"the EHR's address": c.EHRURL, "the address for callbacks": c.CallbackURL} {
-		if _, err := checkURL(what, address); err != nil {
+	loopback, err := checkURL("the base URL", c.BaseURL)
+	if err != nil {
+		return c, false, err
+	}
+	for _, a := range [][2]string{{"the EHR's address", c.EHRURL}, {"the address for callbacks", c.CallbackURL}} {
+		if _, err := checkURL(a[0], a[1]); err != nil {
 			return c, false, err
 		}
 	}
@@ -253,6 +262,5 @@ func (c Config) filled() (Config, bool, error) {
 			return c, false, errors.New("there is no case of that id; see --list")
 		}
 	}
-	loopback, err := checkURL("the base URL", c.BaseURL)
-	return c, loopback, err
+	return c, loopback, nil
 }

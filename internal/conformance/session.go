@@ -44,9 +44,11 @@ type session struct {
 
 	mu      sync.Mutex // the validator keeps compiled schemas; and what follows
 	answers int
-	broken  map[string][]string // by rule of overall: where it was broken
-	secrets []string            // handles and one-time URLs so far
-	who     *orgapi.Me
+	// unreached means that a call failed on its way.
+	unreached bool
+	broken    map[string][]string // by rule of overall: where it was broken
+	secrets   []string            // handles and one-time URLs so far
+	who       *orgapi.Me
 }
 
 func newSession(cfg Config) (*session, error) {
@@ -99,6 +101,13 @@ type answer struct {
 	where  string // method and path of the call
 }
 
+// nobody reports whether calls failed on their way, and none was ever answered.
+func (s *session) nobody() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unreached && s.answers == 0
+}
+
 // call makes a call and holds its answer against the rules of every answer.
 func (s *session) call(ctx context.Context, q request) (answer, error) {
 	for busy := 0; ; busy++ {
@@ -125,6 +134,9 @@ func (s *session) once(ctx context.Context, q request) (answer, error) {
 	}
 	response, err := s.http.Do(r)
 	if err != nil {
+		s.mu.Lock()
+		s.unreached = true
+		s.mu.Unlock()
 		return a, fmt.Errorf("%s was not answered: %s", a.where, transportFault(err))
 	}
 	defer func() { _ = response.Body.Close() }()

@@ -49,17 +49,31 @@ func Line(r Result) string {
 
 var indent = strings.Repeat(" ", 10)
 
-// Verdict is the last line.
+// Verdict is what comes last: the count, and what would let the others be tried.
 func Verdict(results []Result) string {
 	s := Summarise(results)
 	text := fmt.Sprintf("%d passed, %d failed, %d not tried: ", s.Passed, s.Failed, s.NotTried)
 	switch {
 	case !s.Kept:
-		return text + "the backend does not keep the contract."
+		text += "the backend does not keep the contract."
 	case s.NotTried > 0:
-		return text + "what was tried keeps the contract; what was not tried is not known."
+		text += "what was tried keeps the contract; what was not tried is not known."
+	default:
+		text += "the backend keeps the contract."
 	}
-	return text + "the backend keeps the contract."
+	var needs []string
+	counts := map[string]int{}
+	for _, r := range results {
+		if r.Outcome == NotTried {
+			if counts[r.Saw]++; counts[r.Saw] == 1 {
+				needs = append(needs, r.Saw)
+			}
+		}
+	}
+	for _, need := range needs {
+		text += fmt.Sprintf("\n  %d not tried: %s", counts[need], need)
+	}
+	return text
 }
 
 // Table writes all results and the verdict.

@@ -36,7 +36,7 @@ func Advice(code string) string {
 	case CodeFolderDenied:
 		return "org-backend may not write into deliver.folder. It must own it, with mode 0700."
 	case CodeFolderFailed:
-		return "The file could not be written into deliver.folder. See the system's log for its disk."
+		return "The file could not be written into deliver.folder. org-backend's log has the system's reason; it is tried again."
 	case CodeFileConflict:
 		return "deliver.folder has a file of this name with another content. Move that file away, then replay."
 	case CodeDocumentFailed:

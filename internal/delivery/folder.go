@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -81,12 +82,22 @@ func fileName(requestUUID, kind string) string {
 	return word + "_" + strings.ToLower(kind) + ".json"
 }
 
+// folderFailure keeps of an error what the system says, and no name of a file.
 func folderFailure(err error) error {
+	f := &Failure{Code: CodeFolderFailed, Cause: err}
+	var at *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &at):
+		f.Cause = fmt.Errorf("%s: %w", at.Op, at.Err)
+	case errors.As(err, &link):
+		f.Cause = fmt.Errorf("%s: %w", link.Op, link.Err)
+	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC):
-		return &Failure{Code: CodeDiskFull}
+		f.Code = CodeDiskFull
 	case errors.Is(err, fs.ErrPermission):
-		return &Failure{Code: CodeFolderDenied}
+		f.Code = CodeFolderDenied
 	}
-	return &Failure{Code: CodeFolderFailed}
+	return f
 }

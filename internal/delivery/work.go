@@ -276,7 +276,7 @@ func (q *Queue) tell(p Place, n Note) (o Outcome, wait time.Duration, called boo
 	}
 	if err != nil {
 		// The error's text is a place's own: it names what failed, never on what.
-		q.o.Log.LogAttrs(q.working, slog.LevelWarn, "a place did not take a note", slog.String("place", p.Name()), slog.String("state", o.State),
+		q.o.Log.LogAttrs(q.working, slog.LevelWarn, "a place did not take a note", slog.String("delivery", string(keyOf(n.RequestUUID))), slog.String("place", p.Name()), slog.String("state", o.State),
 			slog.String("code", o.Code), slog.String("cause", err.Error()))
 	}
 	if o.State != again {

@@ -136,6 +136,9 @@ type Client struct {
 
 // New checks the configuration and returns a Client. It makes no call.
 func New(cfg Config) (*Client, error) {
+	if err := errors.Join(Check(cfg)...); err != nil {
+		return nil, err
+	}
 	base, loopback, err := baseURL(cfg)
 	if err != nil {
 		return nil, err
@@ -145,14 +148,6 @@ func New(cfg Config) (*Client, error) {
 	}
 	if cfg.UsersVersion == "" {
 		cfg.UsersVersion = DefaultUsersVersion
-	}
-	for _, version := range []string{cfg.Version, cfg.UsersVersion} {
-		if _, err := time.Parse(time.DateOnly, version); err != nil {
-			return nil, errors.New("a version of Nabla Connect is not a date")
-		}
-	}
-	if !isUUID(cfg.ClientID) {
-		return nil, errors.New("the client id for Nabla Connect is not a UUID")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -192,23 +187,41 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
+// Check says everything that is wrong with a configuration, keys apart, each fault as
+// "base_url: what is wrong".
+func Check(cfg Config) []error {
+	var faults []error
+	if _, _, err := baseURL(cfg); err != nil {
+		faults = append(faults, err)
+	}
+	for _, version := range [][2]string{{"version", cfg.Version}, {"users_version", cfg.UsersVersion}} {
+		if _, err := time.Parse(time.DateOnly, version[1]); version[1] != "" && err != nil {
+			faults = append(faults, fmt.Errorf("%s: it is not a date such as %s", version[0], DefaultVersion))
+		}
+	}
+	if !isUUID(cfg.ClientID) {
+		faults = append(faults, errors.New("client_id: it is not a UUID"))
+	}
+	return faults
+}
+
 func baseURL(cfg Config) (base string, loopback bool, err error) {
 	if (cfg.BaseURL == "") == (cfg.Region == "") {
-		return "", false, errors.New("exactly one of base URL and region of Nabla Connect must be set")
+		return "", false, errors.New("region: exactly one of it and base_url must be set")
 	}
 	if cfg.Region != "" {
 		if cfg.Region != "us" && cfg.Region != "eu" {
-			return "", false, errors.New("the region of Nabla Connect is neither us nor eu")
+			return "", false, errors.New("region: it is neither us nor eu")
 		}
 		return "https://" + cfg.Region + ".api.nabla.com/v1/connect/server", false, nil
 	}
 	u, err := url.Parse(cfg.BaseURL)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(cfg.BaseURL, "/") {
-		return "", false, errors.New("the base URL of Nabla Connect is not a plain URL without a trailing slash")
+		return "", false, errors.New("base_url: it is not a plain URL without a trailing slash")
 	}
 	loopback = u.Scheme == "http" && u.Hostname() == "127.0.0.1"
 	if u.Scheme != "https" && !loopback {
-		return "", false, errors.New("the base URL of Nabla Connect is not https")
+		return "", false, errors.New("base_url: it is not https")
 	}
 	return cfg.BaseURL, loopback, nil
 }

@@ -283,9 +283,24 @@ func (s *Sim) post(c call) http.HandlerFunc {
 		if status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 		}
-		s.log.Info("nabla-sim answered", "call", strings.TrimPrefix(r.Pattern, s.basePath), "status", status)
+		s.log.LogAttrs(r.Context(), slog.LevelInfo, "nabla-sim answered", append([]slog.Attr{
+			slog.String("call", strings.TrimPrefix(r.Pattern, s.basePath)), slog.Int("status", status),
+		}, why(result)...)...)
 		answer(w, status, result)
 	}
+}
+
+// why is the reason of a refusal, which names fields and never what stands in them.
+func why(result any) []slog.Attr {
+	switch no := result.(type) {
+	case refusal:
+		return []slog.Attr{slog.String("reason", no.Reason)}
+	case *refusal:
+		return []slog.Attr{slog.String("reason", no.Reason)}
+	case oauthError:
+		return []slog.Attr{slog.String("reason", no.Description)}
+	}
+	return nil
 }
 
 // authorised lets a call through when it carries a living bearer token and names

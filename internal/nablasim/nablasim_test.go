@@ -530,9 +530,11 @@ func TestTheLogHoldsNoIDsURLsOrTokens(t *testing.T) {
 	token := f.token()
 	address := f.page(f.call(token, "/encounters", goodCreate))
 	f.send(http.MethodGet, address, "", nil)
+	f.call(token+"x", "/encounters", goodCreate)
+	f.call(token, "/encounters", strings.Replace(goodCreate, "{", `{"Grace": 1, `, 1))
 	log := f.log.String()
-	if !strings.Contains(log, "status=200") {
-		t.Fatalf("nothing was logged: %s", log)
+	if !strings.Contains(log, "status=200") || !strings.Contains(log, `status=401 reason="the bearer token is unknown or expired"`) || strings.Count(log, "reason=") != 2 {
+		t.Fatalf("it does not say what was answered, and why: %s", log)
 	}
 	for _, secret := range []string{"E-1", "P-1", "D-17", "ada@", "Grace", token, address[strings.LastIndex(address, "/")+1:]} {
 		if strings.Contains(log, secret) {

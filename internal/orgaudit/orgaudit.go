@@ -25,6 +25,7 @@ const (
 	EncounterReopened = "encounter_reopened" // a clinician asked for a page of an encounter that was opened before
 	CallbackReceived  = "callback_received"  // Nabla told of an export
 	Delivered         = "delivered"          // an export reached the EHR
+	Discarded         = "discarded"          // who operates the backend gave an export up
 )
 
 // How it ended.

@@ -293,17 +293,23 @@ const (
 
 // Load reads a strict YAML file: an unknown key is refused and its line
 // named. Relative file names in it are relative to its folder. It does not look
-// at what the values say; Values and orgserver.Check do.
+// at what the values say; Values and orgserver.Check do. With a FormError that says
+// so, what could be read is returned beside it.
 func Load(file string) (Config, error) {
 	text, err := ReadBounded(file, maxConfigBytes)
 	if err != nil {
 		return Config{}, fmt.Errorf("reading the configuration: %w", err)
 	}
 	var c Config
-	if err := ReadYAML(text, &c); err != nil {
+	err = ReadYAML(text, &c)
+	var form *FormError
+	if err != nil && (!errors.As(err, &form) || !form.Read) {
 		return Config{}, fmt.Errorf("reading the configuration: %w", err)
 	}
 	resolve(reflect.ValueOf(&c).Elem(), filepath.Dir(file))
+	if err != nil {
+		return c, fmt.Errorf("reading the configuration: %w", err)
+	}
 	return c, nil
 }
 
@@ -346,7 +352,7 @@ func ReadYAML(text []byte, into any) error {
 		if errors.Is(err, io.EOF) {
 			return errors.New("the file is empty")
 		}
-		return err
+		return form(err)
 	}
 	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return errors.New("the file holds more than one document")
@@ -377,7 +383,7 @@ func (c Config) Values() error {
 	var faults []error
 	fault := func(key, what string) { faults = append(faults, fmt.Errorf("%s: %s", key, what)) }
 	if host, _, err := net.SplitHostPort(c.Listen); err != nil {
-		fault("listen", "it is not host:port")
+		fault("listen", "it is not host:port, such as 127.0.0.1:8080")
 	} else if ip := net.ParseIP(host); c.TLSCertFile == "" && !c.BehindProxy && (ip == nil || !ip.IsLoopback()) {
 		fault("listen", "without tls_cert_file, and without behind_proxy, only a loopback address may be listened on")
 	}

@@ -3,6 +3,7 @@ package orgconfig
 import (
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -12,15 +13,10 @@ const maxPerMinute = 1_000_000
 // together with them.
 func (c Config) ehrFaults(fault func(key, what string)) {
 	seen := map[[2]string]bool{}
-	once := func(key, value, what string) {
-		if value != "" && seen[[2]string{key, value}] {
-			fault(key, what)
-		}
-		seen[[2]string{key, value}] = true
-	}
-	for _, e := range c.EHRs {
+	for i, e := range c.EHRs {
+		at := "ehrs[" + strconv.Itoa(i) + "]"
 		if e.Name == "" {
-			fault("ehrs", "an entry lacks name")
+			fault(at+".name", "it is missing")
 		}
 		ways := 0
 		for _, way := range []string{e.SecretFile, e.ClientID, e.CertificateName} {
@@ -29,26 +25,28 @@ func (c Config) ehrFaults(fault func(key, what string)) {
 			}
 		}
 		if ways != 1 {
-			fault("ehrs", "an entry has not exactly one of secret_file, client_id and certificate_name")
+			fault(at, "it has not exactly one of secret_file, client_id and certificate_name")
 		}
-		once("ehrs", e.Name, "two entries have the same name")
-		once("ehrs.client_id", e.ClientID, "two entries have the same")
-		once("ehrs.certificate_name", strings.ToLower(e.CertificateName), "two entries have the same")
-		once("ehrs.link_issuer", e.LinkIssuer, "two entries have the same")
+		for _, own := range [][2]string{{".name", e.Name}, {".client_id", e.ClientID}, {".certificate_name", strings.ToLower(e.CertificateName)}, {".link_issuer", e.LinkIssuer}} {
+			if own[1] != "" && seen[own] {
+				fault(at+own[0], "an entry before it has the same")
+			}
+			seen[own] = true
+		}
 		if e.ClientID != "" && e.ClientID == c.LauncherClientID {
-			fault("ehrs.client_id", "it is the launcher's, so whoever signs in would pass for the EHR; register a client of its own")
+			fault(at+".client_id", "it is the launcher's, so whoever signs in would pass for the EHR; register a client of its own")
 		}
 		if e.Scope != "" && (e.ClientID == "" || !scopeWord(e.Scope)) {
-			fault("ehrs.scope", "it stands beside client_id and is one word")
+			fault(at+".scope", "it stands beside client_id and is one word")
 		}
 		if e.CertificateName != "" {
-			c.certificateFaults(e.CertificateName, fault)
+			c.certificateFaults(at, e.CertificateName, fault)
 		}
 		if e.LinkIssuer != "" && c.LinkKeysFile == "" {
-			fault("ehrs.link_issuer", "link_keys_file is missing")
+			fault(at+".link_issuer", "link_keys_file is missing")
 		}
 		if slices.Contains(e.ProviderPrefixes, "") {
-			fault("ehrs.provider_prefixes", "an empty one would let every provider in; leave the key out for that")
+			fault(at+".provider_prefixes", "an empty one would let every provider in; leave the key out for that")
 		}
 	}
 	if c.ClientCAFile != "" && c.TLSCertFile == "" {
@@ -63,12 +61,12 @@ func (c Config) ehrFaults(fault func(key, what string)) {
 	c.tenantFaults(fault)
 }
 
-func (c Config) certificateFaults(name string, fault func(key, what string)) {
+func (c Config) certificateFaults(at, name string, fault func(key, what string)) {
 	if strings.ContainsAny(name, "*: /@") || strings.HasPrefix(name, ".") || net.ParseIP(name) != nil {
-		fault("ehrs.certificate_name", "it is not a DNS name (a wildcard is none)")
+		fault(at+".certificate_name", "it is not a DNS name (a wildcard is none)")
 	}
 	if c.ClientCAFile == "" {
-		fault("ehrs.certificate_name", "client_ca_file is missing")
+		fault(at+".certificate_name", "client_ca_file is missing")
 	}
 }
 
@@ -76,13 +74,14 @@ func (c Config) certificateFaults(name string, fault func(key, what string)) {
 // keeps everybody out.
 func (c Config) tenantFaults(fault func(key, what string)) {
 	some := c.Claims.Tenant != ""
-	for _, e := range c.EHRs {
+	for i, e := range c.EHRs {
+		at := "ehrs[" + strconv.Itoa(i) + "]"
 		some = some || e.Tenant != ""
 		if c.Claims.Tenant != "" && e.Tenant == "" {
-			fault("ehrs.tenant", "an entry lacks it, so nobody could use its links: every clinician has one by claims.tenant")
+			fault(at+".tenant", "it is missing, so nobody could use its links: every clinician has one by claims.tenant")
 		}
 		if e.Tenant != "" && c.Claims.Tenant == "" && c.MappingFile == "" {
-			fault("ehrs.tenant", "no clinician has one, so nobody could use its links: set claims.tenant, or tenant in mapping_file")
+			fault(at+".tenant", "no clinician has one, so nobody could use its links: set claims.tenant, or tenant in mapping_file")
 		}
 	}
 	if c.Claims.Tenant != "" && c.MappingFile != "" {

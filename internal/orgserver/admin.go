@@ -132,7 +132,12 @@ func (s *Server) Admin() http.Handler {
 		return s.deliveries.Replay(r.Context(), r.PathValue("id"))
 	}))
 	mux.HandleFunc("POST /deliveries/{id}/discard", s.admin(func(r *http.Request) (any, error) {
-		return s.deliveries.Discard(r.Context(), r.PathValue("id"))
+		_, of, _ := s.deliveries.Show(r.Context(), r.PathValue("id")) // its content goes; Discard tells what is wrong
+		item, err := s.deliveries.Discard(r.Context(), r.PathValue("id"))
+		if err == nil {
+			s.discarded(of)
+		}
+		return item, err
 	}))
 	mux.HandleFunc("POST /deliveries/replay-aside", s.admin(func(r *http.Request) (any, error) {
 		n, err := s.deliveries.ReplayAside(r.Context())

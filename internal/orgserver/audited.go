@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"encounterlauncher/internal/delivery"
 	"encounterlauncher/internal/nabla"
 	"encounterlauncher/internal/orgapi"
 	"encounterlauncher/internal/orgaudit"
@@ -54,6 +55,16 @@ func (s *story) hears(c nabla.Callback) {
 // failure of the audit's is only logged.
 func (s *Server) delivered(encounterID, providerID string) {
 	_ = s.audits.Record(orgaudit.Record{Action: orgaudit.Delivered, Outcome: orgaudit.Done, Provider: providerID, Encounter: encounterID})
+}
+
+// discarded writes down that an export was given up; of is nil where its content could
+// not be opened any more.
+func (s *Server) discarded(of *delivery.Encounter) {
+	r := orgaudit.Record{Action: orgaudit.Discarded, Outcome: orgaudit.Done}
+	if of != nil {
+		r.Provider, r.Encounter = of.ProviderID, of.EncounterID
+	}
+	_ = s.audits.Record(r)
 }
 
 // audit writes down how a call ended, before it is answered. An error means that

@@ -93,7 +93,8 @@ func newEHRs(cfg orgconfig.Config, clinicians *accessTokens, persons *identities
 	if b := cfg.Callbacks.Bearer; b.Issuer == cfg.Issuer {
 		e.strangers[b.ClientID] = true
 	}
-	for _, c := range cfg.EHRs {
+	var faults []error
+	for i, c := range cfg.EHRs {
 		server := &ehrServer{name: c.Name, tenant: c.Tenant, scope: c.Scope, prefixes: c.ProviderPrefixes}
 		if server.scope == "" {
 			server.scope = defaultEHRScope
@@ -108,11 +109,11 @@ func newEHRs(cfg orgconfig.Config, clinicians *accessTokens, persons *identities
 			e.certificates[strings.ToLower(c.CertificateName)] = server
 		case c.SecretFile != "":
 			if err := e.addSecret(c.SecretFile, server); err != nil {
-				return nil, err
+				faults = append(faults, fmt.Errorf("ehrs[%d].secret_file: %w", i, err))
 			}
 		}
 	}
-	return e, nil
+	return e, errors.Join(faults...)
 }
 
 // tenantFaults refuses what only the files of a configuration show.
@@ -125,12 +126,12 @@ func tenantFaults(cfg orgconfig.Config, persons *identities, requests requestKey
 	for name := range requests {
 		signs[name[0]] = true
 	}
-	for _, c := range cfg.EHRs {
+	for i, c := range cfg.EHRs {
 		if c.Tenant != "" && persons != nil && persons.mapped != nil && !persons.has(c.Tenant) {
-			faults = append(faults, errors.New("ehrs.tenant: no clinician of mapping_file has one, so nobody could use its links"))
+			faults = append(faults, fmt.Errorf("ehrs[%d].tenant: no clinician of mapping_file has one, so nobody could use its links", i))
 		}
 		if c.LinkIssuer != "" && cfg.LinkKeysFile != "" && !signs[c.LinkIssuer] {
-			faults = append(faults, errors.New("ehrs.link_issuer: link_keys_file has no key of one"))
+			faults = append(faults, fmt.Errorf("ehrs[%d].link_issuer: link_keys_file has no key of it", i))
 		}
 		delete(signs, c.LinkIssuer)
 	}
@@ -143,14 +144,14 @@ func tenantFaults(cfg orgconfig.Config, persons *identities, requests requestKey
 func (e *ehrServers) addSecret(file string, of *ehrServer) error {
 	word, err := orgconfig.ReadSecret(file)
 	if err != nil {
-		return fmt.Errorf("ehrs.secret_file: %w", err)
+		return err
 	}
 	if len(word) < minSecret || strings.ContainsAny(word, " \t\r\n") {
-		return fmt.Errorf("ehrs.secret_file: one does not hold one line of at least %d characters without spaces", minSecret)
+		return fmt.Errorf("the file does not hold one line of at least %d characters without spaces (openssl rand -base64 33)", minSecret)
 	}
 	s := hashedSecret{sha256.Sum256([]byte(word)), of}
 	if slices.ContainsFunc(e.secrets, func(o hashedSecret) bool { return o.sum == s.sum }) {
-		return errors.New("ehrs.secret_file: two entries have the same secret")
+		return errors.New("an entry before it has the same secret")
 	}
 	e.secrets = append(e.secrets, s)
 	return nil

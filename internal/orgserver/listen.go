@@ -126,8 +126,9 @@ func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 	if operates {
 		work.Drain()
 	}
-	if delay := cfg.Delay(); delay > 0 {
-		log.Info("draining", "delay", delay)
+	delay := cfg.Delay()
+	log.Info("told to end: calls under way are finished", "drain_seconds", delay.Seconds())
+	if delay > 0 {
 		select {
 		case err := <-ended:
 			return fmt.Errorf("serving: %w", err)

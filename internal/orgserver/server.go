@@ -192,30 +192,34 @@ const maxKeyFile = 64 << 10
 // read again when their files change. It calls nobody, and returns nil where there
 // is no key file, which orgconfig.Config.Values reports.
 func NewNabla(cfg orgconfig.Nabla, deps Deps) (*nabla.Client, error) {
-	if len(cfg.KeyFiles) == 0 {
-		return nil, nil
-	}
-	files, err := assertion.OpenFiles(assertion.FilesConfig{
-		Names: cfg.KeyFiles, Algorithms: assertion.Nabla, Log: deps.Log,
-		Read: func(file string) ([]byte, error) {
-			text, err := orgconfig.ReadBounded(file, maxKeyFile)
-			if err == nil {
-				err = orgconfig.CheckSecret(file)
-			}
-			return text, err
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("nabla.key_files: %w", err)
-	}
-	c, err := nabla.New(nabla.Config{
-		BaseURL: cfg.BaseURL, Region: cfg.Region, ClientID: cfg.ClientID, KeyFiles: files,
+	of := nabla.Config{
+		BaseURL: cfg.BaseURL, Region: cfg.Region, ClientID: cfg.ClientID,
 		Version: cfg.Version, UsersVersion: cfg.UsersVersion, HTTP: deps.HTTP, Now: deps.Now, Log: deps.Log,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("nabla: %w", err)
 	}
-	return c, nil
+	var faults []error
+	for _, fault := range nabla.Check(of) {
+		faults = append(faults, fmt.Errorf("nabla.%w", fault))
+	}
+	var err error
+	if len(cfg.KeyFiles) > 0 {
+		of.KeyFiles, err = assertion.OpenFiles(assertion.FilesConfig{
+			Names: cfg.KeyFiles, Algorithms: assertion.Nabla, Log: deps.Log,
+			Read: func(file string) ([]byte, error) {
+				text, err := orgconfig.ReadBounded(file, maxKeyFile)
+				if err == nil {
+					err = orgconfig.CheckSecret(file)
+				}
+				return text, withoutFile(err)
+			},
+		})
+	}
+	if err != nil {
+		faults = append(faults, fmt.Errorf("nabla.key_files: %w", err))
+	}
+	if len(faults) > 0 || len(cfg.KeyFiles) == 0 {
+		return nil, errors.Join(faults...)
+	}
+	return nabla.New(of)
 }
 
 // New builds a Server and its stores. It does not listen and calls nobody: the
@@ -387,7 +391,7 @@ func firstKey(m map[string]call) string {
 func (s *Server) record(r *http.Request, route string, status int, id string, took time.Duration, err error) {
 	attrs := []slog.Attr{
 		slog.String("method", method(r.Method)), slog.String("route", route), slog.Int("status", status),
-		slog.String("request_id", id), slog.Duration("took", took),
+		slog.String("request_id", id), slog.Float64("took_ms", float64(took.Microseconds())/1000),
 	}
 	level := slog.LevelInfo
 	if err != nil {
@@ -534,5 +538,17 @@ func (s *Server) callerUntil(r *http.Request) (clinician, time.Time, error) {
 // each fault, and reads the files that it names. It starts and calls nothing.
 func Check(cfg orgconfig.Config) error {
 	_, err := assemble(cfg, Deps{})
-	return err
+	faults := []error{err}
+	if cfg.TLSCertFile != "" && cfg.TLSKeyFile != "" {
+		// Without the authorities: assemble has looked at those.
+		cfg.ClientCAFile = ""
+		_, err := openCertificates(cfg, slog.New(slog.DiscardHandler), time.Now)
+		faults = append(faults, err)
+	}
+	if cfg.Audit.Syslog != "" {
+		if err := orgaudit.CheckSyslog(cfg.Audit.Syslog); err != nil {
+			faults = append(faults, fmt.Errorf("audit.syslog: %w", err))
+		}
+	}
+	return errors.Join(faults...)
 }

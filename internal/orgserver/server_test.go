@@ -626,7 +626,7 @@ func TestTheConfigurationIsRefusedForEveryFault(t *testing.T) {
 		"context_file":       func(c *orgconfig.Config) { c.ContextFile = missing },
 		"mapping_file":       func(c *orgconfig.Config) { c.MappingFile = wrong },
 		"nabla.key_files":    func(c *orgconfig.Config) { c.Nabla.KeyFiles = []string{short} },
-		"nabla:":             func(c *orgconfig.Config) { c.Nabla.Region = "eu" },
+		"nabla.region:":      func(c *orgconfig.Config) { c.Nabla.Region = "eu" },
 	} {
 		t.Run(key, func(t *testing.T) {
 			c := w.config

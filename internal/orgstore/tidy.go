@@ -11,7 +11,7 @@ import (
 // expired.
 func (h *Handles) tidySoon() {
 	if h.tidying.CompareAndSwap(false, true) {
-		time.AfterFunc(h.kept+h.kept/8, h.tidy)
+		time.AfterFunc(h.kept+h.kept/16, h.tidy)
 	}
 }
 
@@ -29,7 +29,7 @@ func (h *Handles) tidy() {
 		h.tidying.Store(false)
 		_ = h.drop(ctx, info.State.LastSeq) // it takes room, and no more
 	default:
-		time.AfterFunc(h.kept/4, h.tidy)
+		time.AfterFunc(h.kept/16, h.tidy)
 	}
 }
 

@@ -222,7 +222,7 @@ func TestAnotherCliniciansPressIsRefusedAndDoesNotSpendTheHandle(t *testing.T) {
 	}
 }
 
-// noteExported presses “Note exported” and returns the status.
+// noteExported presses “Export note” and returns the status.
 func (w *testWorld) noteExported(button, doctor string, change func(*http.Request)) int {
 	w.Helper()
 	status, _ := w.pressButton("", doctor, func(r *http.Request) {

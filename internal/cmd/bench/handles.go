@@ -52,7 +52,8 @@ func (b *bench) handlesExpire(ctx context.Context) error {
 		return err
 	}
 	most.addKB(pss)
-	if err := sleep(ctx, keptHandles+3*b.idle); err != nil {
+	// Go looks at least every two minutes what is no longer needed.
+	if err := sleep(ctx, keptHandles+keptHandles/8+2*time.Minute+2*b.idle); err != nil {
 		return err
 	}
 	if err := b.readMemory(ctx, p, end); err != nil {

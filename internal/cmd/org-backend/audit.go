@@ -102,13 +102,18 @@ func answer(c *cobra.Command, file string, q orgaudit.Query, asJSON bool) error 
 		_, err := fmt.Fprintln(asides, "no record fits")
 		return err
 	}
+	if q.Patient != "" && !asJSON {
+		// Who asks for a patient means these, too.
+		_, err := fmt.Fprintln(asides, "Lines of reopened encounters and delivered notes do not name the patient: ask again with --encounter for each encounter above.")
+		return err
+	}
 	return nil
 }
 
 // row prints columns that are wide enough for what is usual: records are printed as
 // they are found, so the widest is not known.
 func row(out io.Writer, cells ...string) error {
-	widths := []int{19, 19, 14, 28, 16, 14, 14, 10, 0}
+	widths := []int{19, 19, 29, 28, 16, 14, 14, 10, 0} // the third for "refused link_form_not_allowed"
 	var b strings.Builder
 	for i, c := range cells {
 		if c == "" {

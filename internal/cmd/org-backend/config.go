@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
+	"math"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,12 +33,13 @@ func checkConfig() *cobra.Command {
 			return usageError{errors.New("--config FILE is missing")}
 		}
 		cfg, err := orgconfig.Load(*file)
-		if err != nil {
+		var form *orgconfig.FormError
+		if err != nil && !errors.As(err, &form) {
 			return err
 		}
 		lines := orgconfig.Lines(*file)
-		if err := orgserver.Check(cfg); err != nil {
-			return errors.New("the configuration cannot be used:\n  " + strings.Join(faults(err, lines), "\n  "))
+		if all := allFaults(cfg, form, lines); len(all) > 0 {
+			return errors.New("the configuration cannot be used:\n  " + strings.Join(all, "\n  "))
 		}
 		out := c.OutOrStdout()
 		for _, warning := range cfg.Warnings() {
@@ -72,13 +77,37 @@ func connected(c *cobra.Command, cfg orgconfig.Config, lines map[string]int) err
 	return nil
 }
 
-// faults takes joined errors apart, one line each.
-func faults(err error, lines map[string]int) []string {
+// allFaults says everything that is wrong, in the order of the file's lines; what is
+// missing in it comes last. Of a line whose form is wrong nothing more is said.
+func allFaults(cfg orgconfig.Config, form *orgconfig.FormError, lines map[string]int) []string {
 	var all []string
-	for text := range strings.SplitSeq(err.Error(), "\n") {
-		all = append(all, orgconfig.At(lines, strings.TrimPrefix(text, "configuration: ")))
+	malformed := map[string]bool{}
+	if form != nil {
+		all = append(all, form.Faults...)
+		for _, fault := range form.Faults {
+			line, _, _ := strings.Cut(fault, ": ")
+			malformed[line] = true
+		}
+		if !form.Read {
+			return append(all, "the rest is looked at once this is mended")
+		}
 	}
+	if err := orgserver.Check(cfg); err != nil {
+		for text := range strings.SplitSeq(err.Error(), "\n") {
+			fault := orgconfig.At(lines, strings.TrimPrefix(text, "configuration: "))
+			if line, _, _ := strings.Cut(fault, ": "); !malformed[line] {
+				all = append(all, fault)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b string) int { return cmp.Compare(lineOf(a), lineOf(b)) })
 	return all
+}
+
+func lineOf(fault string) int {
+	line := math.MaxInt
+	_, _ = fmt.Sscanf(fault, "line %d:", &line) // else it names no line
+	return line
 }
 
 func configReference() *cobra.Command {
@@ -90,7 +119,8 @@ func configReference() *cobra.Command {
 		Args: func(_ *cobra.Command, args []string) error { return none(args) },
 	}
 	example := c.Flags().Bool("example", false, "print a commented configuration instead, to start from")
-	output := c.Flags().String("output", "", "write to this file instead of printing")
+	output := c.Flags().String("output", "", "write to this new file instead of printing")
+	force := c.Flags().Bool("force", false, "write over the file of --output")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		text := orgconfig.Reference()
 		if *example {
@@ -100,7 +130,19 @@ func configReference() *cobra.Command {
 			_, err := c.OutOrStdout().Write(text)
 			return err
 		}
-		return os.WriteFile(*output, text, 0o644)
+		flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+		if *force {
+			flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+		}
+		file, err := os.OpenFile(*output, flags, 0o644)
+		if errors.Is(err, fs.ErrExist) {
+			return errors.New("that file is there already, and may be your configuration; --force writes over it")
+		}
+		if err != nil {
+			return err
+		}
+		_, err = file.Write(text)
+		return errors.Join(err, file.Close())
 	}
 	return c
 }

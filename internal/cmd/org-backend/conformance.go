@@ -40,7 +40,7 @@ func conformanceCommand() *cobra.Command {
 			"failed and what to mend. A case that needs something that was not given is not tried, and has not passed.\n" +
 			"It creates encounters of an invented patient: use a backend that speaks to a test organisation, or to nabla-sim.\n\n" +
 			"Tokens and secrets are given by file: arguments are visible to others on this computer.\n" +
-			"It ends with 0 when no case of severity must has failed, 1 when one has, 2 for bad arguments.",
+			"It ends with 0 when no case of severity must has failed, 1 when one has, 2 for bad arguments\nor when nobody answers.",
 		Example: "  org-backend conformance --base-url https://backend.hospital.example/launcher \\\n" +
 			"    --token-file clinician.token --other-token-file another.token --ehr-token-file ehr.secret",
 		Args: func(_ *cobra.Command, args []string) error { return none(args) },

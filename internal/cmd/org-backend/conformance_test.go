@@ -54,7 +54,7 @@ func TestConformanceSaysWhatWasTriedAndWhatWasNot(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, want := range []string{
-		"✓ must    no-token", "– must    me ", "not tried: needs a clinician's access token (--token-file)", "what was not tried is not known",
+		"✓ must    no-token", "– must    me ", "not tried: needs a clinician's access token (--token-file)", "what was not tried is not known", " not tried: needs an EHR server's credential (--ehr-token-file)\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("nothing says %q:\n%s", want, out)
@@ -92,10 +92,15 @@ func TestConformanceRefusesWhatItCannotUse(t *testing.T) {
 		"a token twice":           {"--base-url", "https://backend.hospital.example", "--token-file", token, "--token", "x"},
 		"an unknown case":         {"--base-url", "https://backend.hospital.example", "--token-file", token, "--only", "nothing"},
 		"authorities that aren't": {"--base-url", "https://backend.hospital.example", "--token-file", token, "--ca-file", token},
+		"nobody who answers":      {"--base-url", "http://127.0.0.1:1", "--token-file", token},
 		"an argument too many":    {"--base-url", "https://backend.hospital.example", "x"},
 	} {
-		if _, err := run(t.Context(), io.Discard, append([]string{"conformance"}, args...)...); err == nil || exitStatus(err) != 2 {
-			t.Errorf("%s: %v", name, err)
+		out, err := run(t.Context(), io.Discard, append([]string{"conformance"}, args...)...)
+		if err == nil || exitStatus(err) != 2 || out != "" {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+		if name == "not https" && !strings.Contains(err.Error(), "base URL") {
+			t.Errorf("it names something else: %v", err)
 		}
 	}
 }

@@ -33,6 +33,7 @@ func delivering(t *testing.T, status *atomic.Int64) (config string, take func(en
 deliver: {webhook: {url: "`+ehr.URL+`", secret_file: webhook.secret}}
 nats: {folder: queue, seal_key_files: [seal.key]}
 admin_socket: admin.sock
+audit: {file: audit/audit.jsonl}
 `)
 	folder := filepath.Dir(config)
 	if err := os.Chmod(folder, 0o700); err != nil {
@@ -180,6 +181,9 @@ func TestDiscardingAsksFirst(t *testing.T) {
 	}
 	if l := listed(t, config); l.Counts[delivery.Discarded] != 1 || l.Counts[delivery.Aside] != 0 {
 		t.Errorf("%+v", l)
+	}
+	if out, err := run(t.Context(), io.Discard, "audit", "--encounter", "E-1", "--config", config); err != nil || strings.Count(out, "discarded") != 1 {
+		t.Errorf("the audit does not say that it was given up: %q, %v", out, err)
 	}
 }
 

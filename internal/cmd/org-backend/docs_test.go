@@ -29,6 +29,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -104,8 +105,8 @@ func (r *reader) does(b block) string {
 	return said.String()
 }
 
-// keepsRunning starts a block that serves, until the end of the test.
-func (r *reader) keepsRunning(b block, ready string) {
+// keepsRunning starts a block that serves, until stop or the end of the test.
+func (r *reader) keepsRunning(b block, ready string) (stop func()) {
 	r.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	c := r.command(ctx, "exec "+b.text)
@@ -118,19 +119,20 @@ func (r *reader) keepsRunning(b block, ready string) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- c.Wait() }()
-	r.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		<-ended
 		if r.Failed() {
 			r.Log(said.String())
 		}
 	})
+	r.Cleanup(stop)
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		response, err := http.Get(ready)
 		if err == nil {
 			_ = response.Body.Close()
 			if response.StatusCode == http.StatusOK {
-				return
+				return stop
 			}
 		}
 		if time.Now().After(deadline) {
@@ -256,27 +258,64 @@ func TestThePageOfTheBackendRunsItInTenMinutes(t *testing.T) {
 	sim, base := newNabla(t, nablasim.Client{JWKSURL: at + "/.well-known/jwks.json"})
 	r := newReader(t, "127.0.0.1:8080", "127.0.0.1:"+port, "https://login.hospital.example/realms/staff", identity.url, "region: eu", "base_url: "+base)
 	r.env = append(r.env, "TOKEN="+identity.clinician(t))
+	var serve, launch block
+	var stop func()
+	rotated := 0
+	opensOne := func() {
+		t.Helper()
+		before := len(sim.Opened())
+		opens(t, r.does(launch))
+		if opened := sim.Opened(); len(opened) != before+1 || opened[before].ExternalEncounterID != "E-1001" || opened[before].ProviderEmail != "ada.moreau@hospital.example" {
+			t.Errorf("%+v", opened)
+		}
+	}
 	for _, b := range blocksOf(t, "org-backend.md") {
 		t.Log(b.name)
-		switch b.name {
-		case "config":
+		switch {
+		case b.name == "config":
 			if err := os.WriteFile(filepath.Join(r.folder, "config.yaml"), []byte(r.swap.Replace(b.text)), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		case "serve":
-			r.keepsRunning(b, at+"/readyz")
-		case "launch":
-			opens(t, r.does(b))
-			if opened := sim.Opened(); len(opened) != 1 || opened[0].ExternalEncounterID != "E-1001" || opened[0].ProviderEmail != "ada.moreau@hospital.example" {
-				t.Errorf("%+v", opened)
-			}
-		case "audit":
+		case b.name == "serve":
+			serve = b
+			stop = r.keepsRunning(serve, at+"/readyz")
+		case b.name == "launch":
+			launch = b
+			opensOne()
+		case b.name == "audit":
 			if said := r.does(b); !strings.Contains(said, "ada.moreau@hospital.example") || !strings.Contains(said, "E-1001") {
 				t.Errorf("the audit says %s", said)
 			}
+		// The page says of these that org-backend is started again after them, and what
+		// works must work all the time.
+		case strings.HasPrefix(b.name, "rotate-"), b.name == "restore":
+			rotated++
+			if b.name == "restore" {
+				stop()
+				r.does(b)
+			} else {
+				r.does(b)
+				stop()
+			}
+			stop = r.keepsRunning(serve, at+"/readyz")
+			if b.name == "rotate-nabla-sign" {
+				// The page says to wait until Nabla may fetch our keys again.
+				seconds, all := int64(10), true
+				if err := sim.ChangeClock(nablasim.ClockChange{AdvanceSeconds: &seconds, Everything: &all}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			opensOne()
+		case b.name == "backup":
+			stop()
+			r.does(b)
+			stop = r.keepsRunning(serve, at+"/readyz")
 		default:
 			r.does(b)
 		}
+	}
+	if rotated < 6 {
+		t.Errorf("only %d steps of rotation and restoring were tried", rotated)
 	}
 }
 

@@ -15,7 +15,7 @@ const (
 	// giving back is at least worthBytes.
 	restTime   = 10 * time.Second
 	quietBytes = 4 << 20
-	worthBytes = 16 << 20
+	worthBytes = 8 << 20
 )
 
 // headroom counts as memory in use, and is never touched, so it takes none. Go

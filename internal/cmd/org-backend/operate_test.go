@@ -39,9 +39,13 @@ func withAudit(t *testing.T) string {
 
 func TestTheAuditAnswersWhoOpenedWhat(t *testing.T) {
 	config := withAudit(t)
-	out, err := run(t.Context(), io.Discard, "audit", "--config", config, "--patient", "P-1", "--since", "1d")
+	var asides strings.Builder
+	out, err := run(t.Context(), &asides, "audit", "--config", config, "--patient", "P-1", "--since", "1d")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(asides.String(), "--encounter") {
+		t.Errorf("it does not say that reopened encounters name no patient: %q", asides.String())
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if len(lines) != 3 || !strings.HasPrefix(lines[0], "TIME ") || !strings.Contains(lines[1], "ada@hospital.example") || !strings.Contains(lines[2], "refused provider_mismatch") || !strings.Contains(lines[2], "D-18 (of D-17)") {
@@ -93,7 +97,7 @@ func TestCheckConfigNamesEveryFaultWithItsLineAndWarns(t *testing.T) {
 	if err == nil {
 		t.Fatal("it is accepted")
 	}
-	for _, want := range []string{"line 12: log_level: ", "line 14: metrics.listen: ", "line 6: ehrs.secret_file: "} {
+	for _, want := range []string{"line 12: log_level: ", "line 14: metrics.listen: ", "line 7: ehrs[0].secret_file: "} {
 		if !strings.Contains(err.Error(), "\n  "+want) {
 			t.Errorf("no %q in: %v", want, err)
 		}
@@ -101,6 +105,64 @@ func TestCheckConfigNamesEveryFaultWithItsLineAndWarns(t *testing.T) {
 	out, err := run(t.Context(), io.Discard, "check-config", "--config", configuration(t, ""))
 	if err != nil || !strings.Contains(out, "warning: audit: ") || !strings.Contains(out, "warning: metrics.listen: ") {
 		t.Errorf("%s, %v", out, err)
+	}
+}
+
+func TestCheckConfigNamesFaultsOfEveryKindAtOnceInTheOrderOfTheirLines(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	for name, text := range map[string]string{"good.secret": strings.Repeat("s", 40), "short.secret": "short", "bad.pem": "no key", "bad.seal": "no key", "config.yaml": `listen: 0.0.0.0:8080
+public_url: https://backend.hospital.example/
+issuer: http://login.hospital.example
+audience: encounter-launcher
+launcher_client_id: encounter-launcher
+handle_life: ten minutes
+ehrs:
+  - {name: main, secret_file: short.secret}
+  - {name: main, secret_file: good.secret, client_id: x}
+  - {certificate_name: ehr, scop: launches}
+tls_cert_file: missing.pem
+tls_key_file: missing.pem
+nabla:
+  region: mars
+  client_id: ours
+  key_files: [bad.pem]
+callbacks:
+  secret_files: [short.secret]
+deliver:
+  webhook: {url: "ftp://ehr"}
+nats:
+  seal_key_files: [bad.seal]
+  replicas: 2
+audit:
+  syslog: pigeon
+limits:
+  person_per_minute: many
+log_level: loud
+`} {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(file), name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := run(t.Context(), io.Discard, "check-config", "--config", file)
+	if err == nil {
+		t.Fatal("it is accepted")
+	}
+	rest := err.Error()
+	for _, want := range []string{
+		"line 2: public_url: ", "line 3: issuer: ", "line 4: audience: ", "line 6: what stands here is not a duration", "line 8: ehrs[0].secret_file: ",
+		"line 9: ehrs[1]: ", "line 9: ehrs[1].name: ", "line 10: scop is no key", "line 12: tls_key_file: ", "line 14: nabla.region: ", "line 15: nabla.client_id: ",
+		"line 16: nabla.key_files: ", "line 18: callbacks.secret_files: ", "line 20: deliver.webhook.url: ", "line 21: nats.folder: ", "line 22: nats.seal_key_files: ",
+		"line 23: nats.replicas: ", "line 25: audit.syslog: ", "line 27: what stands here is not a whole number", "line 28: log_level: ",
+	} {
+		_, after, found := strings.Cut(rest, "\n  "+want)
+		if !found {
+			t.Errorf("not, or not in its place: %q in %v", want, err)
+			continue
+		}
+		rest = after
+	}
+	if strings.Contains(err.Error(), "many") || strings.Contains(err.Error(), "orgconfig") {
+		t.Errorf("it shows a value or a word of the program's own: %v", err)
 	}
 }
 
@@ -144,6 +206,18 @@ func TestTheReferenceAndTheExampleArePrintedAndWritten(t *testing.T) {
 	}
 	if text, err := os.ReadFile(file); err != nil || string(text) != string(orgconfig.Example()) {
 		t.Errorf("%v", err)
+	}
+	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(t.Context(), io.Discard, "config-reference", "--output", file); err == nil || !strings.Contains(err.Error(), "--force") {
+		t.Errorf("a file of somebody's is written over: %v", err)
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "mine" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if _, err := run(t.Context(), io.Discard, "config-reference", "--force", "--output", file); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -33,10 +33,13 @@ func serve() *cobra.Command {
 		}
 		err = orgserver.Serve(c.Context(), cfg, server, log, func(a net.Addr) {
 			// Whatever the level: scripts wait for this line.
-			slog.New(slog.NewJSONHandler(c.ErrOrStderr(), nil)).Info("listening", "address", a.String())
+			slog.New(slog.NewJSONHandler(c.ErrOrStderr(), nil)).Info("listening", "address", a.String(), "public_url", cfg.PublicURL, "version", released())
 			notify("READY=1")
 		})
 		closeAdmin()
-		return errors.Join(err, server.Close())
+		if err = errors.Join(err, server.Close()); err == nil {
+			log.Info("ended")
+		}
+		return err
 	})
 }
