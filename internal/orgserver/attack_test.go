@@ -228,3 +228,35 @@ func selfSigned(t *testing.T, claims []byte, kid ...string) string {
 	}
 	return text
 }
+
+func TestAnIssuerThatIsAwayIsNotWaitedForWithEveryCallWhileItsKeysServe(t *testing.T) {
+	w := newWorld(t)
+	me := func() {
+		t.Helper()
+		if got := w.do(t, request{method: http.MethodGet, path: orgapi.PathMe, bearer: w.token(t, nil)}); got.status != http.StatusOK {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+	}
+	me()
+	w.issuer.mu.Lock()
+	w.issuer.down, w.issuer.asked = true, 0
+	w.issuer.mu.Unlock()
+	w.clock.advance(keysAge)
+	for range 5 {
+		me()
+		w.clock.advance(failurePause)
+	}
+	w.issuer.mu.Lock()
+	asked := w.issuer.asked
+	w.issuer.mu.Unlock()
+	if asked != 1 {
+		t.Errorf("it was asked %d times in %v", asked, 5*failurePause)
+	}
+	w.clock.advance(keysPause)
+	me()
+	w.issuer.mu.Lock()
+	defer w.issuer.mu.Unlock()
+	if w.issuer.asked != 2 {
+		t.Error("it is not asked any more")
+	}
+}

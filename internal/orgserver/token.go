@@ -27,7 +27,7 @@ const (
 	tokenSkew     = time.Minute
 	// keysAge is how long a withdrawn key may go on working. keysPause is how often
 	// tokens with invented key ids can make us ask the issuer, failurePause how
-	// often we ask one that did not answer.
+	// often we ask one that did not answer while we have no keys at all.
 	keysAge      = 15 * time.Minute
 	keysPause    = 10 * time.Second
 	failurePause = time.Second
@@ -286,7 +286,9 @@ func (a *accessTokens) peek(renew bool) (keys []jose.JSONWebKey, generation uint
 	now := a.now()
 	stale = renew || a.fetched.IsZero() || now.Sub(a.fetched) >= keysAge
 	pause := keysPause
-	if a.failure != nil {
+	if a.failure != nil && a.fetched.IsZero() {
+		// Nobody gets in. With keys that still serve everybody would only wait for an
+		// issuer that hangs, again and again.
 		pause = failurePause
 	}
 	// Time that went backwards must not stop renewal for ever.
