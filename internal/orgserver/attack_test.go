@@ -50,6 +50,10 @@ func TestACallIsKnownByOneWritingOfItsPathOnly(t *testing.T) {
 	if status := get("/launcher" + orgapi.PathOpenAPI); status != http.StatusOK {
 		t.Fatalf("the plain path: %d", status)
 	}
+	w.server.routes["/launcher/(a)"] = w.server.routes["/launcher"+orgapi.PathOpenAPI]
+	if status := get("/launcher/(a)"); status != http.StatusOK {
+		t.Errorf("what needs no writing of another kind: %d", status)
+	}
 	for _, path := range []string{
 		"/launcher/%6fpenapi.yaml", "/launcher%2Fopenapi.yaml", "/launcher/openapi%2Eyaml", "/%6Cauncher/openapi.yaml", "//launcher/openapi.yaml",
 		"/launcher//openapi.yaml", "/launcher/./openapi.yaml", "/launcher/x/../openapi.yaml", "/launcher/openapi.yaml/", "/launcher/openapi.yaml;x=1",

@@ -81,6 +81,9 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) (int, any, error
 	if a.tenant != who.tenant || a.providerID != who.providerID {
 		return 0, nil, problem.New(problem.ProviderMismatch, nil)
 	}
+	if err := s.mayOpen(r.Context(), who, a.encounterID); err != nil {
+		return 0, nil, err
+	}
 	ctx, done := s.stage(r.Context(), stageContext)
 	known, err := a.context(ctx)
 	if done(err); err != nil {

@@ -471,7 +471,9 @@ func TestALinkIsOnlyForCliniciansOfItsTenant(t *testing.T) {
 		}
 	}
 	north, south := of("north"), of("south")
-	ofNorth, ofSouth := w.taken(t, launchBy(ehrSecret)), w.taken(t, launchBy(southSecret))
+	theirs := goodLaunch()
+	theirs.ExternalEncounterID = "E-2"
+	ofNorth, ofSouth := w.taken(t, launchBy(ehrSecret)), w.taken(t, request{path: orgapi.PathLaunches, bearer: southSecret, body: theirs})
 	signed := w.signedRequest(t, nil)
 	for name, c := range map[string]struct {
 		q             request
@@ -530,6 +532,12 @@ func TestAnEncounterIsReopenedAndItsExportToldOnlyInItsTenant(t *testing.T) {
 	w.refused(t, reopen(south, "key-3", "E-1"), http.StatusForbidden, problem.ProviderMismatch)
 	w.refused(t, reopen(north, "key-3", "E-2"), http.StatusForbidden, problem.ProviderMismatch)
 	w.refused(t, reopen(north, "key-3", "E-404"), http.StatusNotFound, problem.EncounterUnknown)
+	// The other EHR registers an encounter of the same id: Nabla would show the one that
+	// it knows.
+	again := w.taken(t, request{path: orgapi.PathLaunches, bearer: southSecret, body: goodLaunch()})
+	w.refused(t, request{path: orgapi.PathEncounters, bearer: south, key: "key-5", body: orgapi.CreateRequest{Handle: again}}, http.StatusForbidden, problem.ProviderMismatch)
+	w.exported(t, "D-17", "E-1")
+	inNorth.tells("E-1")
 	for key, q := range map[string]request{"north": reopen(north, "key-3", "E-1"), "south": reopen(south, "key-4", "E-2")} {
 		if got := w.do(t, q); got.status != http.StatusOK {
 			t.Errorf("%s: %d %s", key, got.status, got.body)
@@ -543,7 +551,9 @@ func TestTheMappingFileMayNameTenants(t *testing.T) {
 		writeAt(t, c.MappingFile, "- {subject: subject-1, provider_email: ada@hospital.example, external_provider_id: D-17, tenant: north}\n"+
 			"- {subject: subject-2, provider_email: ada@hospital.example, external_provider_id: D-17}\n")
 	})
-	ofNorth, ofNobody := w.taken(t, launchBy(ehrSecret)), w.taken(t, launchBy(southSecret))
+	other := goodLaunch()
+	other.ExternalEncounterID = "E-2"
+	ofNorth, ofNobody := w.taken(t, launchBy(ehrSecret)), w.taken(t, request{path: orgapi.PathLaunches, bearer: southSecret, body: other})
 	first, second := w.byHandle(t, ofNorth, "key-1"), w.byHandle(t, ofNobody, "key-2")
 	second.bearer = w.token(t, map[string]any{"sub": "subject-2"})
 	first.bearer, second.bearer = second.bearer, first.bearer

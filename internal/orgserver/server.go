@@ -351,7 +351,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	// A proxy's rules are about the paths as they are written: one that is written in
 	// another way must not get past them.
-	case !known, r.URL.RawPath != "":
+	case !known, r.URL.RawPath != "" && r.URL.RawPath != r.URL.Path:
 		err = &statusError{status: http.StatusNotFound, Problem: problem.With(problem.RequestInvalid, "There is no such call.", nil)}
 	case !allowed:
 		route = r.URL.Path

@@ -33,6 +33,17 @@ func (s *Server) tenantOf(ctx context.Context, providerID, encounterID string) (
 	return s.tenants.Of(ctx, providerID, encounterID)
 }
 
+// mayOpen refuses an encounter that a clinician of the same id has opened for another
+// tenant: for Nabla it is one encounter, whatever the two EHRs mean by its id, so that
+// one's patient would be shown to the other, and its exports told there.
+func (s *Server) mayOpen(ctx context.Context, who clinician, encounterID string) error {
+	tenant, known, err := s.tenantOf(ctx, who.providerID, encounterID)
+	if err == nil && known && s.tenants != nil && tenant != who.tenant {
+		err = problem.New(problem.ProviderMismatch, nil)
+	}
+	return err
+}
+
 // mayReopen refuses an encounter of another tenant's clinician of the same id.
 func (s *Server) mayReopen(ctx context.Context, who clinician, encounterID string) error {
 	tenant, known, err := s.tenantOf(ctx, who.providerID, encounterID)
