@@ -65,7 +65,7 @@ func connected(c *cobra.Command, cfg orgconfig.Config, lines map[string]int) err
 		said := "answers"
 		if p.Err != nil {
 			failed++
-			said = p.Err.Error()
+			said = strings.TrimPrefix(p.Err.Error(), p.Key+": ")
 		}
 		if _, err := fmt.Fprintln(c.OutOrStdout(), orgconfig.At(lines, p.Key+": "+said)); err != nil {
 			return err
