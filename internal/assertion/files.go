@@ -18,16 +18,21 @@ import (
 // peer knows it, and then becomes the first, which signs.
 //
 // A file that is gone or cannot be used leaves the keys of before in use, which is
-// logged once for each change; see Reload. It is safe for concurrent use.
+// logged once for each change; see Reload. It is tried again, since to let only us
+// read it changes neither its time nor its size. It is safe for concurrent use.
 type Files struct {
 	files      []string
 	algorithms []string
 	read       func(file string) ([]byte, error)
 	log        *slog.Logger
 
+	now func() time.Time
+
 	mu     sync.Mutex
 	seen   []fs.FileInfo
 	signer *Signer
+	failed bool      // the files as they were seen could not be used
+	tried  time.Time // when they were read last
 }
 
 // FilesConfig says which files, and how they are read.
@@ -41,16 +46,24 @@ type FilesConfig struct {
 	Read func(file string) ([]byte, error)
 	// Log may be nil: nothing is logged.
 	Log *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
 }
+
+// againAfter is how long files that could not be used are left alone.
+const againAfter = 2 * time.Second
 
 // OpenFiles reads the files for the first time; now every one of them must be right.
 func OpenFiles(cfg FilesConfig) (*Files, error) {
-	f := &Files{files: slices.Clone(cfg.Names), algorithms: cfg.Algorithms, read: cfg.Read, log: cfg.Log}
+	f := &Files{files: slices.Clone(cfg.Names), algorithms: cfg.Algorithms, read: cfg.Read, log: cfg.Log, now: cfg.Now}
 	if f.read == nil {
 		f.read = readBounded
 	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
+	}
+	if f.now == nil {
+		f.now = time.Now
 	}
 	if err := f.Reload(); err != nil {
 		return nil, err
@@ -77,10 +90,14 @@ func (f *Files) Reload() error {
 func (f *Files) current() *Signer {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if now := f.look(); !slices.EqualFunc(f.seen, now, same) {
-		if err := f.reload(now); err != nil {
+	since := f.now().Sub(f.tried)
+	now := f.look()
+	changed := !slices.EqualFunc(f.seen, now, same)
+	if changed || (f.failed && (since < 0 || since >= againAfter)) {
+		switch err := f.reload(now); {
+		case err != nil && changed:
 			f.log.Warn("the files of the keys have changed and cannot be used, so the keys of before stay in use", "error", err)
-		} else {
+		case err == nil:
 			f.log.Info("the keys were read again")
 		}
 	}
@@ -108,7 +125,7 @@ func same(a, b fs.FileInfo) bool {
 // reload was given how the files looked before they are read, so that one that
 // changes meanwhile is read again next time.
 func (f *Files) reload(seen []fs.FileInfo) error {
-	f.seen = seen
+	f.seen, f.tried, f.failed = seen, f.now(), true
 	keys := make([]Key, 0, len(f.files))
 	for i, name := range f.files {
 		text, err := f.read(name)
@@ -125,7 +142,7 @@ func (f *Files) reload(seen []fs.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	f.signer = signer
+	f.signer, f.failed = signer, false
 	return nil
 }
 

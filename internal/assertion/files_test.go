@@ -142,6 +142,50 @@ func TestABrokenFileLeavesTheKeysOfBeforeInUseAndIsLoggedOnce(t *testing.T) {
 	}
 }
 
+func TestAFileThatCanBeUsedAfterAllIsUsedAlthoughItLooksTheSame(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key.pem")
+	before := putKey(t, file)
+	refuse, reads := false, 0
+	now := time.Unix(1_700_000_000, 0)
+	var log bytes.Buffer
+	f, err := OpenFiles(FilesConfig{
+		Names: []string{file}, Algorithms: Nabla, Log: slog.New(slog.NewTextHandler(&log, nil)), Now: func() time.Time { return now },
+		Read: func(name string) ([]byte, error) {
+			reads++
+			if refuse {
+				return nil, errors.New("others may read it")
+			}
+			return os.ReadFile(name)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuse = true
+	after := putKey(t, file)
+	for range 100 {
+		if by := signedBy(t, f); by != before {
+			t.Errorf("signed by %s", by)
+		}
+	}
+	if n := strings.Count(log.String(), "level=WARN"); n != 1 || reads != 2 {
+		t.Errorf("%d warnings, %d times read", n, reads)
+	}
+	now = now.Add(againAfter)
+	signedBy(t, f)
+	refuse = false
+	if by := signedBy(t, f); by != before || reads != 3 {
+		t.Errorf("signed by %s, %d times read", by, reads)
+	}
+	now = now.Add(againAfter)
+	if by := signedBy(t, f); by != after {
+		t.Error("a file that can be used now is not")
+	}
+	if n := strings.Count(log.String(), "level=WARN"); n != 1 {
+		t.Errorf("%d warnings", n)
+	}
+}
+
 func TestTheFirstReadingMustSucceed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key.pem")
 	if _, err := OpenFiles(FilesConfig{Names: []string{file}, Algorithms: Nabla}); !errors.Is(err, os.ErrNotExist) {

@@ -57,7 +57,11 @@ const (
 	// triesBytes hold the last try of some 50,000 notes.
 	triesBytes = 32 << 20
 	watchPause = time.Second
-	storeTime  = 5 * time.Second
+	// After maxStuck probes that failed, each a second or more after the one before, a
+	// shard is given up. One that worked is kept for probeAge.
+	maxStuck  = 5
+	probeAge  = time.Minute
+	storeTime = 5 * time.Second
 	// A callback may take keepTime to be kept, which is less than Nabla's caller
 	// waits; one try of it keepTry.
 	keepTime     = 8 * time.Second
@@ -82,6 +86,9 @@ var (
 	// ErrFull means that the queue has no room: nothing was taken, and nothing is
 	// dropped to make room.
 	ErrFull = errors.New("the queue of deliveries is full")
+	// ErrUnwritable means that the disk of the queue does not take anything: nothing was
+	// taken.
+	ErrUnwritable = errors.New("the queue of deliveries cannot be written")
 	// ErrTooLarge means that the callback is larger than MaxCallbackBytes, or than
 	// the messages that the NATS cluster takes (max_payload).
 	ErrTooLarge = errors.New("the callback is too large")
@@ -101,6 +108,10 @@ type Options struct {
 	// Exported is told of every note that all places have: once or more often. An
 	// error is tried again.
 	Exported func(ctx context.Context, encounterID, providerID string, at time.Time) error
+	// Broken, when not nil, is told once that the queue does not take anything any more
+	// although its disk has room again: JetStream refuses all that is new once one write
+	// has failed (v2.15.2), and only a new start of this process mends that.
+	Broken func()
 	// Now is the clock; nil means time.Now. When JetStream gives a note out again
 	// is by its own clock.
 	Now func() time.Time
@@ -171,15 +182,21 @@ type Queue struct {
 	working context.Context // ends when those under way must end
 	abort   context.CancelFunc
 	running sync.WaitGroup
+	broken  sync.Once
 }
 
 // shard is one of the streams.
 type shard struct {
 	name   string
+	probe  string // the subject of what is no delivery
 	stream jetstream.Stream
 	limit  int64
 	full   atomic.Bool
 	unread atomic.Bool
+	// unwritten says that a write has failed, and that none has worked since; stuck how
+	// often that was so although there was room. Only mend uses the latter.
+	unwritten atomic.Bool
+	stuck     int
 }
 
 type counters struct{ accepted, replayed, delivered, failed, aside atomic.Uint64 }
@@ -242,6 +259,7 @@ func Open(ctx context.Context, conn *orgstore.Conn, places []Place, o Options) (
 	q.working, q.abort = context.WithCancel(context.WithoutCancel(ctx))
 	q.watch(ctx)
 	q.running.Go(q.watchOn)
+	q.running.Go(q.mendOn)
 	for _, s := range q.shards {
 		for range workersOfShard {
 			q.running.Go(func() { q.work(s) })
@@ -277,7 +295,7 @@ func (q *Queue) openShard(ctx context.Context, n int) (*shard, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &shard{name: cfg.Name, stream: stream, limit: cfg.MaxBytes}, nil
+	return &shard{name: cfg.Name, probe: subjectOf(n, "probe"), stream: stream, limit: cfg.MaxBytes}, nil
 }
 
 // JetStream's "insufficient storage resources available", and a cluster's "no
@@ -333,6 +351,51 @@ func (q *Queue) watchOn() {
 	}
 }
 
+// mendOn looks whether shards that could not be written can be again.
+func (q *Queue) mendOn() {
+	tick := time.NewTicker(watchPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-q.pulling.Done():
+			return
+		case <-tick.C:
+			var all sync.WaitGroup // each may take keepTry
+			for _, s := range q.shards {
+				if s.unwritten.Load() {
+					all.Go(func() { q.mend(s) })
+				}
+			}
+			all.Wait()
+		}
+	}
+}
+
+// mend writes something that is no delivery. When that fails again and again, while
+// there is room beside the queue, JetStream has given its stream up for good.
+func (q *Queue) mend(s *shard) {
+	ctx, cancel := context.WithTimeout(q.pulling, keepTry)
+	defer cancel()
+	if _, err := q.conn.JetStream().Publish(ctx, s.probe, nil, jetstream.WithMsgTTL(probeAge)); err == nil {
+		s.stuck = 0
+		s.unwritten.Store(false)
+		q.o.Log.Info("the queue of deliveries can be written again", "stream", s.name)
+		return
+	}
+	if q.conn.Room() != nil {
+		s.stuck = 0
+		return
+	}
+	if s.stuck++; s.stuck == maxStuck {
+		q.broken.Do(func() {
+			q.o.Log.Error("the queue of deliveries cannot be written although its disk has room; only a new start mends that", "stream", s.name)
+			if q.o.Broken != nil {
+				q.o.Broken()
+			}
+		})
+	}
+}
+
 // Close begins no new delivery and waits for those under way, for ten seconds;
 // what they did not finish is delivered after the next start. It does not close
 // the connection.
@@ -355,8 +418,11 @@ func (q *Queue) Accept(ctx context.Context, requestUUID, kind string, raw []byte
 	}
 	key := keyOf(requestUUID)
 	s := q.shards[key.shard()]
-	if s.full.Load() {
+	switch {
+	case s.full.Load():
 		return ErrFull
+	case s.unwritten.Load():
+		return ErrUnwritable // Nabla's caller would wait for what is known
 	}
 	now := q.o.Now().UTC()
 	e := entry{key: key, state: Queued, meta: meta{Kind: kind, Received: now, Since: now, Mark: randomMark()}, raw: raw}

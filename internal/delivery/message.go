@@ -148,6 +148,10 @@ func (q *Queue) put(ctx context.Context, e entry, before uint64) error {
 	}
 	_, err = q.conn.JetStream().PublishMsg(ctx, m, options...)
 	if err != nil {
+		// A cluster that elects a leader passes by itself.
+		if s := q.shards[e.key.shard()]; q.conn.Embedded() && !conflict(err) && !isFull(err) && q.working.Err() == nil && !s.unwritten.Swap(true) {
+			q.o.Log.Error("the queue of deliveries cannot be written: callbacks are refused until it can; see the disk of nats.folder", "stream", s.name)
+		}
 		return fmt.Errorf("keeping a delivery: %w", err)
 	}
 	return nil

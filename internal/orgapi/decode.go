@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"reflect"
 	"strings"
 	"unicode"
@@ -22,37 +21,57 @@ func Decode(body []byte, into any) error {
 	if !utf8.Valid(body) {
 		return errors.New("it is not UTF-8")
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	if first, err := d.Token(); err != nil || first != json.Delim('{') {
+	s := strict{text: body}
+	if !s.take('{') {
 		return errors.New("it is not a JSON object")
 	}
-	mended := !bytes.ContainsRune(body, unicode.ReplacementChar) && !bytes.Contains(bytes.ToLower(body), []byte(`\ufffd`))
-	s := strict{decoder: d, refuseReplacement: mended}
 	if err := s.object(reflect.ValueOf(into).Elem()); err != nil {
 		return err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+	if s.space(); s.at < len(body) {
 		return errors.New("something follows the JSON object")
 	}
 	return nil
 }
 
+// strict goes once through a text that is UTF-8.
 type strict struct {
-	decoder *json.Decoder
-	// refuseReplacement: U+FFFD was not sent, so finding it means that half a
-	// surrogate pair was mended.
-	refuseReplacement bool
+	text []byte
+	at   int
 }
 
 var errJSON = errors.New("it is not JSON")
 
-func (s strict) object(target reflect.Value) error {
+func (s *strict) space() {
+	for s.at < len(s.text) {
+		switch s.text[s.at] {
+		case ' ', '\t', '\n', '\r':
+			s.at++
+		default:
+			return
+		}
+	}
+}
+
+// take goes past a character, if it is what comes next.
+func (s *strict) take(c byte) bool {
+	if s.space(); s.at == len(s.text) || s.text[s.at] != c {
+		return false
+	}
+	s.at++
+	return true
+}
+
+// object reads what follows the brace.
+func (s *strict) object(target reflect.Value) error {
 	seen := make([]bool, target.NumField())
-	for s.decoder.More() {
-		token, err := s.decoder.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
+	for first := true; !s.take('}'); first = false {
+		if !first && !s.take(',') || !s.take('"') {
 			return errJSON
+		}
+		name, err := s.quoted()
+		if err != nil {
+			return err
 		}
 		i := fieldNamed(target.Type(), name)
 		if i < 0 {
@@ -62,15 +81,18 @@ func (s strict) object(target reflect.Value) error {
 			return errors.New("it has the field " + name + " twice")
 		}
 		seen[i] = true
+		if !s.take(':') {
+			return errJSON
+		}
 		if err := s.value(name, target.Field(i)); err != nil {
 			return err
 		}
 	}
-	if _, err := s.decoder.Token(); err != nil {
-		return errJSON
-	}
 	for i, was := range seen {
-		if name, optional := tagOf(target.Type().Field(i)); !was && !optional {
+		if was {
+			continue
+		}
+		if name, optional := tagOf(target.Type().Field(i)); !optional {
 			return errors.New("the field " + name + " is missing")
 		}
 	}
@@ -78,34 +100,73 @@ func (s strict) object(target reflect.Value) error {
 }
 
 // value reads the field of a name, which is one of ours.
-func (s strict) value(name string, target reflect.Value) error {
-	token, err := s.decoder.Token()
-	if err != nil {
-		return errJSON
-	}
-	switch v := token.(type) {
-	case nil:
-		if target.Kind() == reflect.Pointer {
-			return nil
+func (s *strict) value(name string, target reflect.Value) error {
+	wrong := func() error { return errors.New("the field " + name + " has the wrong type") }
+	switch {
+	case s.take('"'):
+		v, err := s.quoted()
+		if err != nil {
+			return err
 		}
-	case string:
-		if s.refuseReplacement && strings.ContainsRune(v, unicode.ReplacementChar) {
+		// U+FFFD that was not sent means that half a surrogate pair was mended.
+		if strings.ContainsRune(v, unicode.ReplacementChar) && !s.sentReplacement() {
 			return errors.New("the field " + name + " holds half a surrogate pair")
 		}
-		if target.Kind() == reflect.Pointer && target.Type().Elem().Kind() == reflect.String {
-			target.Set(reflect.ValueOf(&v))
-			return nil
-		}
-		if target.Kind() == reflect.String {
+		switch {
+		case target.Kind() == reflect.String:
 			target.SetString(v)
+		case target.Kind() == reflect.Pointer && target.Type().Elem().Kind() == reflect.String:
+			target.Set(reflect.ValueOf(&v))
+		default:
+			return wrong()
+		}
+		return nil
+	case s.take('{'):
+		if target.Kind() != reflect.Struct {
+			return wrong()
+		}
+		return s.object(target)
+	}
+	rest := s.text[s.at:] // take has gone past space
+	switch {
+	case bytes.HasPrefix(rest, []byte("null")):
+		if s.at += len("null"); target.Kind() == reflect.Pointer {
 			return nil
 		}
-	case json.Delim:
-		if v == '{' && target.Kind() == reflect.Struct {
-			return s.object(target)
+		return wrong()
+	case len(rest) > 0 && strings.IndexByte("[-0123456789tf", rest[0]) >= 0:
+		return wrong()
+	}
+	return errJSON
+}
+
+// quoted reads what follows the quotation mark.
+func (s *strict) quoted() (string, error) {
+	from, plain := s.at, true
+	for ; s.at < len(s.text); s.at++ {
+		switch c := s.text[s.at]; {
+		case c == '"':
+			s.at++
+			if plain {
+				return string(s.text[from : s.at-1]), nil
+			}
+			var v string
+			if json.Unmarshal(s.text[from-1:s.at], &v) != nil {
+				return "", errJSON
+			}
+			return v, nil
+		case c == '\\':
+			plain = false
+			s.at++ // what follows does not end the string
+		case c < ' ':
+			return "", errJSON
 		}
 	}
-	return errors.New("the field " + name + " has the wrong type")
+	return "", errJSON
+}
+
+func (s *strict) sentReplacement() bool {
+	return bytes.ContainsRune(s.text, unicode.ReplacementChar) || bytes.Contains(bytes.ToLower(s.text), []byte(`\ufffd`))
 }
 
 func fieldNamed(t reflect.Type, name string) int {

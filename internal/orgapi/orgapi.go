@@ -54,6 +54,9 @@ const (
 	// MaxIdentifierRunes bounds each external id, in characters
 	// (Nabla Connect, Create encounter: "max 256 characters").
 	MaxIdentifierRunes = 256
+	// MaxDemographicRunes bounds each of a patient's details, in characters: a backend
+	// keeps them for many clicks to come, and one EHR must not fill it.
+	MaxDemographicRunes = 256
 	// MaxUnstructuredContextRunes bounds unstructured_context, in characters.
 	MaxUnstructuredContextRunes = 700
 	// MaxLabelBytes bounds the label of an encounter in an answer.

@@ -140,6 +140,8 @@ func TestBadInput(t *testing.T) {
 			{"an empty id", launch(in(whole, `"E-1"`, `""`)), 400, invalid},
 			{"an address that is none", launch(in(whole, "ada@hospital.example", canary)), 400, invalid},
 			{"a text of 701 characters", launch(in(whole, "Seen last week. ", strings.Repeat("é", 701))), 400, invalid},
+			{"a name of 257 characters", launch(in(whole, "Grace ", strings.Repeat("é", 257-len(canary)))), 400, invalid},
+			{"pronouns of 60 KB", launch(in(whole, `"pronouns":null`, `"pronouns":"`+strings.Repeat("x", 60<<10)+`"`)), 400, invalid},
 			{"a name that turns the line round", launch(in(whole, "Grace ", `\u202e`)), 400, invalid},
 			{"a new line in an id", launch(in(whole, `"P-1"`, `"P-1\n`+canary+`"`)), 400, invalid},
 			{"a patient without a name", launch(in(whole, "Grace "+canary, " ")), 422, problem.ContextIncomplete},

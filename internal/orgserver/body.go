@@ -44,17 +44,23 @@ func decode(text []byte, into any) error {
 
 // readText reads the whole body, which must call itself JSON.
 func readText(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	return readUpTo(w, r, orgapi.MaxRequestBytes)
+	if err := checkKind(r); err != nil {
+		return nil, err
+	}
+	return readAll(http.MaxBytesReader(w, r.Body, orgapi.MaxRequestBytes))
 }
 
-// readUpTo is readText with another limit.
-func readUpTo(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+func checkKind(r *http.Request) error {
 	kind, parameters, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	parameters = strings.ToLower(strings.ReplaceAll(strings.TrimSpace(parameters), `"`, ""))
 	if !strings.EqualFold(strings.TrimSpace(kind), "application/json") || (parameters != "" && parameters != "charset=utf-8") {
-		return nil, &statusError{status: http.StatusUnsupportedMediaType, Problem: problem.With(problem.RequestInvalid, "The body must be application/json.", nil)}
+		return &statusError{status: http.StatusUnsupportedMediaType, Problem: problem.With(problem.RequestInvalid, "The body must be application/json.", nil)}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	return nil
+}
+
+func readAll(from io.Reader) ([]byte, error) {
+	body, err := io.ReadAll(from)
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
@@ -108,14 +114,19 @@ func checkLaunch(l orgapi.LaunchRequest) error {
 // in the EHR) from one that can never be sent.
 func checkContext(c patientContext) error {
 	d := c.Demographics
-	for _, text := range []string{d.Name, d.BirthDate, d.Gender} {
+	texts := []string{d.Name, d.BirthDate, d.Gender}
+	if d.Pronouns != nil {
+		texts = append(texts, *d.Pronouns)
+	}
+	for _, text := range texts {
 		if !printable(text) {
 			return problem.With(problem.RequestInvalid, "The patient's details hold control characters.", nil)
 		}
+		if utf8.RuneCountInString(text) > orgapi.MaxDemographicRunes {
+			return problem.With(problem.RequestInvalid, "One of the patient's details has more than 256 characters.", nil)
+		}
 	}
 	switch {
-	case d.Pronouns != nil && !printable(*d.Pronouns):
-		return problem.With(problem.RequestInvalid, "The patient's details hold control characters.", nil)
 	case c.Unstructured != nil && strings.ContainsRune(*c.Unstructured, 0):
 		return problem.With(problem.RequestInvalid, "The field unstructured_context holds control characters.", nil)
 	case c.Unstructured != nil && utf8.RuneCountInString(*c.Unstructured) > orgapi.MaxUnstructuredContextRunes:

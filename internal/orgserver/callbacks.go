@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"path"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"encounterlauncher/internal/delivery"
@@ -23,6 +25,10 @@ import (
 const (
 	// pathCallbacks is where Nabla calls unless the configuration says otherwise.
 	pathCallbacks = "/nabla/callbacks"
+	// unprovenBytes bounds what is read, at the same time, of callbacks of which it is not
+	// known yet whether they are Nabla's: whoever reaches us may send one of 8 MB, on as
+	// many connections as they like. It is enough for a dozen of the largest.
+	unprovenBytes = 96 << 20
 	// callbackPause is the Retry-After of a callback that could not be kept.
 	callbackPause = 5 * time.Second
 )
@@ -32,6 +38,8 @@ const (
 type callbacks struct {
 	path     string
 	verifier *nabla.Verifier
+	// unproven is how much may still be read; see unprovenBytes.
+	unproven atomic.Int64
 	// tokens is nil where Nabla needs no bearer token.
 	tokens           *accessTokens
 	audience, client string
@@ -52,6 +60,7 @@ func newCallbacks(cfg orgconfig.Config, clinicians *accessTokens, servers *ehrSe
 		return nil, errors.Join(faults...)
 	}
 	c := &callbacks{path: section.Path, client: section.Bearer.ClientID, audience: section.Bearer.Audience}
+	c.unproven.Store(unprovenBytes)
 	if c.path == "" {
 		c.path = pathCallbacks
 	}
@@ -119,6 +128,7 @@ func (s *Server) openDeliveries(ctx context.Context, cfg orgconfig.Config, conn 
 		s.log.Warn("callbacks are kept in memory only, and lost with this process: this is for development")
 	}
 	return delivery.Open(ctx, conn, places, delivery.Options{
+		Broken:      func() { close(s.broken) }, // once
 		GiveUpAfter: cfg.Deliver.GiveUpAfter, Remember: cfg.Deliver.Remember, Now: s.now, Log: s.log, AckWait: s.redeliver,
 		Exported: func(ctx context.Context, encounterID, providerID string, at time.Time) error {
 			err := s.Exported(ctx, orgapi.ExportedEvent{ExternalEncounterID: encounterID, ExternalProviderID: providerID, At: at.UTC().Format(time.RFC3339)})
@@ -141,12 +151,9 @@ type callbackAnswer struct {
 // is 503, which callers try again, and not the 429 of the code: Nabla has not asked
 // for too much.
 func (s *Server) callback(w http.ResponseWriter, r *http.Request) (int, any, error) {
-	body, err := readUpTo(w, r, nabla.MaxCallbackBytes)
+	body, err := s.callbacks.read(w, r)
 	if err != nil {
 		return 0, nil, err
-	}
-	if err := s.callbacks.verifier.Verify(r.Header, body); err != nil {
-		return 0, nil, problem.New(problem.Unauthorized, err)
 	}
 	if err := s.callbacks.bearer(r); err != nil {
 		return 0, nil, err
@@ -171,6 +178,44 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) (int, any, err
 		return 0, nil, problem.New(problem.RequestTooLarge, err)
 	}
 	return 0, nil, &statusError{status: http.StatusServiceUnavailable, after: callbackPause, Problem: problem.New(problem.OrgBusy, err)}
+}
+
+// read returns the body of a callback whose signature is right.
+func (c *callbacks) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if err := checkKind(r); err != nil {
+		return nil, err
+	}
+	from := &metered{from: http.MaxBytesReader(w, r.Body, nabla.MaxCallbackBytes), left: &c.unproven}
+	defer func() { c.unproven.Add(from.taken) }()
+	body, err := readAll(from)
+	if from.none {
+		return nil, &statusError{status: http.StatusServiceUnavailable, after: callbackPause, Problem: problem.New(problem.OrgBusy, errors.New("too much is being read of callbacks that may not be Nabla's"))}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := c.verifier.Verify(r.Header, body); err != nil {
+		return nil, problem.New(problem.Unauthorized, err)
+	}
+	return body, nil
+}
+
+// metered reads for as long as there is something left of what all may read together.
+type metered struct {
+	from  io.Reader
+	left  *atomic.Int64
+	taken int64
+	none  bool
+}
+
+func (m *metered) Read(p []byte) (int, error) {
+	n, err := m.from.Read(p)
+	m.taken += int64(n)
+	if m.left.Add(-int64(n)) < 0 {
+		m.none = true
+		return n, errors.New("nothing is left")
+	}
+	return n, err
 }
 
 // bearer checks the access token that Nabla shows, where the organisation asks for

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -387,5 +388,40 @@ func TestEveryFaultOfCallbacksAndTheirDeliveryIsNamed(t *testing.T) {
 	}
 	if err := Check(w.config); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestStrangersWhoSendLargeBodiesTakeABoundedAmountOfMemory(t *testing.T) {
+	w := newCallbackWorld(t)
+	address := strings.TrimPrefix(strings.TrimSuffix(w.url, "/launcher"), "http://")
+	head := "POST /launcher" + pathCallbacks + " HTTP/1.1\r\nHost: " + address + "\r\nContent-Type: application/json\r\n" +
+		nabla.HeaderTimestamp + ": 2026-11-03T09:00:00Z\r\n" + nabla.HeaderSignature + ": " + strings.Repeat("0", 64) + "\r\nContent-Length: 8000000\r\n\r\n"
+	body := bytes.Repeat([]byte("x"), 7_999_999) // one is missing, so it is waited for
+	var strangers []net.Conn
+	for range unprovenBytes / len(body) {
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		if _, err := c.Write(append([]byte(head), body...)); err != nil {
+			t.Fatal(err)
+		}
+		strangers = append(strangers, c)
+	}
+	left := func() int64 { return w.server.callbacks.unproven.Load() }
+	until(t, "all is read", func() bool { return left() < int64(len(body)) })
+	_, large := exportOf("E-2")
+	large = append(large, bytes.Repeat([]byte(" "), nabla.MaxCallbackBytes-len(large))...)
+	got := w.do(t, w.signed(large, nablaSecret))
+	if got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" || got.problem(t).Code != problem.OrgBusy {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+	for _, c := range strangers {
+		_ = c.Close()
+	}
+	until(t, "all is given back", func() bool { return left() == unprovenBytes })
+	if got := w.do(t, w.signed(large, nablaSecret)); got.status != http.StatusOK {
+		t.Errorf("got %d %s", got.status, got.body)
 	}
 }

@@ -62,11 +62,11 @@ type events struct {
 	stream  jetstream.Stream
 	hears   *nats.Subscription
 	now     func() time.Time
-	epoch   string // names this life of the stream in ids
 	stopped chan struct{}
 	stop    sync.Once
 
 	mu      sync.Mutex
+	epoch   string                   // guarded by mu: names this life of the stream in ids
 	open    map[string][]*stream     // guarded by mu: by subject
 	all     int                      // guarded by mu
 	beats   int                      // guarded by mu
@@ -87,7 +87,7 @@ func openEvents(ctx context.Context, conn *orgstore.Conn, now func() time.Time) 
 	e := &events{
 		js: conn.JetStream(), stream: kept, now: now, stopped: make(chan struct{}),
 		open: make(map[string][]*stream), endings: make(map[<-chan struct{}]bool),
-		epoch: strconv.FormatInt(kept.CachedInfo().Created.UnixNano(), 36),
+		epoch: epochOf(kept.CachedInfo()),
 	}
 	if e.hears, err = conn.NATS().Subscribe(liveSubject+"*", e.hear); err != nil {
 		return nil, fmt.Errorf("listening for exports: %w", err)
@@ -95,6 +95,8 @@ func openEvents(ctx context.Context, conn *orgstore.Conn, now func() time.Time) 
 	go e.live()
 	return e, nil
 }
+
+func epochOf(i *jetstream.StreamInfo) string { return strconv.FormatInt(i.Created.UnixNano(), 36) }
 
 // end ends every stream; the workstations come back by themselves.
 func (e *events) end() {
@@ -148,7 +150,17 @@ func (e *events) beat() {
 	var expired, due []*stream
 	e.mu.Lock()
 	// A store that does not answer is found out by the streams that have something to read.
-	if err == nil && info.State.LastSeq > e.heard {
+	switch {
+	case err != nil:
+	case epochOf(info) != e.epoch:
+		// A server alone forgets with its end what it had in memory, and begins to count
+		// anew: no position that anybody has is right any more. Who comes back with one is
+		// told everything.
+		e.epoch, e.heard = epochOf(info), info.State.LastSeq
+		for _, streams := range e.open {
+			expired = append(expired, streams...)
+		}
+	case info.State.LastSeq > e.heard:
 		e.heard, work = info.State.LastSeq, workRead
 	}
 	e.beats++
@@ -224,10 +236,8 @@ func (s *Server) listen(w http.ResponseWriter, r *http.Request) (int, any, error
 		return 0, nil, err
 	}
 	e := s.events
-	st := &stream{
-		of: e, subject: e.of(who.tenant, who.providerID), until: until, next: e.after(r.Header.Get(orgapi.HeaderLastEventID)),
-		ending: ending(r.Context()), busy: true,
-	}
+	st := &stream{of: e, subject: e.of(who.tenant, who.providerID), until: until, ending: ending(r.Context()), busy: true}
+	st.next, st.epoch = e.after(r.Header.Get(orgapi.HeaderLastEventID))
 	if err := e.admit(st); err != nil {
 		w.Header().Set("Retry-After", strconv.Itoa(streamPause))
 		return 0, nil, err
@@ -241,6 +251,9 @@ func (e *events) admit(s *stream) error {
 	defer e.mu.Unlock()
 	if len(e.open[s.subject]) >= streamsOfOne || e.all >= streamsOfAll {
 		return problem.New(problem.OrgBusy, errors.New("there are too many streams of events"))
+	}
+	if s.epoch != e.epoch {
+		s.next, s.epoch = 1, e.epoch
 	}
 	s.turn = e.beats % keepAlive
 	e.open[s.subject] = append(e.open[s.subject], s)
@@ -293,13 +306,16 @@ func (e *events) leave(s *stream) {
 	e.all--
 }
 
-// after returns the first position to send to who has seen an id. An id of
-// another life of the stream, or none of ours, says nothing: all is sent.
-func (e *events) after(lastEventID string) uint64 {
-	epoch, position, ok := strings.Cut(lastEventID, "-")
+// after returns the first position to send to who has seen an id, and the life of the
+// stream that it is of. An id of another life, or none of ours, says nothing: all is
+// sent.
+func (e *events) after(lastEventID string) (next uint64, epoch string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	of, position, ok := strings.Cut(lastEventID, "-")
 	n, err := strconv.ParseUint(position, 10, 63)
-	if !ok || epoch != e.epoch || err != nil {
-		return 1
+	if !ok || of != e.epoch || err != nil {
+		return 1, e.epoch
 	}
-	return n + 1
+	return n + 1, e.epoch
 }

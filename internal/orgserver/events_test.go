@@ -163,7 +163,7 @@ func TestEveryBackendOfOneStoreTellsOfEveryExport(t *testing.T) {
 	if err := twin.Exported(t.Context(), orgapi.ExportedEvent{ExternalEncounterID: "E-1", ExternalProviderID: "D-17", At: "2026-11-03T09:14:00.5+01:00"}); err != nil {
 		t.Fatal(err)
 	}
-	if id := l.tells("E-1"); second.after(id) != 2 {
+	if next, _ := second.after(l.tells("E-1")); next != 2 {
 		t.Error("the other backend does not know the id")
 	}
 }

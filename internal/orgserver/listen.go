@@ -50,7 +50,13 @@ type operated interface {
 	Metrics() http.Handler
 }
 
-// Serve listens as cfg says and serves handler until ctx ends. Then handler says that
+// breakable is a handler that may come to need a new start: Server is.
+type breakable interface{ Broken() <-chan struct{} }
+
+var errBroken = errors.New("the queue of deliveries needs a new start, since a disk that was full has room again")
+
+// Serve listens as cfg says and serves handler until ctx ends, or handler says that it
+// is broken, which is an error: who started the process starts it anew. Then handler says that
 // it is not ready and still takes calls for cfg.Delay; after that no new call is
 // taken, and those under way have up to 20 seconds to finish. ready, when not nil,
 // is told the address once the listener is open. Metrics are served as long, at an
@@ -99,10 +105,17 @@ func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 		}
 		ended <- server.Serve(listener)
 	}()
+	var broken <-chan struct{}
+	if b, may := handler.(breakable); may {
+		broken = b.Broken()
+	}
+	var why error
 	select {
 	case err := <-ended:
 		return fmt.Errorf("serving: %w", err)
 	case <-ctx.Done():
+	case <-broken:
+		why = errBroken
 	}
 	if operates {
 		work.Drain()
@@ -120,12 +133,12 @@ func serve(ctx context.Context, cfg orgconfig.Config, handler http.Handler, log 
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), times.drain)
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
-		return fmt.Errorf("calls under way did not finish: %w", err)
+		return errors.Join(why, fmt.Errorf("calls under way did not finish: %w", err))
 	}
 	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving: %w", err)
 	}
-	return nil
+	return why
 }
 
 // serveMetrics serves GET /metrics until stop.

@@ -181,11 +181,14 @@ func TestTracesFollowACallThroughItsStagesWithoutAnyID(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	w.server.traces = newTraces(spans, 0, "1.2.3")
 	q := w.byHandle(t, w.mint(t), "key-1")
-	q.header = http.Header{"Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}
+	q.header = http.Header{"Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, "Tracestate": {"vendor=" + canary}}
 	w.opened(t, q)
 	names := map[string]sdktrace.ReadOnlySpan{}
 	for _, s := range spans.Ended() {
 		names[s.Name()] = s
+		if state := s.SpanContext().TraceState().String() + s.Parent().TraceState().String(); state != "" {
+			t.Errorf("%s carries a text from outside: %s", s.Name(), state)
+		}
 		for _, a := range s.Attributes() {
 			for _, never := range []string{canary, "P-1", "D-17", "E-1", "subject-1", "ada@", "call-7", "http://", "127.0.0.1"} {
 				if strings.Contains(a.Value.Emit(), never) {
@@ -305,9 +308,29 @@ func TestABackendIsReadyWhenStoreAndIssuerAnswerAndItDoesNotEnd(t *testing.T) {
 		t.Errorf("a process that ends lives: %d", status)
 	}
 	w.server.conn.NATS().Close()
+	w.clock.advance(readyPause)
 	status, body := w.raw(t, PathReady)
 	if status != http.StatusServiceUnavailable || !strings.Contains(string(body), "JetStream") {
 		t.Errorf("the store is away: %d %s", status, body)
+	}
+}
+
+func TestWhoeverAsksWhetherABackendIsReadyAsksItsStoreOnceASecond(t *testing.T) {
+	c, state, asked := &clock{t: time.Now()}, new(storeState), 0
+	check := func(context.Context) error { asked++; return errors.New("it is away") }
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 1000 {
+		if state.of(gone, c.now, check) == nil {
+			t.Fatal("what the store said is forgotten")
+		}
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+	c.advance(readyPause)
+	if err := state.of(t.Context(), c.now, func(context.Context) error { return nil }); err != nil {
+		t.Errorf("a store that came back: %v", err)
 	}
 }
 
@@ -393,6 +416,22 @@ func TestChangedTLSFilesAreTakenUpAndBrokenOnesAreNot(t *testing.T) {
 	c.advance(lookPause)
 	if got := nameOf(t, files); got != "number three" {
 		t.Errorf("after a broken one nothing is taken up: %s", got)
+	}
+	// A key that is copied and then closed to others is taken up all the same.
+	pair(t, folder, "the fourth")
+	if err := os.Chmod(cfg.TLSKeyFile, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c.advance(lookPause)
+	if got := nameOf(t, files); got != "number three" {
+		t.Errorf("a key that all can read is served: %s", got)
+	}
+	if err := os.Chmod(cfg.TLSKeyFile, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.advance(lookPause)
+	if got := nameOf(t, files); got != "the fourth" {
+		t.Errorf("what can be used now is not taken up: %s", got)
 	}
 	if err := os.Chmod(cfg.TLSKeyFile, 0o644); err != nil {
 		t.Fatal(err)
@@ -541,5 +580,27 @@ func TestProbeNamesTheServiceThatDoesNotAnswer(t *testing.T) {
 	}
 	if text := probed[0].Err.Error(); strings.Contains(text, "127.0.0.1") || !strings.Contains(text, "; ") {
 		t.Errorf("%s", text)
+	}
+}
+
+// breaks comes to need a new start.
+type breaks struct {
+	watched
+	broken chan struct{}
+}
+
+func (b breaks) Broken() <-chan struct{} { return b.broken }
+
+func TestABackendThatNeedsANewStartEndsAsItWouldOtherwiseAndSaysSo(t *testing.T) {
+	handler := breaks{watched{http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), make(chan struct{})}, make(chan struct{})}
+	ready, ended := make(chan string, 1), make(chan error, 1)
+	go func() {
+		ended <- serve(t.Context(), orgconfig.Config{Listen: "127.0.0.1:0"}, handler, slog.New(slog.DiscardHandler), func(a net.Addr) { ready <- a.String() }, ordinary())
+	}()
+	<-ready
+	close(handler.broken)
+	<-handler.drained
+	if err := <-ended; !errors.Is(err, errBroken) {
+		t.Errorf("%v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -11,7 +12,33 @@ import (
 // says that the process lives.
 const PathReady = "/readyz"
 
-const readyTime = 3 * time.Second
+const (
+	readyTime = 3 * time.Second
+	// readyPause is for how long it is believed what the store has said: anybody may ask
+	// us, as often as they like, and in a cluster every question of ours is a dozen for
+	// servers that others need too.
+	readyPause = time.Second
+)
+
+// storeState is what the store has said last.
+type storeState struct {
+	mu    sync.Mutex
+	asked time.Time // guarded by mu
+	err   error     // guarded by mu
+}
+
+// of asks the store, once for all callers of a second. (Those who come meanwhile wait
+// for as long as one question takes, which check bounds.)
+func (s *storeState) of(ctx context.Context, now func() time.Time, check func(context.Context) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if since := now().Sub(s.asked); s.asked.IsZero() || since < 0 || since >= readyPause {
+		// Whoever gives up has not learnt anything of the store.
+		s.err = check(context.WithoutCancel(ctx))
+		s.asked = now()
+	}
+	return s.err
+}
 
 // readiness is the body of PathReady. Each part is "ok" or what is wrong with it.
 type readiness struct {
@@ -32,7 +59,7 @@ func (s *Server) ready(_ http.ResponseWriter, r *http.Request) (int, any, error)
 	if s.draining.Load() {
 		fail("process", "it is ending")
 	}
-	if s.conn.Check(ctx) != nil {
+	if s.store.of(ctx, s.now, s.conn.Check) != nil {
 		fail("store", "JetStream does not answer")
 	}
 	// Keys that were fetched once go on serving, so an issuer that is away for a

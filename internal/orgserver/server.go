@@ -95,6 +95,8 @@ type Server struct {
 	metrics  *metrics
 	traces   *traces // nil without traces
 	draining *atomic.Bool
+	broken   chan struct{} // see Broken
+	store    *storeState
 }
 
 // parts are what the configuration makes without starting anything.
@@ -246,7 +248,7 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 			return nil, errors.Join(err, conn.Close())
 		}
 	}
-	s := &Server{parts: p, handles: handles, tenants: tenants, events: ev, conn: conn, metrics: newMetrics(deps.Version), draining: new(atomic.Bool)}
+	s := &Server{parts: p, handles: handles, tenants: tenants, events: ev, conn: conn, metrics: newMetrics(deps.Version), draining: new(atomic.Bool), broken: make(chan struct{}), store: new(storeState)}
 	if err := s.operate(ctx, cfg, deps.Version); err != nil {
 		return nil, errors.Join(fmt.Errorf("configuration: %w", err), s.Close())
 	}
@@ -273,6 +275,10 @@ func New(ctx context.Context, cfg orgconfig.Config, deps Deps) (*Server, error) 
 	}
 	return s, nil
 }
+
+// Broken is closed when only a new start of this process mends it: see
+// delivery.Options. What is in memory goes on being served until then.
+func (s *Server) Broken() <-chan struct{} { return s.broken }
 
 // JWKS returns the public keys to register with Nabla and with the FHIR server, as a
 // JWK set.
@@ -343,7 +349,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	methods, known := s.routes[r.URL.Path]
 	handle, allowed := methods[r.Method]
 	switch {
-	case !known:
+	// A proxy's rules are about the paths as they are written: one that is written in
+	// another way must not get past them.
+	case !known, r.URL.RawPath != "":
 		err = &statusError{status: http.StatusNotFound, Problem: problem.With(problem.RequestInvalid, "There is no such call.", nil)}
 	case !allowed:
 		route = r.URL.Path

@@ -312,6 +312,7 @@ func TestOnlyAnAccessTokenForThisBackendIsAccepted(t *testing.T) {
 		"another issuer":                w.token(t, map[string]any{"iss": "https://evil.example"}),
 		"expired this second":           w.token(t, map[string]any{"exp": now.Unix()}),
 		"no expiry":                     w.token(t, map[string]any{"exp": nil}),
+		"not valid before the end":      w.token(t, map[string]any{"nbf": 1e300}),
 		"not valid yet":                 w.token(t, map[string]any{"nbf": now.Add(2 * time.Minute).Unix()}),
 		"no subject":                    w.token(t, map[string]any{"sub": nil}),
 		"an ID token by its nonce":      w.token(t, map[string]any{"nonce": "n"}),

@@ -19,6 +19,9 @@ import (
 // eventWrite bounds one write, so that a peer that is gone holds nothing up.
 const eventWrite = 10 * time.Second
 
+// maxSaid is how much a peer may send into its stream.
+const maxSaid = 4 << 10
+
 // What a stream has to do.
 const (
 	workNone    = 0
@@ -40,6 +43,8 @@ type stream struct {
 	// Only who is busy for it uses these.
 	out  eventOut
 	next uint64
+	// epoch names the life of what is read.
+	epoch string
 
 	mu    sync.Mutex
 	work  int           // guarded by mu
@@ -102,16 +107,18 @@ func (s *stream) open() {
 	go s.run()
 }
 
-// watch ends the stream when the peer has gone. Whatever else it sends is nothing to
-// us.
+// watch ends the stream when the peer has gone, or when it goes on sending, which no
+// listener does and no limit would stop. Whatever it sends is nothing to us.
 func (s *stream) watch(conn net.Conn) {
 	var some [16]byte
-	for {
-		if _, err := conn.Read(some[:]); err != nil {
-			s.end()
-			return
+	for read := 0; read <= maxSaid; {
+		n, err := conn.Read(some[:])
+		if err != nil {
+			break
 		}
+		read += n
 	}
+	s.end()
 }
 
 // wake has the stream do something, unless it is over.
@@ -181,7 +188,7 @@ func (s *stream) read() error {
 			return err
 		}
 		// The data is JSON of ours, in one line.
-		id := s.of.epoch + "-" + strconv.FormatUint(m.Sequence, 10)
+		id := s.epoch + "-" + strconv.FormatUint(m.Sequence, 10)
 		if !s.out.write("event: " + orgapi.EventExported + "\nid: " + id + "\ndata: " + string(m.Data) + "\n\n") {
 			return errors.New("the caller has gone")
 		}

@@ -25,6 +25,7 @@ type certificates struct {
 
 	mu     sync.Mutex
 	config *tls.Config // guarded by mu
+	failed bool        // guarded by mu: those that were tried last cannot be used
 	seen   [3]stamp    // guarded by mu: of the files that were tried last
 	looked time.Time   // guarded by mu
 }
@@ -90,13 +91,18 @@ func (c *certificates) current(*tls.ClientHelloInfo) (*tls.Config, error) {
 	}
 	c.looked = now
 	stamps := c.stamps()
-	if stamps == c.seen {
+	changed := stamps != c.seen
+	// To let only us read a key changes neither its time nor its size.
+	if !changed && !c.failed {
 		return c.config, nil
 	}
 	// Two files do not change at the same moment: until they fit, the old ones serve.
 	c.seen = stamps
 	config, err := c.load()
-	if err != nil {
+	if c.failed = err != nil; c.failed {
+		if !changed {
+			return c.config, nil
+		}
 		c.log.Error("the changed TLS files cannot be used; the old ones go on serving", "cause", err)
 		return c.config, nil
 	}

@@ -33,7 +33,10 @@ const (
 	failurePause = time.Second
 	issuerTime   = 5 * time.Second
 	maxKeysBytes = 256 << 10
-	maxKeys      = 64
+	// maxNumericDate is a time that no clock shows, and from which on a float64 is no
+	// int64 any more.
+	maxNumericDate = 1 << 40
+	maxKeys        = 64
 )
 
 // accessTokenAlgorithms are asymmetric only: none and HS* would let whoever
@@ -164,7 +167,7 @@ func (a *accessTokens) checkClaims(t *oidc.IDToken, claims map[string]json.RawMe
 	}
 	if raw, ok := claims["nbf"]; ok {
 		var nbf float64
-		if json.Unmarshal(raw, &nbf) != nil || time.Unix(int64(nbf), 0).After(now.Add(tokenSkew)) {
+		if json.Unmarshal(raw, &nbf) != nil || nbf > maxNumericDate || time.Unix(int64(nbf), 0).After(now.Add(tokenSkew)) {
 			return fault("the access token is not valid yet")
 		}
 	}

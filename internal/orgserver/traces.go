@@ -85,6 +85,8 @@ func (t *traces) call(r *http.Request) (ctx context.Context, end func(route stri
 		return r.Context(), func(string, int, error) {}
 	}
 	ctx = propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	// A tracestate is a text of the caller's own, which every span below would carry on.
+	ctx = trace.ContextWithRemoteSpanContext(ctx, trace.SpanContextFromContext(ctx).WithTraceState(trace.TraceState{}))
 	ctx, span := t.tracer.Start(ctx, "call", trace.WithSpanKind(trace.SpanKindServer))
 	return ctx, func(route string, status int, err error) {
 		span.SetName(method(r.Method) + " " + route)

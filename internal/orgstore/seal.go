@@ -95,7 +95,8 @@ func derive(secret []byte, use string) ([]byte, error) {
 // be moved to another.
 func (c *Conn) Seal(place string, value []byte) []byte {
 	key := c.keys[0]
-	return key.aead.Seal(append([]byte(nil), key.id[:]...), nil, value, []byte(place))
+	sealed := append(make([]byte, 0, idBytes+len(value)+key.aead.Overhead()), key.id[:]...)
+	return key.aead.Seal(sealed, nil, value, []byte(place))
 }
 
 var errSealed = errors.New("what is kept cannot be opened: it was sealed by another key, or changed")
