@@ -15,6 +15,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -99,10 +100,13 @@ type deliveriesCommand struct {
 
 // withConfig is what a command that is proposed needs, too.
 func (d *deliveriesCommand) withConfig() string {
-	if d.config == "" {
+	switch {
+	case d.config == "":
 		return ""
+	case strings.ContainsFunc(d.config, func(r rune) bool { return !strings.ContainsRune("/._-", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r) }):
+		return " --config " + strconv.Quote(d.config)
 	}
-	return " --config " + strconv.Quote(d.config)
+	return " --config " + d.config
 }
 
 // call asks the backend. into may be nil.
@@ -218,7 +222,8 @@ func placesOf(i delivery.Item) string {
 func advise(w io.Writer, items []delivery.Item) {
 	counts := map[string]int{}
 	for _, i := range items {
-		if i.Code != "" {
+		// What has ended needs nobody's advice.
+		if i.Code != "" && i.State != delivery.Delivered && i.State != delivery.Discarded {
 			counts[i.Code]++
 		}
 	}
