@@ -103,7 +103,9 @@ func (d *deliveriesCommand) withConfig() string {
 	switch {
 	case d.config == "":
 		return ""
-	case strings.ContainsFunc(d.config, func(r rune) bool { return !strings.ContainsRune("/._-", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r) }):
+	case strings.ContainsFunc(d.config, func(r rune) bool {
+		return !strings.ContainsRune("/._-", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}):
 		return " --config " + strconv.Quote(d.config)
 	}
 	return " --config " + d.config
