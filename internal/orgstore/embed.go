@@ -190,7 +190,7 @@ func (c *Conn) folderKey(folder string) (string, error) {
 		return "", fmt.Errorf("nats.folder: %w", err)
 	default:
 		if key, err = c.Open(keyPlace, sealed); err != nil {
-			return "", errors.New("nats.seal_key_files: none of these keys opens nats.folder")
+			return "", errNoKeyOpens
 		}
 		if bytes.HasPrefix(sealed, c.keys[0].id[:]) {
 			return hex.EncodeToString(key), nil
