@@ -47,6 +47,8 @@ func (c *Conn) embed(cfg orgconfig.NATS, disk int64) (err error) {
 	options := &server.Options{
 		ServerName: "org-backend", DontListen: true, JetStream: true, StoreDir: cfg.Folder, JetStreamMaxMemory: memoryBytes,
 		JetStreamMaxStore: disk, MaxPayload: maxMessage, NoLog: true, NoSigs: true,
+		// Every subject is new: what remembers who listens to one only costs.
+		NoSublistCache: true,
 	}
 	undo := func() error { return nil }
 	if cfg.Folder == "" {
