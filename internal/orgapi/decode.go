@@ -65,6 +65,7 @@ func (s *strict) take(c byte) bool {
 // object reads what follows the brace.
 func (s *strict) object(target reflect.Value) error {
 	seen := make([]bool, target.NumField())
+	last := ""
 	for first := true; !s.take('}'); first = false {
 		if !first && !s.take(',') || !s.take('"') {
 			return errJSON
@@ -74,9 +75,14 @@ func (s *strict) object(target reflect.Value) error {
 			return err
 		}
 		i := fieldNamed(target.Type(), name)
-		if i < 0 {
-			return errors.New("it has an unknown field")
+		switch {
+		case i < 0 && last == "":
+			return errors.New("it has an unknown field at the beginning of an object")
+		case i < 0:
+			// Its own name is the caller's, and may be anything.
+			return errors.New("it has an unknown field after the field " + last)
 		}
+		last = name
 		if seen[i] {
 			return errors.New("it has the field " + name + " twice")
 		}

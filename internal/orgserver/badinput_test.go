@@ -263,7 +263,8 @@ func TestABadBodyIsToldWhichOfOurFieldsIsWrong(t *testing.T) {
 	for body, want := range map[string]string{
 		strings.Replace(whole, `,"pronouns":null`, "", 1):            "The body cannot be taken: the field pronouns is missing.",
 		strings.Replace(whole, `"1980-01-31"`, "1980", 1):            "The body cannot be taken: the field birth_date has the wrong type.",
-		strings.Replace(whole, `"D-17"`, `"D-17","`+canary+`":1`, 1): "The body cannot be taken: it has an unknown field.",
+		strings.Replace(whole, `"D-17"`, `"D-17","`+canary+`":1`, 1): "The body cannot be taken: it has an unknown field after the field external_provider_id.",
+		strings.Replace(whole, "{", `{"`+canary+`":1,`, 1):           "The body cannot be taken: it has an unknown field at the beginning of an object.",
 		whole[:len(whole)-1]: "The body cannot be taken: it is not JSON.",
 	} {
 		if p := w.refused(t, launchOf(body), http.StatusBadRequest, problem.RequestInvalid); p.Detail != want {

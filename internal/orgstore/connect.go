@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -79,9 +80,21 @@ func connectTo(cfg orgconfig.NATS, disk int64) (*Conn, error) {
 // Check reports what is wrong with the files that cfg names. It starts and connects
 // to nothing.
 func Check(cfg orgconfig.NATS) error {
-	_, err := readFiles(cfg)
-	return err
+	keys, err := readFiles(cfg)
+	if err != nil || cfg.Folder == "" {
+		return err
+	}
+	sealed, err := orgconfig.ReadBounded(filepath.Join(cfg.Folder, keyFile), 1<<10)
+	if err != nil {
+		return nil // a new folder has none; Connect tells of anything else
+	}
+	if _, err := (&Conn{keys: keys}).Open(keyPlace, sealed); err != nil {
+		return errNoKeyOpens
+	}
+	return nil
 }
+
+var errNoKeyOpens = errors.New("nats.seal_key_files: none of these keys opens nats.folder")
 
 func readFiles(cfg orgconfig.NATS) (sealKeys, error) {
 	if cfg.CredentialsFile != "" {

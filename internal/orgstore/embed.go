@@ -47,6 +47,8 @@ func (c *Conn) embed(cfg orgconfig.NATS, disk int64) (err error) {
 	options := &server.Options{
 		ServerName: "org-backend", DontListen: true, JetStream: true, StoreDir: cfg.Folder, JetStreamMaxMemory: memoryBytes,
 		JetStreamMaxStore: disk, MaxPayload: maxMessage, NoLog: true, NoSigs: true,
+		// Every subject is new: what remembers who listens to one only costs.
+		NoSublistCache: true,
 	}
 	undo := func() error { return nil }
 	if cfg.Folder == "" {
@@ -190,7 +192,7 @@ func (c *Conn) folderKey(folder string) (string, error) {
 		return "", fmt.Errorf("nats.folder: %w", err)
 	default:
 		if key, err = c.Open(keyPlace, sealed); err != nil {
-			return "", errors.New("nats.seal_key_files: none of these keys opens nats.folder")
+			return "", errNoKeyOpens
 		}
 		if bytes.HasPrefix(sealed, c.keys[0].id[:]) {
 			return hex.EncodeToString(key), nil

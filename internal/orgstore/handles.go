@@ -207,8 +207,8 @@ func (h *Handles) Mint(ctx context.Context, handle string, l Launch) error {
 	}
 	m.Header = nats.Header{jetstream.ExpectedLastSubjSeqHeader: []string{"0"}}
 	lost := false
-	return patiently(ctx, "keeping a handle", func(ctx context.Context) error {
-		ack, err := h.conn.js.PublishMsg(ctx, m)
+	return repeatedly(ctx, "keeping a handle", func(limit time.Duration) error {
+		ack, err := h.conn.publish(m, limit)
 		if err == nil {
 			t.revision = ack.Sequence
 			h.minted.keep(t, len(m.Data))
@@ -328,17 +328,18 @@ func (h *Handles) redeem(ctx context.Context, t Ticket, by Spender, request stri
 		}
 		// Whatever comes of it, what is remembered is out of date.
 		h.minted.forget(t.name)
-		var ack *jetstream.PubAck
-		err = patiently(ctx, doing, func(ctx context.Context) (err error) {
-			if ack, err = h.conn.js.PublishMsg(ctx, m); wrongRevision(err) {
-				ack, err = nil, nil
+		var ack ack
+		changed := false
+		err = repeatedly(ctx, doing, func(limit time.Duration) (err error) {
+			if ack, err = h.conn.publish(m, limit); wrongRevision(err) {
+				changed, err = true, nil
 			}
 			return err
 		})
 		switch {
 		case err != nil:
 			return err
-		case ack == nil:
+		case changed:
 			// Somebody changed it: look again.
 		case !ack.Duplicate:
 			return nil
@@ -488,12 +489,25 @@ func codeOf(err error) jetstream.ErrorCode {
 // patiently repeats what may be repeated while a cluster elects a leader or a
 // connection is made anew, within StoreTime. Its error is a Problem.
 func patiently(ctx context.Context, doing string, attempt func(context.Context) error) error {
+	return repeatedly(ctx, doing, func(limit time.Duration) error {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		return attempt(ctx)
+	})
+}
+
+// repeatedly is patiently for an attempt that keeps to a limit by itself.
+func repeatedly(ctx context.Context, doing string, attempt func(limit time.Duration) error) error {
 	until := time.Now().Add(StoreTime)
+	if end, ok := ctx.Deadline(); ok && end.Before(until) {
+		until = end
+	}
 	for {
+		err := ctx.Err()
 		left := time.Until(until)
-		trying, cancel := context.WithTimeout(ctx, min(attemptTime, left))
-		err := attempt(trying)
-		cancel()
+		if err == nil {
+			err = attempt(min(attemptTime, left))
+		}
 		if err == nil {
 			return nil
 		}

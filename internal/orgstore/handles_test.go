@@ -485,7 +485,13 @@ func TestTheFolderIsReadAfterEachStepOfAnExchangeOfKeys(t *testing.T) {
 	long := strings.Repeat(canary, 100)
 	run(func(c *Conn) { filed(t, c, "one", long) }, a)
 	refused("seal_key_files", b)
+	if err := Check(cfg); err == nil || !strings.Contains(err.Error(), "seal_key_files: none") {
+		t.Errorf("the check of the configuration does not see it: %v", err)
+	}
 	run(func(c *Conn) { holds(t, c, "one", long) }, a)
+	if err := Check(cfg); err != nil {
+		t.Error(err)
+	}
 	run(func(c *Conn) { holds(t, c, "one", long); filed(t, c, "three") }, b, a)
 	// The old key is still needed for what it sealed, not for the files.
 	run(func(c *Conn) {

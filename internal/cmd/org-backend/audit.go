@@ -21,7 +21,7 @@ const dayForm = "2006-01-02"
 
 func auditVerb() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "audit --config FILE",
+		Use:   "audit [--config FILE]",
 		Short: "Answer who opened what, from the audit's files",
 		Long: "Answer who opened what, from the file of audit.file and those that it was moved aside to,\n" +
 			"also where they were zipped. Everything that is asked for must apply; ids are compared\n" +

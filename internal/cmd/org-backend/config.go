@@ -18,7 +18,7 @@ import (
 
 func checkConfig() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "check-config --config FILE",
+		Use:   "check-config [--config FILE]",
 		Short: "Say whether a configuration and the files that it names can be used",
 		Long: "Say everything that is wrong with a configuration and the files that it names, with the\n" +
 			"line of each fault, and warn of what is seldom meant. Nothing is started. With --connect\n" +
@@ -29,15 +29,16 @@ func checkConfig() *cobra.Command {
 	file := configFlag(c)
 	connect := c.Flags().Bool("connect", false, "also ask issuer, Nabla, FHIR server and NATS cluster")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if *file == "" {
-			return usageError{errors.New("--config FILE is missing")}
+		name, err := configOf(*file)
+		if err != nil {
+			return err
 		}
-		cfg, err := orgconfig.Load(*file)
+		cfg, err := orgconfig.Load(name)
 		var form *orgconfig.FormError
 		if err != nil && !errors.As(err, &form) {
 			return err
 		}
-		lines := orgconfig.Lines(*file)
+		lines := orgconfig.Lines(name)
 		if all := allFaults(cfg, form, lines); len(all) > 0 {
 			return errors.New("the configuration cannot be used:\n  " + strings.Join(all, "\n  "))
 		}
@@ -65,7 +66,7 @@ func connected(c *cobra.Command, cfg orgconfig.Config, lines map[string]int) err
 		said := "answers"
 		if p.Err != nil {
 			failed++
-			said = p.Err.Error()
+			said = strings.TrimPrefix(p.Err.Error(), p.Key+": ")
 		}
 		if _, err := fmt.Fprintln(c.OutOrStdout(), orgconfig.At(lines, p.Key+": "+said)); err != nil {
 			return err

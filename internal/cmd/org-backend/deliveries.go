@@ -15,6 +15,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -33,7 +34,7 @@ func deliveries() *cobra.Command {
 	var d deliveriesCommand
 	all := false
 	root := &cobra.Command{
-		Use:   "deliveries --config FILE",
+		Use:   "deliveries [--config FILE]",
 		Short: "Look at exported notes on their way to the EHR, and replay or discard them",
 		Long: "Look at exported notes on their way to the EHR: what waits and is tried again, and what\n" +
 			"was put aside because a person must look. It asks the running backend over admin_socket.\n" +
@@ -43,10 +44,10 @@ func deliveries() *cobra.Command {
 		Args: func(_ *cobra.Command, args []string) error { return none(args) },
 		RunE: func(c *cobra.Command, _ []string) error { return d.list(c, all) },
 	}
-	root.PersistentFlags().StringVar(&d.config, "config", "", "YAML file with the configuration (required)")
+	root.PersistentFlags().StringVar(&d.config, "config", "", configHelp)
 	root.PersistentFlags().BoolVar(&d.json, "json", false, "answer in JSON")
 	list := &cobra.Command{
-		Use: "list --config FILE", Short: "List what waits and what was put aside, the oldest first",
+		Use: "list [--config FILE]", Short: "List what waits and what was put aside, the oldest first",
 		Args: root.Args,
 		RunE: root.RunE,
 	}
@@ -54,12 +55,12 @@ func deliveries() *cobra.Command {
 		c.Flags().BoolVar(&all, "all", false, "also what was delivered or discarded in the last days")
 	}
 	show := &cobra.Command{
-		Use: "show ID --config FILE", Short: "Show one, with its encounter and clinician",
+		Use: "show ID [--config FILE]", Short: "Show one, with its encounter and clinician",
 		Args: ids(1, 1), RunE: func(c *cobra.Command, args []string) error { return d.show(c, args[0]) },
 	}
 	aside := false
 	replay := &cobra.Command{
-		Use: "replay (ID… | --all-aside) --config FILE", Short: "Deliver again, at once, what was put aside or waits",
+		Use: "replay (ID… | --all-aside) [--config FILE]", Short: "Deliver again, at once, what was put aside or waits",
 		Args: func(c *cobra.Command, args []string) error {
 			if aside == (len(args) > 0) {
 				return usageError{errors.New("name either the ids or --all-aside")}
@@ -71,7 +72,7 @@ func deliveries() *cobra.Command {
 	replay.Flags().BoolVar(&aside, "all-aside", false, "everything that was put aside")
 	yes := false
 	discard := &cobra.Command{
-		Use: "discard ID… --config FILE", Short: "Give up notes for good: they are not brought to the EHR any more",
+		Use: "discard ID… [--config FILE]", Short: "Give up notes for good: they are not brought to the EHR any more",
 		Args: ids(1, 0), RunE: func(c *cobra.Command, args []string) error { return d.discard(c, args, yes) },
 	}
 	discard.Flags().BoolVar(&yes, "yes", false, "do not ask")
@@ -97,12 +98,26 @@ type deliveriesCommand struct {
 	json   bool
 }
 
+// withConfig is what a command that is proposed needs, too.
+func (d *deliveriesCommand) withConfig() string {
+	switch {
+	case d.config == "":
+		return ""
+	case strings.ContainsFunc(d.config, func(r rune) bool {
+		return !strings.ContainsRune("/._-", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}):
+		return " --config " + strconv.Quote(d.config)
+	}
+	return " --config " + d.config
+}
+
 // call asks the backend. into may be nil.
 func (d *deliveriesCommand) call(ctx context.Context, method, path string, into any) error {
-	if d.config == "" {
-		return usageError{errors.New("--config FILE is missing")}
+	name, err := configOf(d.config)
+	if err != nil {
+		return err
 	}
-	cfg, err := orgconfig.Load(d.config)
+	cfg, err := orgconfig.Load(name)
 	if err != nil {
 		return err
 	}
@@ -167,7 +182,7 @@ func (d *deliveriesCommand) list(c *cobra.Command, all bool) error {
 			l.Counts[delivery.Queued], l.Counts[delivery.Aside], l.Counts[delivery.Delivered], l.Counts[delivery.Discarded])
 		advise(w, l.Items)
 		if l.Counts[delivery.Aside] > 0 {
-			_, _ = fmt.Fprintln(w, "\nWhat was put aside is not tried any more. Once the cause is repaired: org-backend deliveries replay --all-aside")
+			_, _ = fmt.Fprintln(w, "\nWhat was put aside is not tried any more. Once the cause is repaired: org-backend deliveries replay --all-aside"+d.withConfig())
 		}
 	})
 }
@@ -209,7 +224,8 @@ func placesOf(i delivery.Item) string {
 func advise(w io.Writer, items []delivery.Item) {
 	counts := map[string]int{}
 	for _, i := range items {
-		if i.Code != "" {
+		// What has ended needs nobody's advice.
+		if i.Code != "" && i.State != delivery.Delivered && i.State != delivery.Discarded {
 			counts[i.Code]++
 		}
 	}

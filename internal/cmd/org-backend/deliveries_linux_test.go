@@ -182,6 +182,9 @@ func TestDiscardingAsksFirst(t *testing.T) {
 	if l := listed(t, config); l.Counts[delivery.Discarded] != 1 || l.Counts[delivery.Aside] != 0 {
 		t.Errorf("%+v", l)
 	}
+	if out, err := run(t.Context(), io.Discard, "deliveries", "--all", "--config", config); err != nil || !strings.Contains(out, "discarded") || strings.Contains(out, "replay") {
+		t.Errorf("what was given up is still advised on: %q, %v", out, err)
+	}
 	if out, err := run(t.Context(), io.Discard, "audit", "--encounter", "E-1", "--config", config); err != nil || strings.Count(out, "discarded") != 1 {
 		t.Errorf("the audit does not say that it was given up: %q, %v", out, err)
 	}

@@ -73,10 +73,11 @@ func withConfig(c *cobra.Command, run func(*cobra.Command, orgconfig.Config) err
 	file := configFlag(c)
 	c.Args = func(_ *cobra.Command, args []string) error { return none(args) }
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if *file == "" {
-			return usageError{errors.New("--config FILE is missing")}
+		name, err := configOf(*file)
+		if err != nil {
+			return err
 		}
-		cfg, err := orgconfig.Load(*file)
+		cfg, err := orgconfig.Load(name)
 		if err != nil {
 			return err
 		}
@@ -85,8 +86,24 @@ func withConfig(c *cobra.Command, run func(*cobra.Command, orgconfig.Config) err
 	return c
 }
 
+// usualConfig is where the package expects the configuration.
+const usualConfig = "/etc/org-backend/config.yaml"
+
+const configHelp = "YAML file with the configuration (without it " + usualConfig + ", where that is there)"
+
 func configFlag(c *cobra.Command) *string {
-	return c.Flags().String("config", "", "YAML file with the configuration (required)")
+	return c.Flags().String("config", "", configHelp)
+}
+
+// configOf is the file that was named, or the usual one.
+func configOf(named string) (string, error) {
+	if named != "" {
+		return named, nil
+	}
+	if _, err := os.Stat(usualConfig); err != nil {
+		return "", usageError{errors.New("--config FILE is missing, and there is no " + usualConfig)}
+	}
+	return usualConfig, nil
 }
 
 // version is set by the build.

@@ -10,7 +10,7 @@ import (
 
 const (
 	// headroomBytes is how much garbage may at least be made before it is collected.
-	headroomBytes = 128 << 20
+	headroomBytes = 256 << 20
 	// In a quiet time less than quietBytes are allocated in restTime. What is worth
 	// giving back is at least worthBytes.
 	restTime   = 10 * time.Second

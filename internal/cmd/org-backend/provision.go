@@ -34,7 +34,7 @@ type provisionFlags struct {
 func provisionVerb() *cobra.Command {
 	var f provisionFlags
 	c := withConfig(&cobra.Command{
-		Use:   "provision --config FILE (--email ADDRESS --provider-id ID | --csv LIST)",
+		Use:   "provision [--config FILE] (--email ADDRESS --provider-id ID | --csv LIST)",
 		Short: "Make users at Nabla ahead of their first encounter",
 		Long: `Make users at Nabla ahead of their first encounter: one, or those of a list. A user
 who is there already gets the settings that are given; others stay as they are.

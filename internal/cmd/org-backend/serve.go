@@ -13,7 +13,7 @@ import (
 
 func serve() *cobra.Command {
 	return withConfig(&cobra.Command{
-		Use:   "serve --config FILE",
+		Use:   "serve [--config FILE]",
 		Short: "Serve until told to end (SIGTERM or Ctrl-C)",
 		Long: "Serve until told to end (SIGTERM or Ctrl-C). Then /readyz says no, calls are still taken\n" +
 			"for drain_delay, and calls under way have up to 20 seconds. A second signal ends at once.",
