@@ -133,6 +133,8 @@ var direct = []Case{
 		"Count characters, not bytes.", launchLongID},
 	{"launch-long-text", "an unstructured_context of 700 characters is taken, one of 701 is 400", onLaunch, Must, byEHR,
 		"Count characters, not bytes.", launchLongText},
+	{"launch-long-name", "a patient's name of 256 characters is taken, one of 257 is 400", onLaunch, Must, byEHR,
+		"Count characters, not bytes; what is kept for every link must be bounded.", launchLongName},
 	{"launch-incomplete", "a launch whose patient has no name is 422 context_incomplete", onLaunch, Must, byEHR,
 		"Tell the EHR at once what Nabla would refuse later.", launchIncomplete},
 
@@ -649,6 +651,10 @@ func launchLongID(ctx context.Context, s *session) error {
 
 func launchLongText(ctx context.Context, s *session) error {
 	return s.bounded(ctx, func(l *orgapi.LaunchRequest, text string) { l.UnstructuredContext = &text }, orgapi.MaxUnstructuredContextRunes)
+}
+
+func launchLongName(ctx context.Context, s *session) error {
+	return s.bounded(ctx, func(l *orgapi.LaunchRequest, text string) { l.StructuredContext.PatientDemographics.Name = text }, orgapi.MaxDemographicRunes)
 }
 
 func launchIncomplete(ctx context.Context, s *session) error {

@@ -366,6 +366,9 @@ func (w *backend) mutants() map[string]mutant {
 		"launch-long-id": asking(func(_ *http.Request, body []byte) []byte {
 			return bytes.Replace(body, []byte(strings.Repeat("é", 257)), []byte(strings.Repeat("é", 256)), 1)
 		}),
+		"launch-long-name": asking(func(_ *http.Request, body []byte) []byte {
+			return bytes.Replace(body, []byte(strings.Repeat("é", 257)), []byte(strings.Repeat("é", 256)), 1)
+		}),
 		"launch-long-text": asking(func(_ *http.Request, body []byte) []byte {
 			return bytes.Replace(body, []byte(strings.Repeat("é", 701)), []byte(strings.Repeat("é", 700)), 1)
 		}),

@@ -52,7 +52,9 @@ func TestBadInput(t *testing.T) {
 		}
 		return w.token(t, all)
 	}
-	ofNorth, ofSouth, spent := w.taken(t, launchBy(ehrSecret)), w.taken(t, launchBy(southSecret)), w.taken(t, launchBy(ehrSecret))
+	theirs := goodLaunch()
+	theirs.ExternalEncounterID = "E-2" // one encounter is of one tenant
+	ofNorth, ofSouth, spent := w.taken(t, launchBy(ehrSecret)), w.taken(t, request{path: orgapi.PathLaunches, bearer: southSecret, body: theirs}), w.taken(t, launchBy(ehrSecret))
 	signed := w.signedRequest(t, nil)
 	by := func(bearer, key string, body any) request {
 		return request{path: orgapi.PathEncounters, bearer: bearer, key: key, body: body}
