@@ -11,6 +11,11 @@ import (
 const (
 	// headroomBytes is how much garbage may at least be made before it is collected.
 	headroomBytes = 256 << 20
+	// garbageBytes is about how much may at most be there, unless what is in use is so
+	// large that it would be collected more often than leastPercent of it are made.
+	garbageBytes = 2 * headroomBytes
+	leastPercent = 25
+	mostPercent  = 100
 	// In a quiet time less than quietBytes are allocated in restTime. What is worth
 	// giving back is at least worthBytes.
 	restTime   = 10 * time.Second
@@ -30,20 +35,34 @@ func headroom() (release func()) {
 // that was made, and room that handles took which have expired. Left to itself, Go
 // keeps as much as it would need for the same again.
 func giveBack(ctx context.Context) {
-	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
+	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/gc/heap/live:bytes"}}
 	t := time.NewTicker(restTime)
 	defer t.Stop()
-	for r := (rest{}); ; {
+	before := debug.SetGCPercent(mostPercent)
+	defer debug.SetGCPercent(before)
+	for r, percent := (rest{}), mostPercent; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		}
 		metrics.Read(samples)
+		if now := percentFor(samples[2].Value.Uint64()); now != percent {
+			percent = now
+			debug.SetGCPercent(percent)
+		}
 		if r.worthwhile(samples[0].Value.Uint64(), samples[1].Value.Uint64()) {
 			debug.FreeOSMemory() // it collects garbage first
 		}
 	}
+}
+
+// percentFor is how much garbage may be made before it is collected, in percent of what
+// is in use. For every 8 KB that were ever in use at the same time, garbage included, Go
+// keeps 200 bytes about them for good: a million handles, and as much garbage again,
+// would leave as much as the whole process at rest.
+func percentFor(inUse uint64) int {
+	return int(max(leastPercent, min(mostPercent, 100*garbageBytes/max(inUse, 1))))
 }
 
 // rest knows how much was allocated since the process started: when it looked last,
