@@ -76,7 +76,7 @@ func (b *bench) intake(ctx context.Context) error {
 	rate, p99 := b.report.sample(), b.report.sample()
 	sent := 0
 	var used time.Duration
-	for round := range b.rounds/4 + 1 {
+	for round := range max(1, b.rounds/4) + 1 {
 		requests := make([][]byte, callbacks)
 		for i := range requests {
 			requests[i] = callback(p.address, fmt.Sprintf("%08x-0000-4000-8000-%012x", round, i), time.Now())
