@@ -107,6 +107,12 @@ func TestExportsAreToldAlsoAfterAServerThatStandsAloneHasBegunAnew(t *testing.T)
 	cluster := natstest.Start(t, 1)
 	cluster.Config.Replicas = 1
 	w := newWorld(t, func(c *orgconfig.Config) { c.NATS = cluster.Config })
+	life := func() string {
+		w.server.events.mu.Lock()
+		defer w.server.events.mu.Unlock()
+		return w.server.events.epoch
+	}
+	before := life()
 	l := w.listen(t, w.url, w.token(t, nil), "")
 	w.exported(t, "D-17", "E-1", "E-2", "E-3", "E-4")
 	last := l.tells("E-1", "E-2", "E-3", "E-4")
@@ -116,6 +122,9 @@ func TestExportsAreToldAlsoAfterAServerThatStandsAloneHasBegunAnew(t *testing.T)
 		return w.server.Exported(t.Context(), orgapi.ExportedEvent{ExternalEncounterID: "E-5", ExternalProviderID: "D-17", At: "2026-11-03T09:14:00Z"}) == nil
 	})
 	l.ended() // so that it comes back
+	// It may have ended because the store failed. Who comes back before the new life is
+	// known is sent away once more.
+	cluster.Until(t, "the new life is known", func() bool { return life() != before })
 	w.listen(t, w.url, w.token(t, nil), last).tells("E-5")
 }
 
