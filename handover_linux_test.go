@@ -234,9 +234,10 @@ func TestTenLinksAtOnceStartOneAgentAndAllAreTaken(t *testing.T) {
 		}
 	}
 	h.agent()
-	if s := h.status(path); s.Launch == nil || s.Launch.Stage != "signing_in" {
-		t.Errorf("status %+v", s.Launch)
-	}
+	h.until("the launch waits for a sign-in", func() bool {
+		s := h.status(path)
+		return s.Launch != nil && s.Launch.Stage == "signing_in"
+	})
 }
 
 func TestAnAgentThatCannotStartIsTold(t *testing.T) {
