@@ -80,14 +80,9 @@ type accessTokens struct {
 	failure        error
 }
 
-// verify returns the claims of an access token, which are read only. A token that
-// was verified by the issuer's present keys is not verified again.
-func (a *accessTokens) verify(ctx context.Context, token secret.Text) (map[string]json.RawMessage, error) {
-	return a.verifyFor(ctx, token, a.audience)
-}
-
-// verifyFor is verify for another audience of the same issuer, whose keys are
-// fetched once for both.
+// verifyFor returns the claims of an access token for an audience, which are read only.
+// A token that was verified by the issuer's present keys is not verified again; the
+// keys are fetched once for all audiences.
 func (a *accessTokens) verifyFor(ctx context.Context, token secret.Text, audience string) (map[string]json.RawMessage, error) {
 	t, err := a.verified(ctx, token, audience)
 	return t.claims, err

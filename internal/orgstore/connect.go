@@ -237,21 +237,6 @@ func (c *Conn) Stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstrea
 	return stream, nil
 }
 
-// Bucket does for a bucket what Stream does for a stream. What is read of it may be
-// out of date: any copy answers.
-func (c *Conn) Bucket(ctx context.Context, cfg jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
-	cfg.Replicas = c.replicas
-	var bucket jetstream.KeyValue
-	err := open(ctx, func(ctx context.Context) (err error) {
-		bucket, err = c.js.CreateOrUpdateKeyValue(ctx, cfg)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("nats: making the bucket %s: %w", cfg.Bucket, err)
-	}
-	return bucket, nil
-}
-
 // open repeats the making of a stream for as long as waiting may help.
 func open(ctx context.Context, attempt func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
@@ -262,7 +247,7 @@ func open(ctx context.Context, attempt func(context.Context) error) error {
 		cancel()
 		// Two backends that start at once may both find no stream and both make it.
 		code := codeOf(err)
-		raced := code == jetstream.JSErrCodeStreamNameInUse || code == jetstream.JSErrCodeStreamNotFound || errors.Is(err, jetstream.ErrBucketExists)
+		raced := code == jetstream.JSErrCodeStreamNameInUse || code == jetstream.JSErrCodeStreamNotFound
 		if err == nil || !passing(err) && !raced || rest(ctx) != nil {
 			return err
 		}
