@@ -340,7 +340,7 @@ callbacks: {secret_files: [../callback.secret]}
 deliver: {webhook: {url: "%[8]s", secret_file: ../webhook.secret}}
 nats: {folder: queue, seal_key_files: [../seal.key]}
 audit: {file: audit.jsonl}
-limits: {person_per_minute: 1000000, ehr_per_minute: 1000000}
+limits: {person_per_minute: 10000000, ehr_per_minute: 10000000}
 %[7]s`, address, h.issuerURL, audience, clientID, h.simulator, nablaClient, more, h.sink.url)
 	file := filepath.Join(folder, "config.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
