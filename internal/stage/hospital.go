@@ -287,7 +287,7 @@ callbacks: {secret_files: [%q]}
 nats: {folder: queue, seal_key_files: [%q]}
 audit: {file: audit.jsonl}
 deliver: %s
-limits: {person_per_minute: 1000000, ehr_per_minute: 1000000}
+limits: {person_per_minute: 10000000, ehr_per_minute: 10000000}
 %s`, address, b.URL, o.Issuer, Audience, ClientID, file("ehr.secret"), o.Nabla, NablaClient, file("nabla.pem"),
 		file("callback.secret"), file("seal.key"), o.Deliver, more)
 	path := filepath.Join(o.Dir, "config.yaml")
