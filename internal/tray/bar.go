@@ -35,6 +35,16 @@ func startBar(ctx context.Context, id string) (*bar, error) {
 	return b, nil
 }
 
+// again shows icon and lines as they were, after gone was closed, in a notification
+// area that can be reached again.
+func (b *bar) again(ctx context.Context) error {
+	gone, stop, err := restart(ctx)
+	if err == nil {
+		b.gone, b.stop = gone, stop
+	}
+	return err
+}
+
 func (b *bar) build(ctx context.Context) {
 	for n := range b.items {
 		if separated(n) {

@@ -97,6 +97,13 @@ func bus(t *testing.T) (string, *exec.Cmd) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return startBus(t, dir)
+}
+
+// startBus starts a bus in a folder, also one whose bus was killed.
+func startBus(t *testing.T, dir string) (string, *exec.Cmd) {
+	t.Helper()
+	_ = os.Remove(filepath.Join(dir, "bus"))
 	config := filepath.Join(dir, "bus.conf")
 	rules := `<busconfig><type>session</type><listen>unix:path=` + dir + `/bus</listen><policy context="default">` +
 		`<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>`
@@ -672,6 +679,31 @@ func TestABusThatDiesTakesOnlyTheIconAway(t *testing.T) {
 	for range 20 {
 		a.show(recents("r2"))
 		a.show(recents("r1"))
+	}
+	a.stop()
+}
+
+func TestTheIconComesBackWithTheSessionBus(t *testing.T) {
+	shortCheck(t)
+	dir, err := os.MkdirTemp("", "bus")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	a := startAgent(t, "DBUS_SESSION_BUS_ADDRESS=unix:path="+dir+"/bus") // before there is one
+	a.show(recents("r1"))
+	for n, id := range []string{"r2", "r3"} {
+		address, daemon := startBus(t, dir)
+		h := startHost(t, address)
+		h.wait()
+		a.show(recents(id))
+		rows := h.until("(Signed in as a)", "Sign out", "Recent encounters", "12:00 · "+id, "Open Encounter Launcher", "Quit")
+		a.at(noon.Add(time.Duration(n+1) * settle))
+		h.click(rows[len(rows)-1])
+		a.expect("intent quit")
+		_ = h.conn.Close()
+		_ = daemon.Process.Kill()
+		_ = daemon.Wait()
 	}
 	a.stop()
 }

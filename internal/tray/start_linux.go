@@ -13,6 +13,10 @@ import (
 // busLimit is how long the session bus may take to let us in.
 const busLimit = 5 * time.Second
 
+// returns says that a notification area may come later, or come back: with its session
+// bus.
+const returns = true
+
 // start puts the icon on the session bus (StatusNotifierItem). A desktop that has
 // no notification area yet finds it there when it gets one.
 func start(ctx context.Context, id string, build func()) (gone <-chan struct{}, shut, stop func(), err error) {
@@ -29,10 +33,29 @@ func start(ctx context.Context, id string, build func()) (gone <-chan struct{}, 
 	begin, _ := systray.RunWithExternalLoop(nil, nil)
 	build()
 	begin()
-	return conn.Context().Done(), func() {}, func() {
+	return conn.Context().Done(), func() {}, ender(conn), nil
+}
+
+// restart puts the icon and the menu, as they were, on a session bus that has come
+// back.
+func restart(ctx context.Context) (gone <-chan struct{}, stop func(), err error) {
+	if err := knock(ctx); err != nil {
+		return nil, nil, err
+	}
+	conn, err := dbus.SessionBus() // another one, since the last was lost
+	if err != nil {
+		return nil, nil, errors.New("the session bus cannot be reached")
+	}
+	begin, _ := systray.RunWithExternalLoop(nil, nil)
+	begin()
+	return conn.Context().Done(), ender(conn), nil
+}
+
+func ender(conn *dbus.Conn) func() {
+	return func() {
 		systray.Quit()
 		_ = conn.Close()
-	}, nil
+	}
 }
 
 // knock finds out whether there is a session bus that answers, without starting

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"image"
 	"image/png"
 	"runtime"
@@ -13,6 +14,13 @@ import (
 	"fyne.io/systray"
 	"golang.org/x/sys/windows"
 )
+
+// returns says that a notification area that could not be had, or was lost, comes back.
+const returns = false
+
+func restart(context.Context) (gone <-chan struct{}, stop func(), err error) {
+	return nil, nil, errors.New("the notification area was not lost")
+}
 
 // start puts the icon into the notification area. Windows delivers messages to the
 // thread that made the window, so the library has one for itself.

@@ -5,8 +5,8 @@
 //
 // It never opens anything itself and never decides whether something may be done.
 // It never lets a click open another encounter than the one that was under the
-// pointer: see settle. Where there is no notification area it does nothing and
-// fails nothing; everything in the menu is in the window and on the command line
+// pointer: see settle. Where there is no notification area it does nothing, fails
+// nothing and looks again from time to time; everything in the menu is in the window and on the command line
 // too. It never starts a session bus.
 package tray
 
@@ -40,6 +40,12 @@ type Options struct {
 	Log *slog.Logger
 }
 
+// The pauses between two looks whether there is a notification area now.
+const (
+	firstPause   = 500 * time.Millisecond
+	longestPause = time.Minute
+)
+
 // Run shows each snapshot until ctx ends, and then takes the icon away and returns
 // nil. It always drains snapshots, also where there is no notification area, and
 // it never waits for a desktop that does not answer. It may be called once in the
@@ -56,13 +62,31 @@ func Run(ctx context.Context, snapshots <-chan view.Snapshot, do Intents, opts O
 		err error
 	}
 	started := make(chan outcome, 1)
-	go func() {
-		b, err := startBar(ctx, opts.ID)
+	// begin makes the icon, or brings one back that was lost, as soon as that can be.
+	begin := func(lost *bar) {
+		b, err := lost, error(nil)
+		for pause := firstPause; ; pause = min(2*pause, longestPause) {
+			if b != nil {
+				err = b.again(ctx)
+			} else if b, err = startBar(ctx, opts.ID); err != nil {
+				b = nil
+			}
+			if err == nil || !returns {
+				break
+			}
+			if lost == nil && pause == firstPause {
+				opts.Log.Info("there is no notification area", "cause", err)
+			}
+			if !wait(ctx, pause) {
+				return
+			}
+		}
 		if err == nil && ctx.Err() != nil {
 			b.stop()
 		}
 		started <- outcome{b, err}
-	}()
+	}
+	go begin(nil)
 
 	var (
 		icons   *bar
@@ -108,6 +132,7 @@ func Run(ctx context.Context, snapshots <-chan view.Snapshot, do Intents, opts O
 			show()
 		case <-gone:
 			opts.Log.Info("the notification area has gone")
+			go begin(icons)
 			icons, gone, opened, clicks = nil, nil, nil, nil
 		case <-opened:
 			// "14:05" becomes "yesterday 14:05" at midnight, and the time for a fresh link
@@ -125,5 +150,17 @@ func Run(ctx context.Context, snapshots <-chan view.Snapshot, do Intents, opts O
 				}
 			}()
 		}
+	}
+}
+
+// wait waits, and says whether ctx has let it.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
