@@ -59,7 +59,7 @@ type station struct {
 	launches int
 	pages    int
 	counts   map[string]int
-	history  []string // of the newest presses
+	history  []string // the newest presses, for whoever looks for a cause
 
 	mu sync.Mutex
 	// guarded by mu
@@ -69,7 +69,6 @@ type station struct {
 	inFlight  int  // token calls under way
 	lastToken time.Time
 	lastCrash time.Time
-	trace []string
 	// signedOut says that a sign-in page has a cause; unstored that the newest token may
 	// be in memory only.
 	signedOut, unstored bool
@@ -111,7 +110,6 @@ func (s *station) gotToken(e *Exchange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inFlight--
-	s.trace = append(s.trace, fmt.Sprintf("%s token carried %d status %d delivered %v fault %s began %s conn %s body %.40s ans %.60s", time.Now().Format(time.StampMilli), e.Carried, e.Status, e.Delivered, e.Fault, e.Began.Format(time.StampMilli), e.Connected.Format(time.StampMilli), e.Body, e.Answer))
 	s.lastToken = time.Now()
 	switch {
 	case e.Carried == 0:
@@ -135,7 +133,6 @@ func (s *station) crashed() {
 		s.signedOut = true
 	}
 	s.taken, s.lastCrash = nil, time.Now()
-	s.trace = append(s.trace, fmt.Sprintf("%s crashed inflight %d out %v unstored %v", time.Now().Format(time.StampMilli), s.inFlight, s.signedOut, s.unstored))
 }
 
 func (s *station) setUnwell(on bool) {
@@ -148,8 +145,7 @@ func (s *station) setUnwell(on bool) {
 }
 
 func (s *station) violate(format string, args ...any) {
-	text, _ := os.ReadFile(filepath.Join(s.session.Folder("state"), "encounter-launcher", "agent.log"))
-	s.w.ledger.violate(s.plan.Step, "station %d, %s: %s (before: %s) %s LOG %s TRACE %s", s.number, s.plan.Event, fmt.Sprintf(format, args...), strings.Join(s.history, ", "), time.Now().Format(time.StampMilli), text[max(0, len(text)-1500):], strings.Join(s.trace[max(0,len(s.trace)-14):],"\n"))
+	s.w.ledger.violate(s.plan.Step, "station %d, %s: %s (presses until then: %s)", s.number, s.plan.Event, fmt.Sprintf(format, args...), strings.Join(s.history, "; "))
 }
 
 func (s *station) count(what string) { s.counts[what]++ }
@@ -446,10 +442,6 @@ func (s *station) meanwhile(ctx context.Context, p Plan, handler <-chan int) (cr
 		}
 		began := time.Now()
 		err = a.Stop(ctx)
-		if took := time.Since(began); took > 2*time.Second {
-			text, _ := os.ReadFile(filepath.Join(s.session.Folder("state"), "encounter-launcher", "agent.log"))
-			fmt.Fprintf(os.Stderr, "END TOOK %v began %v step %d\n%s\n", took, began, p.Step, text[max(0, len(text)-1500):])
-		}
 		if took := time.Since(began); took > quick {
 			s.violate("the agent took %v to end", took)
 		}
@@ -578,11 +570,6 @@ func (s *station) look(ctx context.Context) (moved bool, err error) {
 		s.signedOut = true // until a token has come
 		s.mu.Unlock()
 		if !cause {
-			items, err := s.session.KeyringItems(ctx)
-			for k, v := range items {
-				s.trace = append(s.trace, fmt.Sprintf("ITEM %s: %d bytes %.30q", k, len(v), v))
-			}
-			s.trace = append(s.trace, fmt.Sprint("ITEMS ", err))
 			s.violate("asked to sign in without a cause")
 		}
 		s.w.ledger.signsIn(queryOf(note.Text).Get("state"), s)
