@@ -99,6 +99,8 @@ var Rooms = []Room{
 	{"cmd/wine-shim", "writes the one DLL that Wine lacks for Go programs; for tests only", nil, nil, "it meets nothing of ours"},
 	{"cmd/windows-resources", "gives the Windows programs icon, version and manifest, and reads them back", nil, []string{"github.com/tc-hib/winres"}, "a build's step; it meets nothing of ours"},
 	{"cmd/linux-docs", "writes manual pages, completions and changelog of the Linux packages", []string{"cli", "paths", "policy"}, []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, "what describes the program is written from the program; a tool of the build, so the program does not carry it"},
+	{"fuzzing", "runs every fuzz target and counts: executions, new inputs, violations", nil, nil, "it meets the targets as Go's tests do and knows none of them"},
+	{"cmd/fuzz", "make fuzz: flags, run, table, report", []string{"fuzzing"}, nil, "a program is flags and a run"},
 	{"archtest", "this table and the test that keeps it", nil, nil, "it looks at the others from outside"},
 }
 
