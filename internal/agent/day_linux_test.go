@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -82,8 +83,8 @@ type day struct {
 }
 
 // newDay has everything that tells the time read the hospital's clocks. The
-// organisation's backend answers creates without keeping them: what it holds is
-// judged elsewhere, and what this process holds is to be the agent's.
+// organisation's backend answers without keeping anything: what it holds is judged
+// elsewhere, and what this process holds is to be the agent's.
 func newDay(t *testing.T, what string, policy map[string]any) *day {
 	h := newHospital(t)
 	d := &day{desk: h.station(), timers: &timers{now: h.clock.now, set: map[chan time.Time]time.Time{}}, log: endurance.NewLog(what, "hours")}
@@ -95,6 +96,10 @@ func newDay(t *testing.T, what string, policy map[string]any) *day {
 	h.browser.mu.Unlock()
 	h.inPlaceOfBackend(func(w http.ResponseWriter, r *http.Request) bool {
 		d.answer(w, r)
+		return true
+	})
+	h.inPlaceOfEvents(func(w http.ResponseWriter, r *http.Request) bool {
+		d.stream(w, r)
 		return true
 	})
 	windows := h.hook
@@ -127,13 +132,36 @@ func (d *day) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	d.mu.Lock()
 	d.serial++
-	page := fmt.Sprint(d.pages.URL, "/open/", d.serial)
+	page := fmt.Sprintf("%s/open/page-of-a-day-%d", d.pages.URL, d.serial)
 	d.mu.Unlock()
 	answer := map[string]any{"encounter_url": page}
 	if r.URL.Path == "/launcher"+orgapi.PathEncounters {
 		answer["encounter"] = map[string]string{"external_encounter_id": "E-" + body.Handle, "external_provider_id": "D-ada", "label": "Grace Example"}
 	}
 	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// stream is the backend's stream of events, which tells of nothing and ends when
+// cut is called.
+func (d *day) stream(w http.ResponseWriter, r *http.Request) {
+	ctx, end := context.WithCancel(r.Context())
+	defer end()
+	d.mu.Lock()
+	d.ends = append(d.ends, end)
+	d.mu.Unlock()
+	w.Header().Set("Content-Type", "text/event-stream")
+	_, _ = fmt.Fprint(w, ": listening\n\n")
+	_ = http.NewResponseController(w).Flush()
+	<-ctx.Done()
+}
+
+// cut ends the streams, as the end of an access token does.
+func (d *day) cut() {
+	d.endStreams()
+	d.mu.Lock()
+	d.ends = nil
+	d.mu.Unlock()
+	d.log.Done["streams of events"]++
 }
 
 func (d *day) link(ending string) string {
@@ -184,18 +212,6 @@ func (d *day) reading() {
 	d.quiet()
 	d.mu.Lock()
 	d.calls, d.tokens, d.handles, d.snapshots, d.links = nil, nil, nil, nil, nil
-	var live []int
-	for i, s := range d.streams {
-		if s.Err() == nil {
-			live = append(live, i)
-		}
-	}
-	for i, at := range live {
-		d.streams[i], d.ends[i] = d.streams[at], d.ends[at]
-	}
-	clear(d.streams[len(live):])
-	clear(d.ends[len(live):])
-	d.streams, d.ends = d.streams[:len(live)], d.ends[:len(live)]
 	d.mu.Unlock()
 	d.browser.mu.Lock()
 	d.browser.pages, d.browser.encounters, d.browser.statuses = nil, nil, nil
@@ -274,8 +290,7 @@ func TestADayOnASharedWorkstationLeavesNothingBehind(t *testing.T) {
 		if visit%3 == 0 {
 			d.reload(fmt.Sprint("Hospital ", visit))
 		}
-		d.endStreams() // as the end of an access token does
-		d.log.Done["streams of events"]++
+		d.cut()
 		switch visit % 4 {
 		case 0, 2:
 			d.desk.login.Lock()
@@ -323,10 +338,9 @@ func TestADayOnAPersonsOwnComputerLeavesNothingBehind(t *testing.T) {
 			d.reading()
 		}
 		d.desk.login.Lock() // which nothing here takes for an end
-		d.endStreams()
+		d.cut()
 		d.desk.login.Unlock()
 		d.log.Done["locks"]++
-		d.log.Done["streams of events"]++
 		d.reload(fmt.Sprint("Hospital ", hour))
 		if hour%8 == 7 { // hours without anything: every recent encounter expires
 			_ = d.desk.login.Sleep(true)

@@ -5,6 +5,10 @@ package endurance
 import (
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
 	"testing"
 
 	"encounterlauncher/internal/chart"
@@ -48,5 +52,58 @@ func TestTooFewReadingsShowNothing(t *testing.T) {
 		if row := Flat("memory", "MB", readings, 1, 1); row.Met {
 			t.Errorf("%d readings: %+v", len(readings), row)
 		}
+	}
+}
+
+func TestWhatThisProcessLeaksIsFound(t *testing.T) {
+	var kept [][]byte
+	release := make(chan struct{})
+	defer close(release)
+	for name, c := range map[string]struct {
+		leak     func()
+		quantity string
+	}{
+		"nothing":       {func() {}, ""},
+		"a goroutine":   {func() { go func() { <-release }() }, Goroutines},
+		"a descriptor":  {func() { f, _ := os.Open("/dev/null"); t.Cleanup(func() { _ = f.Close() }) }, Descriptors},
+		"some memory":   {func() { kept = append(kept, make([]byte, 64<<10)) }, Heap},
+		"memory for it": {func() { kept = [][]byte{make([]byte, 64<<10)} }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := NewLog(name, "times")
+			for n := range 20 {
+				c.leak()
+				if err := l.Inside(float64(n)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for quantity, allowed := range map[string]float64{Goroutines: 4, Descriptors: 4, Heap: 0.2} {
+				if met := l.Judge(Flat(quantity, "", l.Read[quantity], allowed, 20)); met == (quantity == c.quantity) {
+					t.Errorf("%+v of %v", l.Judged[len(l.Judged)-1], l.Read[quantity])
+				}
+			}
+		})
+	}
+	runtime.KeepAlive(kept)
+}
+
+func TestALogIsReadAsItWasWritten(t *testing.T) {
+	l := NewLog("one", "launches")
+	l.Add("memory", 1, 2)
+	l.Judge(Row{Tried: "it", Times: 3, Found: "a", Allowed: "b", Met: true})
+	l.Done["launches"] = 4
+	file := filepath.Join(t.TempDir(), "log.json")
+	if err := l.Write(file); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadLog(file)
+	if err != nil || !reflect.DeepEqual(got, l) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if err := NewLog("none", "").Write(file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadLog(file); err == nil {
+		t.Error("a log without a reading is taken for one")
 	}
 }
