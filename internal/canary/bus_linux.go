@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -43,9 +44,11 @@ func monitorBus(socket string, e *evidence) (*monitor, error) {
 	}
 	m := &monitor{conn: conn}
 	in := bufio.NewReader(conn)
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second)) // a socket always has deadlines
 	if err := becomeMonitor(conn, in); err != nil {
 		return nil, errors.Join(fmt.Errorf("listening to the bus: %w", err), conn.Close())
 	}
+	_ = conn.SetDeadline(time.Time{})
 	m.done.Go(func() {
 		err := m.read(in, e)
 		m.mu.Lock()

@@ -139,7 +139,7 @@ func privateBus(t *testing.T) (socket string) {
 	config := filepath.Join(dir, "bus.conf")
 	write(t, config, fmt.Sprintf(`<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><type>session</type><listen>unix:path=%s</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow send_destination="*"/><allow own="*"/></policy></busconfig>`, socket))
+<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>`, socket))
 	cmd := exec.Command("dbus-daemon", "--nofork", "--print-address=1", "--config-file="+config)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
