@@ -86,6 +86,7 @@ var Rooms = []Room{
 	{"nablasim", "strict simulator of Nabla Connect", nil, []string{"github.com/go-jose/go-jose/v4"}, "independent of our client, so that one mistake is not made twice"},
 	{"sessionsim", "stand-ins for logind and screen savers on a bus of one's own, for tests", nil, nil, "independent of the room that it is to try"},
 	{"sandbox", "sample EHR page, OIDC issuer, backend and simulator on loopback", []string{"orgserver", "orgconfig", "nablasim", "orgapi", "paths"}, []string{"github.com/zitadel/oidc/v3", "github.com/go-jose/go-jose/v4", "golang.org/x/text", "github.com/google/uuid"}, "it reaches the launcher only as the desktop would"},
+	{"attackers", "tries the real programs as another user of the computer would; tests only", nil, nil, "it meets the programs from outside, as whoever attacks them does"},
 	{"cmd/org-backend", "org-backend: flags, handler, listen", []string{"conformance", "delivery", "nabla", "orgaudit", "orgconfig", "orgserver", "problem", "provision", "secret"}, []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, "a program is flags and a handler; pflag lists the flags for its own manual page"},
 	{"cmd/nabla-sim", "nabla-sim: flags, handler, listen", []string{"nablasim", "problem"}, []string{"github.com/spf13/cobra", "github.com/go-jose/go-jose/v4"}, "a program is flags and a handler"},
 	{"cmd/sandbox", "encounter-launcher-sandbox: flags, run", []string{"sandbox", "problem"}, []string{"github.com/spf13/cobra"}, "a program is flags and a handler"},
