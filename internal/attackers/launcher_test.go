@@ -135,22 +135,10 @@ func TestAnotherUserReachesNothingOfARunningLauncher(t *testing.T) {
 // on a port and none with an abstract name, which knows no permissions.
 func listensNowhereElse(t *testing.T, pid int, w *workstation) {
 	t.Helper()
-	inodes := map[string]bool{}
-	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
-	if err != nil || len(links) == 0 {
-		t.Fatalf("no descriptors: %v", err)
-	}
-	for _, link := range links {
-		if to, err := os.Readlink(link); err == nil {
-			if inode, ok := strings.CutPrefix(to, "socket:["); ok {
-				inodes[strings.TrimSuffix(inode, "]")] = true
-			}
-		}
-	}
 	const inodeOfTCP, stateOfTCP, listening = 9, 3, "0A"
 	for _, table := range []string{"tcp", "tcp6", "udp", "udp6"} {
 		for _, fields := range tableOf(t, pid, table) {
-			if len(fields) > inodeOfTCP && inodes[fields[inodeOfTCP]] && (fields[stateOfTCP] == listening || strings.HasPrefix(table, "udp")) {
+			if len(fields) > inodeOfTCP && (fields[stateOfTCP] == listening || strings.HasPrefix(table, "udp")) && owns(t, pid, fields[inodeOfTCP]) {
 				t.Errorf("it listens on %s %s", table, fields[1])
 			}
 		}
@@ -158,7 +146,7 @@ func listensNowhereElse(t *testing.T, pid int, w *workstation) {
 	const inodeOfUnix, nameOfUnix, flagsOfUnix, accepts = 6, 7, 3, "00010000"
 	var names []string
 	for _, fields := range tableOf(t, pid, "unix") {
-		if len(fields) > nameOfUnix && inodes[fields[inodeOfUnix]] && fields[flagsOfUnix] == accepts {
+		if len(fields) > nameOfUnix && fields[flagsOfUnix] == accepts && owns(t, pid, fields[inodeOfUnix]) {
 			names = append(names, fields[nameOfUnix])
 		}
 	}

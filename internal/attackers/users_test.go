@@ -35,7 +35,7 @@ func (a account) group() int {
 	return 61000 + int(a)
 }
 
-const root account = 0
+const root = account(0)
 
 // patience bounds everything that is waited for.
 const patience = 60 * time.Second
