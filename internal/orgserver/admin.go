@@ -53,6 +53,9 @@ func checkAdminFolder(folder string) error {
 	if !info.IsDir() || info.Mode().Perm()&0o022 != 0 {
 		return errors.New("admin_socket: its folder may be written by others; a socket there could be exchanged")
 	}
+	if ofAnother(info) {
+		return errors.New("admin_socket: its folder belongs to another user, who could exchange a socket there")
+	}
 	return nil
 }
 

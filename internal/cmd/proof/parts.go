@@ -1,0 +1,22 @@
+//go:build linux
+
+package main
+
+import "context"
+
+// part is one part of the proof.
+type part struct {
+	name string
+	// shows says in one sentence what is shown.
+	shows string
+	// run tries it. Rows that it has by the time of an error are told with it: the
+	// error says why the part did not run, or not to its end, in words for people.
+	run func(context.Context, options, progress) ([]row, error)
+}
+
+// all are the parts, in the order in which they are run: what takes longest is last.
+func all() []part {
+	return []part{
+		{"fuzz", "What comes from outside is taken apart without a panic, and keeps the properties that its fuzz targets name", fuzz},
+	}
+}
