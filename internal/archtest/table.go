@@ -79,7 +79,7 @@ var Rooms = []Room{
 	{"nabla", "client of Nabla Connect: server authentication, create, refresh, users; callback verification", []string{"assertion", "problem", "secret"}, []string{"golang.org/x/oauth2", "golang.org/x/sync", "github.com/google/uuid", "github.com/sony/gobreaker/v2"}, "the vendor's protocol in one place"},
 	{"fhir", "client of the EHR's FHIR server: a patient's details, a note filed", []string{"assertion", "problem", "secret"}, []string{"golang.org/x/sync", "github.com/google/uuid"}, "it knows FHIR and nothing of Nabla"},
 	{"orgconfig", "configuration of org-backend: one strict file, secrets by file", []string{"orgapi"}, []string{"go.yaml.in/yaml/v3"}, "what says how everything is set up acts on nothing"},
-	{"orgstore", "what backends share: JetStream embedded or in a cluster, values sealed; handles", []string{"orgapi", "orgconfig", "problem"}, []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/nats-io/nkeys", "github.com/nats-io/jwt/v2", "github.com/gofrs/flock"}, "only this room decides where and how something is kept; jwt only makes credentials for its test"},
+	{"orgstore", "what backends share: JetStream embedded or in a cluster, values sealed; handles, there or in memory", []string{"orgapi", "orgconfig", "problem"}, []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/nats-io/nkeys", "github.com/nats-io/jwt/v2", "github.com/gofrs/flock"}, "only this room decides where and how something is kept; jwt only makes credentials for its test"},
 	{"delivery", "exported notes to the EHR: durable, again and again, until there or put aside", []string{"fhir", "nabla", "orgconfig", "orgstore", "problem", "secret"}, []string{"github.com/nats-io/nats.go", "github.com/google/uuid"}, "it takes what was verified and knows no HTTP server"},
 	{"orgaudit", "who opened what, apart from logs: write, rotate, search", []string{"orgconfig", "problem"}, []string{"github.com/gofrs/flock"}, "an audit that knows no secret cannot write one"},
 	{"provision", "users at Nabla ahead of time, one or from CSV, resumable", []string{"nabla", "problem"}, []string{"github.com/schollz/progressbar/v3"}, "an administrator's tool, which no server links but through its verb"},
@@ -88,12 +88,13 @@ var Rooms = []Room{
 	{"nablasim", "strict simulator of Nabla Connect", nil, []string{"github.com/go-jose/go-jose/v4"}, "independent of our client, so that one mistake is not made twice"},
 	{"sessionsim", "stand-ins for logind and screen savers on a bus of one's own, for tests", nil, nil, "independent of the room that it is to try"},
 	{"sandbox", "sample EHR page, OIDC issuer, backend and simulator on loopback", []string{"orgserver", "orgconfig", "nablasim", "orgapi", "paths"}, []string{"github.com/zitadel/oidc/v3", "github.com/go-jose/go-jose/v4", "golang.org/x/text", "github.com/google/uuid"}, "it reaches the launcher only as the desktop would"},
+	{"stage", "the real programs as processes in a desktop session and a hospital of their own, for tests and measurements", []string{"sandbox"}, []string{"github.com/go-jose/go-jose/v4"}, "it meets the programs from outside, as desktop and hospital do; of ours it takes only the sandbox's issuer"},
 	{"cmd/org-backend", "org-backend: flags, handler, listen", []string{"conformance", "delivery", "nabla", "orgaudit", "orgconfig", "orgserver", "problem", "provision", "secret"}, []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, "a program is flags and a handler; pflag lists the flags for its own manual page"},
 	{"cmd/nabla-sim", "nabla-sim: flags, handler, listen", []string{"nablasim", "problem"}, []string{"github.com/spf13/cobra", "github.com/go-jose/go-jose/v4"}, "a program is flags and a handler"},
 	{"cmd/sandbox", "encounter-launcher-sandbox: flags, run", []string{"sandbox", "problem"}, []string{"github.com/spf13/cobra"}, "a program is flags and a handler"},
 	{"cmd/policyfiles", "writes what policyfiles makes into the tree", []string{"policyfiles"}, nil, "go generate runs it"},
 	{"cmd/e2e-desktop", "stand-in for a desktop's tray host and notification service, for the end-to-end test", []string{"sessionsim"}, nil, "it meets the program on the bus only, and shares the stand-in for logind with the tests"},
-	{"cmd/bench", "measures the launcher and the backend against their peers, as ratios in one run", nil, []string{"github.com/go-jose/go-jose/v4"}, "it meets the programs from outside, as the desktop does"},
+	{"cmd/bench", "measures the launcher and the backend against their peers, as ratios in one run", []string{"stage"}, []string{"github.com/go-jose/go-jose/v4"}, "it meets the programs from outside, as the desktop does"},
 	{"cmd/wine-shim", "writes the one DLL that Wine lacks for Go programs; for tests only", nil, nil, "it meets nothing of ours"},
 	{"cmd/windows-resources", "gives the Windows programs icon, version and manifest, and reads them back", nil, []string{"github.com/tc-hib/winres"}, "a build's step; it meets nothing of ours"},
 	{"cmd/linux-docs", "writes manual pages, completions and changelog of the Linux packages", []string{"cli", "paths", "policy"}, []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, "what describes the program is written from the program; a tool of the build, so the program does not carry it"},
@@ -105,6 +106,6 @@ var Rooms = []Room{
 // idle with NATS and an issuer inside, 6.3 MB without).
 var NeverInRoot = []string{
 	"github.com/nats-io/", "github.com/zitadel/", "github.com/prometheus/", "github.com/getkin/", "go.opentelemetry.io/",
-	"encounterlauncher/internal/orgserver", "encounterlauncher/internal/orgaudit", "encounterlauncher/internal/orgstore", "encounterlauncher/internal/delivery", "encounterlauncher/internal/nablasim", "encounterlauncher/internal/nabla", "encounterlauncher/internal/sandbox", "encounterlauncher/internal/sessionsim",
+	"encounterlauncher/internal/orgserver", "encounterlauncher/internal/orgaudit", "encounterlauncher/internal/orgstore", "encounterlauncher/internal/delivery", "encounterlauncher/internal/nablasim", "encounterlauncher/internal/nabla", "encounterlauncher/internal/sandbox", "encounterlauncher/internal/sessionsim", "encounterlauncher/internal/stage",
 	"encounterlauncher/internal/policyfiles",
 }

@@ -137,7 +137,7 @@ func TestBackendsThatStartAtOnceShareOneStreamAndEachOthersHandles(t *testing.T)
 		t.FailNow()
 	}
 	for i, h := range handles {
-		if info := h.stream.CachedInfo(); info.Config.Replicas != 3 || info.Created != handles[0].stream.CachedInfo().Created {
+		if info := streamOf(t, h).stream.CachedInfo(); info.Config.Replicas != 3 || info.Created != streamOf(t, handles[0]).stream.CachedInfo().Created {
 			t.Errorf("backend %d: %d replicas, made %v", i, info.Config.Replicas, info.Created)
 		}
 		// What one has just made every other one finds at once.
@@ -147,8 +147,9 @@ func TestBackendsThatStartAtOnceShareOneStreamAndEachOthersHandles(t *testing.T)
 			look(t, other, name)
 		}
 	}
-	cluster.Healed(t, handles[0].conn.JetStream())
-	leader := cluster.Leader(t, handles[0].conn.JetStream(), handleStream)
+	js := streamOf(t, handles[0]).conn.JetStream()
+	cluster.Healed(t, js)
+	leader := cluster.Leader(t, js, handleStream)
 	cluster.Kill(leader)
 	late := connect(t, cluster.Config)
 	h, _ := opened(t, late)

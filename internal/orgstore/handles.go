@@ -4,18 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"encounterlauncher/internal/orgapi"
 	"encounterlauncher/internal/problem"
@@ -26,10 +18,10 @@ const (
 	StoreTime = 5 * time.Second
 
 	// HandleBytes bounds what is kept of handles, signed requests and idempotency
-	// keys, in each server that holds a copy; where there is less room, it is a half
-	// or a quarter of it, and so on. Beyond three quarters new handles are refused
-	// with org_busy until old ones expire: that is a million ordinary launches, and
-	// the rest is for redeeming them, which makes them a quarter larger.
+	// keys, in this process or in each server that holds a copy; where a server has
+	// less room, it is a half or a quarter of it, and so on. Beyond three quarters
+	// new handles are refused with org_busy until old ones expire: that is a million
+	// ordinary launches, and the rest is for redeeming them.
 	HandleBytes = 1 << 30
 	// leastBytes is where it gives up.
 	leastBytes = 16 << 20
@@ -42,71 +34,36 @@ const (
 	attemptTime = 2 * time.Second
 	pause       = 20 * time.Millisecond
 	maxRedeems  = 8
-
-	handleStream  = "handles"
-	handleSubject = "handles."
 )
 
 // Handles keeps what several backends must share of launches: handles, the ids of
-// signed requests, idempotency keys. All is in memory, sealed, and addressed by
-// hash. It never keeps a one-time URL or an access token. It is safe for concurrent
-// use. Every error is a Problem; a store that fails or is full is org_busy.
+// signed requests, idempotency keys. All is in memory and addressed by hash, and
+// sealed where it leaves this process. It never keeps a one-time URL or an access
+// token. It is safe for concurrent use. Every error is a Problem; a store that fails
+// or is full is org_busy.
 //
-// One stream holds it, one message for each handle, id or key. Redeeming is one
-// conditional write: it succeeds only if the message has not changed since it was
-// read (Nats-Expected-Last-Subject-Sequence), and only if no message was ever
-// written by the same subject with the same idempotency key (Nats-Msg-Id). So a
-// handle is spent once and a key is for one request, with a single write.
+// Redeeming is one conditional write: it succeeds only if the ticket has not changed
+// since it was read, and only if the same subject has written no other with the same
+// idempotency key. So a handle is spent once and a key is for one request, with a
+// single write. The time in a ticket decides when it ends; how long it lies on its
+// shelf only frees memory.
 type Handles struct {
-	conn   *Conn
-	stream jetstream.Stream
+	shelf  shelf
 	life   time.Duration
-	limit  int64
 	now    func() time.Time
 	minted *minted
-
-	mu      sync.Mutex
-	used    int64     // guarded by mu: bytes in the stream when it was last asked
-	asked   time.Time // guarded by mu: when that was
-	added   int64     // guarded by mu: bytes of ours since then
-	kept    time.Duration
-	tidying atomic.Bool
 }
 
-// OpenHandles makes the stream, or takes the one that another backend made. life is
-// how long a handle lives. How long the stream keeps a message only frees memory;
-// the time in a value decides, because that of a message starts anew with every
-// write. It is twice the life, so that a late click is told from one that never
-// had a handle while it is still likely to be asked about.
+// OpenHandles opens them: in this process's memory where its store is its own, in the
+// stream that backends share where it is a cluster's. life is how long a handle
+// lives.
 func OpenHandles(ctx context.Context, conn *Conn, life time.Duration, now func() time.Time) (*Handles, error) {
-	kept := max(2*life, minKept)
-	if d, err := time.ParseDuration(shortened); err == nil {
-		kept = d
-	}
-	return openHandles(ctx, conn, life, kept, HandleBytes, now)
-}
-
-// shortened is for a measurement, which would else wait for twenty minutes: how long
-// the stream keeps a message. The linker sets it (-X); in a release it is empty.
-var shortened string
-
-func openHandles(ctx context.Context, conn *Conn, life, kept time.Duration, bytes int64, now func() time.Time) (*Handles, error) {
-	cfg := jetstream.StreamConfig{
-		Name: handleStream, Subjects: []string{handleSubject + "*"}, Storage: jetstream.MemoryStorage,
-		MaxMsgsPerSubject: 1, MaxAge: kept, Duplicates: kept, MaxBytes: bytes, Discard: jetstream.DiscardNew,
-		// A copy may lag behind its leader, and a handle that was minted a moment ago
-		// would not be there: with several copies the leader answers.
-		AllowDirect: conn.replicas == 1,
-	}
-	stream, err := conn.Stream(ctx, cfg)
-	for tooLittleRoom(err) && cfg.MaxBytes/2 >= leastBytes {
-		cfg.MaxBytes /= 2
-		stream, err = conn.Stream(ctx, cfg)
-	}
+	kept := keptFor(life)
+	s, err := conn.shelf(ctx, kept, HandleBytes)
 	if err != nil {
 		return nil, err
 	}
-	return &Handles{conn: conn, stream: stream, life: life, limit: cfg.MaxBytes, now: now, minted: &minted{half: min(life, kept) / 2}, kept: kept}, nil
+	return &Handles{shelf: s, life: life, now: now, minted: &minted{half: min(life, kept) / 2}}, nil
 }
 
 // Spender is who redeems: a subject of the identity provider and an idempotency key
@@ -134,6 +91,15 @@ type Ticket struct {
 	// launch is Launch as it is kept; an id of a signed request and an idempotency
 	// key have none.
 	launch []byte
+}
+
+// read takes a launch as it is kept, which may be none.
+func (t *Ticket) read(launch []byte) error {
+	t.launch = launch
+	if len(launch) == 0 {
+		return nil
+	}
+	return json.Unmarshal(launch, &t.Launch)
 }
 
 // state is what changes of a message's value. The launch follows it, so that it
@@ -198,59 +164,21 @@ func (h *Handles) Mint(ctx context.Context, handle string, l Launch) error {
 		return unwritable()
 	}
 	t := Ticket{Launch: l, name: handleName(handle), state: state{Until: h.now().Add(h.life)}, launch: text}
-	m, err := h.message(t.name, t.state, t.launch)
-	if err != nil {
+	if err := h.shelf.room(ctx, len(text)); err != nil {
 		return err
 	}
-	if err := h.room(ctx, int64(len(m.Data))); err != nil {
+	w, err := h.shelf.write(ctx, "keeping a handle", t, "")
+	switch {
+	case err != nil:
 		return err
+	case w.changed && !w.again:
+		return problem.New(problem.Internal, errors.New("a fresh handle is known already"))
+	case w.changed:
+		// Nobody else knows the handle: the attempt whose answer was lost did it.
+		return nil
 	}
-	m.Header = nats.Header{jetstream.ExpectedLastSubjSeqHeader: []string{"0"}}
-	lost := false
-	return repeatedly(ctx, "keeping a handle", func(limit time.Duration) error {
-		ack, err := h.conn.publish(m, limit)
-		if err == nil {
-			t.revision = ack.Sequence
-			h.minted.keep(t, len(m.Data))
-		}
-		if lost && wrongRevision(err) {
-			// Nobody else knows the handle: the attempt whose answer was lost did it.
-			return nil
-		}
-		lost = true
-		return err
-	})
-}
-
-// room refuses new handles before the stream is full, so that those that are there
-// can be redeemed. It asks how full the stream is after a second, or when we alone
-// have added a sixty-fourth of what it may hold.
-func (h *Handles) room(ctx context.Context, size int64) error {
-	h.mu.Lock()
-	h.added += size
-	used, due := h.used, h.added > h.limit/64 || time.Since(h.asked) > time.Second
-	if due {
-		h.asked, h.added = time.Now(), 0
-	}
-	h.mu.Unlock()
-	if due {
-		err := patiently(ctx, "asking how full the store is", func(ctx context.Context) error {
-			info, err := h.stream.Info(ctx)
-			if err == nil {
-				used = int64(info.State.Bytes)
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		h.mu.Lock()
-		h.used = used
-		h.mu.Unlock()
-	}
-	if used > h.limit/4*3 {
-		return problem.New(problem.OrgBusy, errors.New("the store is full of handles"))
-	}
+	t.revision = w.revision
+	h.minted.keep(t, len(text))
 	return nil
 }
 
@@ -261,7 +189,7 @@ func (h *Handles) Look(ctx context.Context, handle string) (Ticket, error) {
 	t, ok := h.minted.find(name)
 	if !ok {
 		var err error
-		if t, err = h.read(ctx, name); err != nil {
+		if t, err = h.shelf.read(ctx, name); err != nil {
 			return Ticket{}, err
 		}
 	}
@@ -318,36 +246,24 @@ func (h *Handles) redeem(ctx context.Context, t Ticket, by Spender, request stri
 		}
 		spent := t.state
 		spent.Spent, spent.Request = spender, request
-		m, err := h.message(t.name, spent, t.launch)
-		if err != nil {
-			return err
-		}
-		m.Header = nats.Header{
-			jetstream.ExpectedLastSubjSeqHeader: []string{strconv.FormatUint(t.revision, 10)},
-			jetstream.MsgIDHeader:               []string{spender},
-		}
+		next := t
+		next.state = spent
 		// Whatever comes of it, what is remembered is out of date.
 		h.minted.forget(t.name)
-		var ack ack
-		changed := false
-		err = repeatedly(ctx, doing, func(limit time.Duration) (err error) {
-			if ack, err = h.conn.publish(m, limit); wrongRevision(err) {
-				changed, err = true, nil
-			}
-			return err
-		})
+		w, err := h.shelf.write(ctx, doing, next, spender)
 		switch {
 		case err != nil:
 			return err
-		case changed:
-			// Somebody changed it: look again.
-		case !ack.Duplicate:
+		case w.before != nil && w.before.name != t.name:
+			return otherRequest()
+		case w.before != nil:
+			return spentBefore(*w.before, spender, request)
+		case !w.changed:
 			return nil
-		default:
-			return h.wasUsed(ctx, ack.Sequence, t.name, spender, request)
 		}
+		// Somebody changed it: look again.
 		before := t.revision
-		if t, err = h.read(ctx, t.name); err != nil {
+		if t, err = h.shelf.read(ctx, t.name); err != nil {
 			return err
 		}
 		if t.revision == before {
@@ -375,172 +291,6 @@ func otherRequest() error {
 	return problem.With(problem.RequestInvalid, "The idempotency key was used for another request.", nil)
 }
 
-// wasUsed says whether the message that a spender has written is that of the same
-// request.
-func (h *Handles) wasUsed(ctx context.Context, sequence uint64, name, spender, request string) error {
-	t, err := h.get(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) { return h.stream.GetMsg(ctx, sequence) })
-	switch {
-	case err != nil:
-		return err
-	case t.revision == 0:
-		return problem.New(problem.OrgBusy, errors.New("what an idempotency key was used for expires now"))
-	case t.name != name:
-		return otherRequest()
-	}
-	return spentBefore(t, spender, request)
-}
-
 func unwritable() error {
 	return problem.New(problem.Internal, errors.New("a handle cannot be written"))
-}
-
-// message is: the length of the state in two bytes, the state, the launch; sealed.
-func (h *Handles) message(name string, value state, launch []byte) (*nats.Msg, error) {
-	h.tidySoon()
-	all := value.append(make([]byte, 2, 2+maxState+len(launch)))
-	size := len(all) - 2
-	if size > maxState {
-		return nil, unwritable()
-	}
-	binary.BigEndian.PutUint16(all, uint16(size))
-	all = append(all, launch...)
-	subject := handleSubject + name
-	return &nats.Msg{Subject: subject, Data: h.conn.Seal(subject, all)}, nil
-}
-
-func (t *Ticket) open(text []byte) error {
-	if len(text) < 2 || int(binary.BigEndian.Uint16(text)) > len(text)-2 {
-		return errors.New("it is cut short")
-	}
-	end := 2 + int(binary.BigEndian.Uint16(text))
-	t.launch = text[end:]
-	if err := json.Unmarshal(text[2:end], &t.state); err != nil || len(t.launch) == 0 {
-		return err
-	}
-	return json.Unmarshal(t.launch, &t.Launch)
-}
-
-// read returns what is kept under a name; without anything the revision is 0.
-func (h *Handles) read(ctx context.Context, name string) (Ticket, error) {
-	t, err := h.get(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
-		return h.stream.GetLastMsgForSubject(ctx, handleSubject+name)
-	})
-	t.name = name
-	return t, err
-}
-
-func (h *Handles) get(ctx context.Context, from func(context.Context) (*jetstream.RawStreamMsg, error)) (Ticket, error) {
-	var m *jetstream.RawStreamMsg
-	err := patiently(ctx, "reading a handle", func(ctx context.Context) (err error) {
-		if m, err = from(ctx); errors.Is(err, jetstream.ErrMsgNotFound) {
-			m, err = nil, nil
-		}
-		return err
-	})
-	if err != nil || m == nil {
-		return Ticket{}, err
-	}
-	text, err := h.conn.Open(m.Subject, m.Data)
-	if err != nil {
-		return Ticket{}, problem.New(problem.Internal, err)
-	}
-	t := Ticket{name: strings.TrimPrefix(m.Subject, handleSubject), revision: m.Sequence}
-	if err := t.open(text); err != nil {
-		return Ticket{}, problem.New(problem.Internal, errors.New("what is kept of a handle cannot be read"))
-	}
-	return t, nil
-}
-
-// Codes of errors of JetStream that its client has no name for.
-const (
-	accountIsFull   jetstream.ErrorCode = 10002 // JSAccountResourcesExceededErr
-	noServerHasRoom jetstream.ErrorCode = 10005 // JSClusterNoPeersErrF
-	noLeader        jetstream.ErrorCode = 10008 // JSClusterNotAvailErr
-	serverIsFull    jetstream.ErrorCode = 10023 // JSInsufficientResourcesErr
-	memoryIsFull    jetstream.ErrorCode = 10028 // JSMemoryResourcesExceededErr
-	duplicateInWork jetstream.ErrorCode = 10158 // JSStreamDuplicateMessageConflict
-)
-
-// wrongRevision reports whether somebody else wrote. With several copies the code
-// is another one.
-func wrongRevision(err error) bool {
-	code := codeOf(err)
-	return code == jetstream.JSErrCodeStreamWrongLastSequence || code == jetstream.JSErrCodeStreamWrongLastSequenceConstant
-}
-
-// tooLittleRoom reports whether a stream could not be made because it may become too
-// large.
-func tooLittleRoom(err error) bool {
-	switch codeOf(err) {
-	case accountIsFull, noServerHasRoom, serverIsFull, memoryIsFull:
-		return true
-	}
-	return false
-}
-
-func codeOf(err error) jetstream.ErrorCode {
-	var e *jetstream.APIError
-	if errors.As(err, &e) {
-		return e.ErrorCode
-	}
-	return 0
-}
-
-// patiently repeats what may be repeated while a cluster elects a leader or a
-// connection is made anew, within StoreTime. Its error is a Problem.
-func patiently(ctx context.Context, doing string, attempt func(context.Context) error) error {
-	return repeatedly(ctx, doing, func(limit time.Duration) error {
-		ctx, cancel := context.WithTimeout(ctx, limit)
-		defer cancel()
-		return attempt(ctx)
-	})
-}
-
-// repeatedly is patiently for an attempt that keeps to a limit by itself.
-func repeatedly(ctx context.Context, doing string, attempt func(limit time.Duration) error) error {
-	until := time.Now().Add(StoreTime)
-	if end, ok := ctx.Deadline(); ok && end.Before(until) {
-		until = end
-	}
-	for {
-		err := ctx.Err()
-		left := time.Until(until)
-		if err == nil {
-			err = attempt(min(attemptTime, left))
-		}
-		if err == nil {
-			return nil
-		}
-		if !passing(err) || left < attemptTime || rest(ctx) != nil {
-			return Failed(doing, err)
-		}
-	}
-}
-
-// rest is a short wait between two attempts.
-func rest(ctx context.Context) error {
-	wait := time.NewTimer(pause)
-	defer wait.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-wait.C:
-		return nil
-	}
-}
-
-// passing reports whether an error may be gone a moment later.
-func passing(err error) bool {
-	switch codeOf(err) {
-	case noLeader, duplicateInWork, jetstream.JSErrCodeJetStreamNotEnabledForAccount, jetstream.JSErrCodeJetStreamNotEnabled:
-		// A server that has just started does not know its accounts yet.
-		return true
-	}
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
-		errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrDisconnected)
-}
-
-// Failed is the Problem of a store that did not do what it was asked for: org_busy.
-func Failed(doing string, err error) error {
-	return problem.New(problem.OrgBusy, fmt.Errorf("%s: %w", doing, err))
 }

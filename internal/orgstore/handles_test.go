@@ -50,6 +50,31 @@ func connect(t *testing.T, cfg orgconfig.NATS) *Conn {
 	return c
 }
 
+// shared is connect for a backend that does not have its store for itself, as it is in
+// a cluster.
+func shared(t *testing.T, cfg orgconfig.NATS) *Conn {
+	t.Helper()
+	c := connect(t, cfg)
+	c.alone = false
+	return c
+}
+
+// onEachShelf runs a test alone and where several backends share.
+func onEachShelf(t *testing.T, test func(*testing.T, *Conn)) {
+	t.Run("alone", func(t *testing.T) { test(t, connect(t, orgconfig.NATS{})) })
+	t.Run("shared", func(t *testing.T) { test(t, shared(t, orgconfig.NATS{})) })
+}
+
+// streamOf is the shelf of backends that share.
+func streamOf(t *testing.T, h *Handles) *stream {
+	t.Helper()
+	s, ok := h.shelf.(*stream)
+	if !ok {
+		t.Fatalf("its shelf is %T", h.shelf)
+	}
+	return s
+}
+
 func opened(t *testing.T, c *Conn) (*Handles, *clock) {
 	t.Helper()
 	k := &clock{}
@@ -100,37 +125,41 @@ func wants(t *testing.T, what string, err error, code problem.Code) {
 }
 
 func TestAHandleGivesBackTheLaunchAsItWasRegistered(t *testing.T) {
-	h, _ := opened(t, connect(t, orgconfig.NATS{}))
-	mint(t, h, "handle-1")
-	other, _ := opened(t, h.conn)
-	for _, h := range []*Handles{h, other} {
-		if got := look(t, h, "handle-1").Launch; !reflect.DeepEqual(got, launch("E-1")) {
-			t.Errorf("%+v", got)
+	onEachShelf(t, func(t *testing.T, c *Conn) {
+		h, _ := opened(t, c)
+		mint(t, h, "handle-1")
+		other, _ := opened(t, c)
+		for _, h := range []*Handles{h, other} {
+			if got := look(t, h, "handle-1").Launch; !reflect.DeepEqual(got, launch("E-1")) {
+				t.Errorf("%+v", got)
+			}
 		}
-	}
-	_, err := h.Look(t.Context(), "handle-2")
-	wants(t, "a handle that was never made", err, problem.HandleExpired)
+		_, err := h.Look(t.Context(), "handle-2")
+		wants(t, "a handle that was never made", err, problem.HandleExpired)
+	})
 }
 
 func TestAHandleIsRedeemedAgainOnlyBySameSubjectAndKeyUntilItExpires(t *testing.T) {
-	h, clock := opened(t, connect(t, orgconfig.NATS{}))
-	mint(t, h, "handle-1")
-	early := look(t, h, "handle-1")
-	redeem := func(by Spender) error { return h.Redeem(t.Context(), look(t, h, "handle-1"), by) }
-	wants(t, "the first", redeem(Spender{"s-1", "k-1"}), "")
-	wants(t, "again", redeem(Spender{"s-1", "k-1"}), "")
-	wants(t, "another key", redeem(Spender{"s-1", "k-2"}), problem.HandleSpent)
-	wants(t, "another subject", redeem(Spender{"s-2", "k-1"}), problem.HandleSpent)
-	// What was looked at before somebody else redeemed it.
-	wants(t, "another key that looked early", h.Redeem(t.Context(), early, Spender{"s-1", "k-2"}), problem.HandleSpent)
-	wants(t, "the same key that looked early", h.Redeem(t.Context(), early, Spender{"s-1", "k-1"}), "")
-	if got := look(t, h, "handle-1").Launch; !reflect.DeepEqual(got, launch("E-1")) {
-		t.Errorf("spending changed the launch: %+v", got)
-	}
-	clock.advance(life)
-	_, err := h.Look(t.Context(), "handle-1")
-	wants(t, "after expiry", err, problem.HandleExpired)
-	wants(t, "looked at before, redeemed after expiry", h.Redeem(t.Context(), early, Spender{"s-1", "k-3"}), problem.HandleExpired)
+	onEachShelf(t, func(t *testing.T, c *Conn) {
+		h, clock := opened(t, c)
+		mint(t, h, "handle-1")
+		early := look(t, h, "handle-1")
+		redeem := func(by Spender) error { return h.Redeem(t.Context(), look(t, h, "handle-1"), by) }
+		wants(t, "the first", redeem(Spender{"s-1", "k-1"}), "")
+		wants(t, "again", redeem(Spender{"s-1", "k-1"}), "")
+		wants(t, "another key", redeem(Spender{"s-1", "k-2"}), problem.HandleSpent)
+		wants(t, "another subject", redeem(Spender{"s-2", "k-1"}), problem.HandleSpent)
+		// What was looked at before somebody else redeemed it.
+		wants(t, "another key that looked early", h.Redeem(t.Context(), early, Spender{"s-1", "k-2"}), problem.HandleSpent)
+		wants(t, "the same key that looked early", h.Redeem(t.Context(), early, Spender{"s-1", "k-1"}), "")
+		if got := look(t, h, "handle-1").Launch; !reflect.DeepEqual(got, launch("E-1")) {
+			t.Errorf("spending changed the launch: %+v", got)
+		}
+		clock.advance(life)
+		_, err := h.Look(t.Context(), "handle-1")
+		wants(t, "after expiry", err, problem.HandleExpired)
+		wants(t, "looked at before, redeemed after expiry", h.Redeem(t.Context(), early, Spender{"s-1", "k-3"}), problem.HandleExpired)
+	})
 }
 
 // ways are everything that an idempotency key can be used for. Each is another
@@ -155,99 +184,103 @@ func ways(t *testing.T, h *Handles, n int) map[string]func(Spender) error {
 }
 
 func TestAnIdempotencyKeyIsForOneRequestInEveryFormAndSpendsNoOther(t *testing.T) {
-	h, _ := opened(t, connect(t, orgconfig.NATS{}))
-	var names []string
-	for name := range ways(t, h, 0) {
-		names = append(names, name)
-	}
-	n := 0
-	for _, first := range names {
-		for _, second := range names {
-			n++
-			of := ways(t, h, n)
-			by := Spender{"s-1", fmt.Sprint("key-", n)}
-			wants(t, first, of[first](by), "")
-			if first == second {
-				wants(t, first+" again", of[second](by), "")
-				continue
-			}
-			what := second + " by the key of " + first
-			wants(t, what, of[second](by), problem.RequestInvalid)
-			if strings.Contains(first+second, "same id") && strings.Contains(first+second, "signed request") {
-				continue // one id: the first has spent it
-			}
-			// It has spent nothing: another key can still redeem it.
-			wants(t, what+", then by a key of its own", of[second](Spender{"s-1", fmt.Sprint("fresh-", n)}), "")
-			// Another person's key of the same text is another key.
-			wants(t, "another person's "+what, of["identifiers"](Spender{"s-2", by.Key}), "")
+	onEachShelf(t, func(t *testing.T, c *Conn) {
+		h, _ := opened(t, c)
+		var names []string
+		for name := range ways(t, h, 0) {
+			names = append(names, name)
 		}
-	}
+		n := 0
+		for _, first := range names {
+			for _, second := range names {
+				n++
+				of := ways(t, h, n)
+				by := Spender{"s-1", fmt.Sprint("key-", n)}
+				wants(t, first, of[first](by), "")
+				if first == second {
+					wants(t, first+" again", of[second](by), "")
+					continue
+				}
+				what := second + " by the key of " + first
+				wants(t, what, of[second](by), problem.RequestInvalid)
+				if strings.Contains(first+second, "same id") && strings.Contains(first+second, "signed request") {
+					continue // one id: the first has spent it
+				}
+				// It has spent nothing: another key can still redeem it.
+				wants(t, what+", then by a key of its own", of[second](Spender{"s-1", fmt.Sprint("fresh-", n)}), "")
+				// Another person's key of the same text is another key.
+				wants(t, "another person's "+what, of["identifiers"](Spender{"s-2", by.Key}), "")
+			}
+		}
+	})
 }
 
 func TestOfManyAtOnceOneSpendsAHandleAndAKeyIsUsedOnce(t *testing.T) {
-	h, _ := opened(t, connect(t, orgconfig.NATS{}))
-	together := func(n int, do func(i int) error) map[problem.Code]int {
-		codes := make(chan problem.Code, n)
-		start := make(chan struct{})
-		var group sync.WaitGroup
+	onEachShelf(t, func(t *testing.T, c *Conn) {
+		h, _ := opened(t, c)
+		together := func(n int, do func(i int) error) map[problem.Code]int {
+			codes := make(chan problem.Code, n)
+			start := make(chan struct{})
+			var group sync.WaitGroup
+			for i := range n {
+				group.Go(func() {
+					<-start
+					var p *problem.Problem
+					if err := do(i); errors.As(err, &p) {
+						codes <- p.Code
+					} else {
+						codes <- ""
+					}
+				})
+			}
+			close(start)
+			group.Wait()
+			close(codes)
+			count := map[problem.Code]int{}
+			for c := range codes {
+				count[c]++
+			}
+			return count
+		}
+		const n = 64
+		mint(t, h, "handle")
+		got := together(n, func(i int) error {
+			ticket, err := h.Look(t.Context(), "handle")
+			if err != nil {
+				return err
+			}
+			return h.Redeem(t.Context(), ticket, Spender{"s-1", fmt.Sprint(i)})
+		})
+		if want := (map[problem.Code]int{"": 1, problem.HandleSpent: n - 1}); !reflect.DeepEqual(got, want) {
+			t.Errorf("many keys, one handle: %v", got)
+		}
+		got = together(n, func(i int) error {
+			return h.RedeemJTI(t.Context(), "ehr", "jti", h.now().Add(life), "a.b.c", Spender{"s-1", fmt.Sprint("jti-", i/2)})
+		})
+		if want := (map[problem.Code]int{"": 2, problem.HandleSpent: n - 2}); !reflect.DeepEqual(got, want) {
+			t.Errorf("two of each key, one signed request: %v", got)
+		}
 		for i := range n {
-			group.Go(func() {
-				<-start
-				var p *problem.Problem
-				if err := do(i); errors.As(err, &p) {
-					codes <- p.Code
-				} else {
-					codes <- ""
-				}
-			})
+			mint(t, h, fmt.Sprint("handle-", i))
 		}
-		close(start)
-		group.Wait()
-		close(codes)
-		count := map[problem.Code]int{}
-		for c := range codes {
-			count[c]++
+		got = together(n, func(i int) error {
+			if i == 0 {
+				return h.Once(t.Context(), Spender{"s-1", "the-key"}, "reopen")
+			}
+			ticket, err := h.Look(t.Context(), fmt.Sprint("handle-", i))
+			if err != nil {
+				return err
+			}
+			return h.Redeem(t.Context(), ticket, Spender{"s-1", "the-key"})
+		})
+		if want := (map[problem.Code]int{"": 1, problem.RequestInvalid: n - 1}); !reflect.DeepEqual(got, want) {
+			t.Errorf("one key, many requests: %v", got)
 		}
-		return count
-	}
-	const n = 64
-	mint(t, h, "handle")
-	got := together(n, func(i int) error {
-		ticket, err := h.Look(t.Context(), "handle")
-		if err != nil {
-			return err
-		}
-		return h.Redeem(t.Context(), ticket, Spender{"s-1", fmt.Sprint(i)})
 	})
-	if want := (map[problem.Code]int{"": 1, problem.HandleSpent: n - 1}); !reflect.DeepEqual(got, want) {
-		t.Errorf("many keys, one handle: %v", got)
-	}
-	got = together(n, func(i int) error {
-		return h.RedeemJTI(t.Context(), "ehr", "jti", h.now().Add(life), "a.b.c", Spender{"s-1", fmt.Sprint("jti-", i/2)})
-	})
-	if want := (map[problem.Code]int{"": 2, problem.HandleSpent: n - 2}); !reflect.DeepEqual(got, want) {
-		t.Errorf("two of each key, one signed request: %v", got)
-	}
-	for i := range n {
-		mint(t, h, fmt.Sprint("handle-", i))
-	}
-	got = together(n, func(i int) error {
-		if i == 0 {
-			return h.Once(t.Context(), Spender{"s-1", "the-key"}, "reopen")
-		}
-		ticket, err := h.Look(t.Context(), fmt.Sprint("handle-", i))
-		if err != nil {
-			return err
-		}
-		return h.Redeem(t.Context(), ticket, Spender{"s-1", "the-key"})
-	})
-	if want := (map[problem.Code]int{"": 1, problem.RequestInvalid: n - 1}); !reflect.DeepEqual(got, want) {
-		t.Errorf("one key, many requests: %v", got)
-	}
 }
 
 func TestRedeemingAHandleIsOneWriteAndOneReadWhereAnotherBackendMintedIt(t *testing.T) {
-	c := connect(t, orgconfig.NATS{})
+	c := shared(t, orgconfig.NATS{})
 	h, _ := opened(t, c)
 	other, _ := opened(t, c)
 	for name, of := range map[string]struct {
@@ -265,64 +298,90 @@ func TestRedeemingAHandleIsOneWriteAndOneReadWhereAnotherBackendMintedIt(t *test
 	}
 }
 
-func TestWhatABackendRemembersOfItsHandlesIsNeverBelievedOverTheStore(t *testing.T) {
-	c := connect(t, orgconfig.NATS{})
-	h, _ := opened(t, c)
-	other, _ := opened(t, c)
-	mint(t, h, "handle")
-	wants(t, "at another backend", other.Redeem(t.Context(), look(t, other, "handle"), Spender{"s-1", "k-1"}), "")
-	wants(t, "another key where it was minted", h.Redeem(t.Context(), look(t, h, "handle"), Spender{"s-1", "k-2"}), problem.HandleSpent)
-	wants(t, "the same key where it was minted", h.Redeem(t.Context(), look(t, h, "handle"), Spender{"s-1", "k-1"}), "")
-	mint(t, h, "lost")
-	if err := h.stream.Purge(t.Context()); err != nil {
-		t.Fatal(err)
+// lose takes everything from a shelf.
+func lose(t *testing.T, h *Handles) {
+	t.Helper()
+	if s, ok := h.shelf.(*stream); ok {
+		if err := s.stream.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return
 	}
-	wants(t, "what the store has lost", h.Redeem(t.Context(), look(t, h, "lost"), Spender{"s-1", "k-3"}), problem.HandleExpired)
+	h.shelf.(*memory).close()
+	h.shelf.(*memory).closed = false
 }
 
-func TestAFullStoreRefusesNewHandlesKeepsTheOldAndTakesNewOnceTheyExpire(t *testing.T) {
-	c := connect(t, orgconfig.NATS{})
-	h, err := openHandles(t.Context(), c, life, time.Hour, 64<<10, time.Now)
+func TestWhatABackendRemembersOfItsHandlesIsNeverBelievedOverTheStore(t *testing.T) {
+	onEachShelf(t, func(t *testing.T, c *Conn) {
+		h, _ := opened(t, c)
+		other, _ := opened(t, c)
+		mint(t, h, "handle")
+		wants(t, "at another backend", other.Redeem(t.Context(), look(t, other, "handle"), Spender{"s-1", "k-1"}), "")
+		wants(t, "another key where it was minted", h.Redeem(t.Context(), look(t, h, "handle"), Spender{"s-1", "k-2"}), problem.HandleSpent)
+		wants(t, "the same key where it was minted", h.Redeem(t.Context(), look(t, h, "handle"), Spender{"s-1", "k-1"}), "")
+		mint(t, h, "lost")
+		lose(t, h)
+		wants(t, "what the store has lost", h.Redeem(t.Context(), look(t, h, "lost"), Spender{"s-1", "k-3"}), problem.HandleExpired)
+	})
+}
+
+// onAShelfOf is OpenHandles with a shelf of so many bytes.
+func onAShelfOf(t *testing.T, c *Conn, kept time.Duration, bytes int64) *Handles {
+	t.Helper()
+	s, err := c.shelf(t.Context(), kept, bytes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 0
-	for ; err == nil && n < 1000; n++ {
+	return &Handles{shelf: s, life: life, now: time.Now, minted: &minted{half: life / 2}}
+}
+
+func TestAFullStoreRefusesNewHandlesAndKeepsTheOld(t *testing.T) {
+	onEachShelf(t, func(t *testing.T, c *Conn) {
+		const bytes = 256 << 10
+		h := onAShelfOf(t, c, time.Hour, bytes)
+		var err error
+		n := 0
+		for ; err == nil && n < 1000; n++ {
+			err = h.Mint(t.Context(), fmt.Sprint("handle-", n), launch("E-1"))
+		}
+		wants(t, "a handle too many", err, problem.OrgBusy)
+		if n < 100 || n > 600 {
+			t.Errorf("%d handles fill %d bytes", n, bytes)
+		}
+		for i := range n - 1 {
+			name := fmt.Sprint("handle-", i)
+			wants(t, name+" of before", h.Redeem(t.Context(), look(t, h, name), Spender{"s-1", name}), "")
+		}
+		wants(t, "a signed request", h.RedeemJTI(t.Context(), "ehr", "jti", time.Now().Add(life), "a.b.c", Spender{"s-1", "k-2"}), "")
+		for n, err = 0, nil; err == nil && n < 5000; n++ {
+			err = h.Once(t.Context(), Spender{"s-1", fmt.Sprint("once-", n)}, "reopen")
+		}
+		wants(t, "a key too many", err, problem.OrgBusy)
+	})
+}
+
+func TestTheStreamTakesNewHandlesOnceTheOldExpire(t *testing.T) {
+	c := shared(t, orgconfig.NATS{})
+	h := onAShelfOf(t, c, time.Hour, 64<<10)
+	var err error
+	for n := 0; err == nil && n < 1000; n++ {
 		err = h.Mint(t.Context(), fmt.Sprint("handle-", n), launch("E-1"))
 	}
 	wants(t, "a handle too many", err, problem.OrgBusy)
-	if n < 25 || n > 150 {
-		t.Errorf("%d handles fill 64 KB", n)
-	}
-	for i := range n - 1 {
-		name := fmt.Sprint("handle-", i)
-		wants(t, name+" of before", h.Redeem(t.Context(), look(t, h, name), Spender{"s-1", name}), "")
-	}
-	wants(t, "a signed request", h.RedeemJTI(t.Context(), "ehr", "jti", time.Now().Add(life), "a.b.c", Spender{"s-1", "k-2"}), "")
-	for n, err = 0, nil; err == nil && n < 1000; n++ {
-		err = h.Once(t.Context(), Spender{"s-1", fmt.Sprint("once-", n)}, "reopen")
-	}
-	wants(t, "a key too many", err, problem.OrgBusy)
 	// The same stream with a shorter life: what is in it is older than that.
-	if h, err = openHandles(t.Context(), c, life, 100*time.Millisecond, 64<<10, time.Now); err != nil {
-		t.Fatal(err)
-	}
+	h = onAShelfOf(t, c, 100*time.Millisecond, 64<<10)
 	until(t, "there is room again", func() bool { return h.Mint(t.Context(), "fresh", launch("E-1")) == nil })
 	until(t, "the memory is free", func() bool {
-		info, err := h.stream.Info(t.Context())
+		info, err := streamOf(t, h).stream.Info(t.Context())
 		return err == nil && info.State.Msgs == 0 && info.State.Bytes == 0
 	})
 }
 
 func TestWhereThereIsLessRoomLessIsTaken(t *testing.T) {
-	c := connect(t, orgconfig.NATS{})
 	const most = 64 << 30
-	h, err := openHandles(t.Context(), c, life, time.Hour, most, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if h.limit >= most || h.limit < memoryBytes/4 || h.stream.CachedInfo().Config.MaxBytes != h.limit {
-		t.Errorf("it takes %d bytes", h.limit)
+	h := onAShelfOf(t, shared(t, orgconfig.NATS{}), time.Hour, most)
+	if s := streamOf(t, h); s.limit >= most || s.limit < memoryBytes/4 || s.stream.CachedInfo().Config.MaxBytes != s.limit {
+		t.Errorf("it takes %d bytes", s.limit)
 	}
 	mint(t, h, "handle")
 	look(t, h, "handle")
@@ -341,14 +400,14 @@ func until(t *testing.T, what string, done func() bool) {
 }
 
 func TestNeitherANameNorAValueReachesJetStreamInClear(t *testing.T) {
-	c := connect(t, orgconfig.NATS{})
+	c := shared(t, orgconfig.NATS{})
 	h, _ := opened(t, c)
 	mint(t, h, "handle-in-clear")
 	wants(t, "redeem", h.Redeem(t.Context(), look(t, h, "handle-in-clear"), Spender{"subject-in-clear", "key-in-clear"}), "")
 	wants(t, "signed", h.RedeemJTI(t.Context(), "issuer-in-clear", "jti-in-clear", h.now().Add(life), "request-in-clear", Spender{"subject-in-clear", "key-in-clear-2"}), "")
 	wants(t, "once", h.Once(t.Context(), Spender{"subject-in-clear", "key-in-clear-3"}, "reopen-in-clear"), "")
 	for seq := uint64(1); seq < 5; seq++ {
-		m, err := h.stream.GetMsg(t.Context(), seq)
+		m, err := streamOf(t, h).stream.GetMsg(t.Context(), seq)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue // the handle before it was spent
 		}
@@ -394,7 +453,7 @@ func TestWhatWasMovedChangedOrSealedByAnotherKeyIsNotOpened(t *testing.T) {
 func TestAKeyIsExchangedWithoutLosingAHandle(t *testing.T) {
 	folder := t.TempDir()
 	a, b := natstest.SealKey(t, folder, "a"), natstest.SealKey(t, folder, "b")
-	c := connect(t, orgconfig.NATS{SealKeyFiles: []string{a}})
+	c := shared(t, orgconfig.NATS{SealKeyFiles: []string{a}})
 	h, _ := opened(t, c)
 	mint(t, h, "handle")
 	with := func(files ...string) *Handles {
@@ -609,25 +668,26 @@ func TestAStreamThatCannotBeOpenedStopsTheStartAndStaysAsItIs(t *testing.T) {
 }
 
 func TestAClosedStoreIsBusyAtOnceAndNotReady(t *testing.T) {
-	c := connect(t, orgconfig.NATS{})
-	h, _ := opened(t, c)
-	mint(t, h, "handle")
-	if err := c.Check(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	c.nc.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), StoreTime)
-	defer cancel()
-	wants(t, "mint", h.Mint(ctx, "handle-2", launch("E-1")), problem.OrgBusy)
-	_, err := h.Look(ctx, "another")
-	wants(t, "look", err, problem.OrgBusy)
-	wants(t, "once", h.Once(ctx, Spender{"s-1", "k-1"}, "reopen"), problem.OrgBusy)
-	if c.Check(ctx) == nil {
-		t.Error("it says that it is ready")
-	}
-	if ctx.Err() != nil {
-		t.Error("it waits for what cannot come back")
-	}
+	onEachShelf(t, func(t *testing.T, c *Conn) {
+		h, _ := opened(t, c)
+		mint(t, h, "handle")
+		if err := c.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.end()
+		ctx, cancel := context.WithTimeout(t.Context(), StoreTime)
+		defer cancel()
+		wants(t, "mint", h.Mint(ctx, "handle-2", launch("E-1")), problem.OrgBusy)
+		_, err := h.Look(ctx, "another")
+		wants(t, "look", err, problem.OrgBusy)
+		wants(t, "once", h.Once(ctx, Spender{"s-1", "k-1"}, "reopen"), problem.OrgBusy)
+		if c.Check(ctx) == nil {
+			t.Error("it says that it is ready")
+		}
+		if ctx.Err() != nil {
+			t.Error("it waits for what cannot come back")
+		}
+	})
 }
 
 func TestAQueueThatWasPromisedMoreThanTheDiskHasLeftIsOpenedAllTheSame(t *testing.T) {

@@ -9,32 +9,32 @@ import (
 
 // tidySoon has the stream tidied some time after everything that is in it now has
 // expired.
-func (h *Handles) tidySoon() {
-	if h.tidying.CompareAndSwap(false, true) {
-		time.AfterFunc(h.kept+h.kept/16, h.tidy)
+func (s *stream) tidySoon() {
+	if s.tidying.CompareAndSwap(false, true) {
+		time.AfterFunc(s.kept+s.kept/16, s.tidy)
 	}
 }
 
 // tidy lets go of the room that handles took, once all of them have expired: the map
 // in which JetStream keeps what is in memory never becomes smaller by itself, and
 // that of a million handles takes as much as the whole process at rest.
-func (h *Handles) tidy() {
+func (s *stream) tidy() {
 	ctx, cancel := context.WithTimeout(context.Background(), StoreTime)
 	defer cancel()
-	info, err := h.stream.Info(ctx)
+	info, err := s.stream.Info(ctx)
 	switch {
-	case h.conn.nc.IsClosed():
+	case s.conn.nc.IsClosed():
 		return
 	case err == nil && info.State.Msgs == 0:
-		h.tidying.Store(false)
-		_ = h.drop(ctx, info.State.LastSeq) // it takes room, and no more
+		s.tidying.Store(false)
+		_ = s.drop(ctx, info.State.LastSeq) // it takes room, and no more
 	default:
-		time.AfterFunc(h.kept/16, h.tidy)
+		time.AfterFunc(s.kept/16, s.tidy)
 	}
 }
 
 // drop removes what was written up to last, where nothing of it is left, and nothing
 // that was written since. JetStream makes its map anew if that is all.
-func (h *Handles) drop(ctx context.Context, last uint64) error {
-	return h.stream.Purge(ctx, jetstream.WithPurgeSequence(last+1))
+func (s *stream) drop(ctx context.Context, last uint64) error {
+	return s.stream.Purge(ctx, jetstream.WithPurgeSequence(last+1))
 }

@@ -9,32 +9,34 @@ import (
 )
 
 func TestTidyingLosesNothingAndHandlesGoOn(t *testing.T) {
-	h, _ := opened(t, connect(t, orgconfig.NATS{}))
-	other, _ := opened(t, h.conn) // it remembers nothing, and reads
+	c := shared(t, orgconfig.NATS{})
+	h, _ := opened(t, c)
+	other, _ := opened(t, c) // it remembers nothing, and reads
+	s := streamOf(t, h)
 	mint(t, h, "first")
-	h.tidy()
+	s.tidy()
 	look(t, other, "first")
-	if !h.tidying.Load() {
+	if !s.tidying.Load() {
 		t.Error("with a handle left it will not look again")
 	}
-	if err := h.stream.Purge(t.Context()); err != nil {
+	if err := s.stream.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	info, err := h.stream.Info(t.Context())
+	info, err := s.stream.Info(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	// A handle that comes between looking and letting go stays.
 	mint(t, h, "between")
-	if err := h.drop(t.Context(), info.State.LastSeq); err != nil {
+	if err := s.drop(t.Context(), info.State.LastSeq); err != nil {
 		t.Fatal(err)
 	}
 	wants(t, "one that came between", other.Redeem(t.Context(), look(t, other, "between"), Spender{"s-1", "k-1"}), "")
-	if err := h.stream.Purge(t.Context()); err != nil {
+	if err := s.stream.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	h.tidy()
-	if h.tidying.Load() {
+	s.tidy()
+	if s.tidying.Load() {
 		t.Error("without a handle it looks again")
 	}
 	mint(t, h, "after")

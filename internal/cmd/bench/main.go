@@ -17,11 +17,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"encounterlauncher/internal/stage"
 )
 
 // pace is that of the warm rounds: the machine is quiet again before the next.
@@ -77,7 +78,11 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{options: o, report: newReport(), built: built{machine: filepath.Join(dir, "machine"), bin: filepath.Join(dir, "bin")}}
+	programs, err := stage.NewPrograms(dir)
+	if err != nil {
+		return err
+	}
+	b := &bench{options: o, report: newReport(), built: built{programs}}
 	if !o.onlyBackend {
 		if err := b.desktop(ctx, dir); err != nil {
 			return err
@@ -97,7 +102,7 @@ func run(ctx context.Context, o options) error {
 }
 
 // desktop measures the launcher, in a desktop session that ends with it.
-func (b *bench) desktop(ctx context.Context, dir string) (err error) {
+func (b *bench) desktop(ctx context.Context, dir string) error {
 	if _, err := os.Stat(filepath.Join(frontEnd, "index.html")); err != nil {
 		return errors.New("the window's page is not built: make frontend")
 	}
@@ -110,7 +115,7 @@ func (b *bench) desktop(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	defer world.close()
-	if err := world.writePolicy(b.built.machine); err != nil {
+	if err := b.built.WritePolicy(world.policy()); err != nil {
 		return err
 	}
 	say("starting a session bus, a keyring, a tray host and a display")
@@ -118,7 +123,7 @@ func (b *bench) desktop(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, session.close()) }()
+	defer session.Close()
 	b.world, b.session = world, session
 	signIn := phase{"signing in once", b.signIn}
 	window := []phase{
@@ -176,49 +181,25 @@ func (b *bench) follow(ctx context.Context, phases []phase) error {
 
 func say(what string) { fmt.Fprintln(os.Stderr, "bench:", what) }
 
-// built are the programs of one run.
-type built struct {
-	// machine is the machine root that the launcher was linked with.
-	machine string
-	// bin holds the launcher and its peers, and nothing else: as the first entry
-	// of PATH it provides xdg-open.
-	bin string
-}
-
-func (b built) program(name string) string { return filepath.Join(b.bin, name) }
+// built are the programs of one run: those of the stage, and the peers beside them.
+type built struct{ stage.Programs }
 
 // desktop compiles everything alike: the launcher is a release, apart from the place
 // where it looks for the machine's policy.
 func (b built) desktop(ctx context.Context) error {
 	const here = "./internal/cmd/bench/testdata/"
 	const windowTags = "desktop,production,webkit2_41"
-	launcher := " -X main.version=bench -X encounterlauncher/internal/paths.machineRoot=" + b.machine
-	for _, p := range []struct {
-		name, source, ldflags, tags string
-		cgo                         string
-	}{
-		{"encounter-launcher", ".", launcher, "", "0"},
-		{"empty", here + "empty", "", "", "0"},
-		{"socketclient", here + "socketclient", "", "", "0"},
-		{"xdg-open", here + "opener", "", "", "0"},
-		{windowProgram, ".", launcher, windowTags, "1"},
-		{"wails", here + "wails", "", windowTags, "1"},
-		{"window", here + "window", "", windowTags, "1"},
-		{"filter", here + "filter", "", windowTags, "1"},
-	} {
-		mode, ldflags := "exe", "-s -w"+p.ldflags
-		if p.tags != "" {
-			mode, ldflags = "pie", ldflags+" -bindnow" // as the window is released
-		}
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildmode="+mode, "-ldflags", ldflags, "-tags", p.tags, "-o", b.program(p.name), p.source)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED="+p.cgo)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("building %s: %w\n%s", p.name, err, out)
-		}
+	peer := func(name string) stage.Build { return stage.Build{Name: name, Source: here + name} }
+	window := func(name string) stage.Build {
+		return stage.Build{Name: name, Source: here + name, Tags: windowTags, Window: true}
+	}
+	err := b.Build(ctx, b.Launcher(), b.Opener(), b.WindowProgram(), peer("empty"), peer("socketclient"), window("wails"), window("window"), window("filter"))
+	if err != nil {
+		return err
 	}
 	script, err := os.ReadFile(here + "script/launch.sh")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(b.program("launch.sh"), script, 0o700)
+	return os.WriteFile(b.Path("launch.sh"), script, 0o700)
 }
