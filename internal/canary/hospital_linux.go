@@ -258,8 +258,15 @@ func (h *hospital) keys(dir string) error {
 			return err
 		}
 		if block, _ := pem.Decode(text); block != nil {
-			h.marks.Add(PrivateKey, string(block.Bytes[len(block.Bytes)-100:])) // what is before it is alike in all
-			h.marks.Add(PrivateKey, string(block.Bytes[34:60]))
+			parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+			if err != nil {
+				return err
+			}
+			number, err := parsed.(*ecdsa.PrivateKey).Bytes() // the rest is public, or alike in all
+			if err != nil {
+				return err
+			}
+			h.marks.Add(PrivateKey, string(number))
 			continue
 		}
 		h.marks.Add(ClientSecret, strings.TrimSpace(string(text)))
@@ -384,7 +391,11 @@ func (h *hospital) hearIssuer(r *http.Request, body []byte, _ int, header http.H
 // each other. Refusals are evidence.
 func (h *hospital) hearLauncher(r *http.Request, body []byte, status int, header http.Header, answer []byte) {
 	if r.URL.Path == "/encounters" || r.URL.Path == "/encounters/url" {
-		h.token(IdempotencyKey, r.Header.Get("Idempotency-Key"))
+		// That of a reopening is the id of the request, which logs and audits tell on
+		// purpose: it stands for no link.
+		if key := r.Header.Get("Idempotency-Key"); key != r.Header.Get("X-Request-Id") {
+			h.token(IdempotencyKey, key)
+		}
 		h.bearer(AccessToken, r)
 	}
 	given, asked := texts(answer), texts(body)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -131,7 +132,7 @@ func (r *run) through(ctx context.Context) (err error) {
 	for _, name := range []string{"home", "run", "state", "config", "data", "cache"} {
 		watched = append(watched, r.session.Folder(name))
 	}
-	fleeting, err := watchFleeting(r.folder("keep"), watched...)
+	fleeting, err := watchFleeting(r.folder("keep"), r.fleetingPlace, watched...)
 	if err != nil {
 		return err
 	}
@@ -154,7 +155,7 @@ func (r *run) through(ctx context.Context) (err error) {
 func roleOf(argv []string) role {
 	base := filepath.Base(argv[0])
 	switch {
-	case base == stage.LauncherName && len(argv) == 2 && argv[1] == "agent":
+	case base == stage.LauncherName && slices.Contains([]string{"agent", "doctor --json-lines"}, strings.Join(argv[1:], " ")):
 		return role{AgentArgv, AgentEnv}
 	case base == stage.LauncherName && len(argv) == 2 && strings.Contains(argv[1], ":"):
 		return role{HandlerArgv, HandlerEnv}
@@ -215,9 +216,40 @@ func (r *run) takeNotices() error {
 	return err
 }
 
+// fleetingPlace is FleetingFiles but for what is on its way to the EHR.
+func (r *run) fleetingPlace(path string) PlaceName {
+	if strings.HasPrefix(path, filepath.Join(r.hospital.dir, "exports")+"/") {
+		return BackendExports
+	}
+	return FleetingFiles
+}
+
+// tray asks for the icon and the menu, as the host of a tray does.
+func (r *run) tray(ctx context.Context) {
+	bus := r.session.Bus()
+	var names []string
+	if bus.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.ListNames", 0).Store(&names) != nil {
+		return
+	}
+	const item = "org.kde.StatusNotifierItem"
+	for _, name := range names {
+		if !strings.HasPrefix(name, item) {
+			continue
+		}
+		icon := bus.Object(name, "/StatusNotifierItem")
+		_ = icon.CallWithContext(ctx, "org.freedesktop.DBus.Properties.GetAll", 0, item).Err // the bus hears the answer
+		if menu, err := icon.GetProperty(item + ".Menu"); err == nil {
+			if path, ok := menu.Value().(dbus.ObjectPath); ok {
+				_ = bus.Object(name, path).CallWithContext(ctx, "com.canonical.dbusmenu.GetLayout", 0, int32(0), int32(-1), []string{}).Err
+			}
+		}
+	}
+}
+
 // sweep reads everything that is not heard as it happens.
 func (r *run) sweep(ctx context.Context) {
 	e, s, h := r.evidence, r.session, r.hospital
+	r.tray(ctx)
 	for _, folder := range []string{"home", "state", "config", "data", "cache"} {
 		e.files(s.Folder(folder), func(name string) PlaceName {
 			rest := strings.TrimPrefix(name, "encounter-launcher/")
