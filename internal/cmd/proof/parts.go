@@ -18,5 +18,6 @@ type part struct {
 func all() []part {
 	return []part{
 		{"fuzz", "What comes from outside is taken apart without a panic, and keeps the properties that its fuzz targets name", fuzz},
+		{"endurance", "After 100,000 launches, and after whole days, the programs hold no more than after the first ones: memory, threads, goroutines, descriptors, files", lasting},
 	}
 }
