@@ -428,7 +428,7 @@ func listeners(all map[string]*source) inventory {
 		s.uses(func(u use) {
 			switch u.of {
 			case "net", "crypto/tls", "net/http", "golang.org/x/sys/unix", "syscall":
-				if strings.HasPrefix(u.name, "Listen") && u.call != nil {
+				if (strings.HasPrefix(u.name, "Listen") || u.name == "Bind") && u.call != nil {
 					found.add(u.where, u.arg(0)+" "+u.arg(1))
 				}
 			case "github.com/Microsoft/go-winio":
@@ -627,6 +627,8 @@ func connections(all map[string]*source) inventory {
 			case u.of == "net" && strings.HasPrefix(u.name, "Dial"), u.of == "" && u.name == "Dial":
 				found.add(u.where, words(0))
 			case u.of == "" && u.name == "DialContext", u.of == "crypto/tls" && strings.HasPrefix(u.name, "Dial"):
+				found.add(u.where, words(1))
+			case (u.of == "syscall" || strings.HasPrefix(u.of, "golang.org/x/sys/")) && u.name == "Connect":
 				found.add(u.where, words(1))
 			case u.of == "github.com/Microsoft/go-winio" && strings.HasPrefix(u.name, "Dial"):
 				found.add(u.where, "pipe "+u.arg(1))

@@ -221,6 +221,7 @@ var facts = []struct{ says, file, code string }{
 	{"Header 16 KB, code 8 KB", "internal/signin/callback.go", "maxHeaderBytes = 16 << 10"},
 	{"Header 16 KB, code 8 KB", "internal/signin/callback.go", "maxCodeBytes   = 8 << 10"},
 	{"`SO_EXCLUSIVEADDRUSE`", "internal/signin/listen_windows.go", "SO_EXCLUSIVEADDRUSE"},
+	{"`/proc/self/net/tcp`", "internal/signin/peer_linux.go", "uid != 0 && uid != os.Getuid()"},
 	// The link.
 	{"2,048 bytes", "internal/launch/launch.go", "MaxLinkBytes = 2048"},
 	// The keyring.
@@ -378,6 +379,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"syscall"
 )
 
 const name = "P_" + "NEW"
@@ -396,6 +398,7 @@ func f(address string) {
 	http.HandleFunc("/x", nil)
 	new(http.ServeMux).HandleFunc("GET /new", nil)
 	_, _ = net.Dial("unix", address)
+	_ = syscall.Connect(0, to)
 }
 
 func g() { _ = http.Client{Timeout: 1} }
@@ -419,6 +422,7 @@ func g() { _ = http.Client{Timeout: 1} }
 		{"a client with the library's transport", environment(all), "HTTPS_PROXY", "p.g"},
 		{"a route", routes(all), "p.f", "GET /new"},
 		{"a connection", connections(all), "p.f", "unix address"},
+		{"a connection past the library", connections(all), "p.f", "to"},
 	} {
 		if !slices.Contains(want.found[want.key], want.value) {
 			t.Errorf("%s was not found: %v", want.what, want.found)
