@@ -274,7 +274,7 @@ func (r *runner) run(ctx context.Context, row *row, amount string) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	c := exec.CommandContext(bounded, binary, "-test.run=^$", "-test.fuzz=^"+row.Name+"$", "-test.fuzztime="+amount, "-test.fuzzminimizetime=5s",
+	c := exec.CommandContext(bounded, binary, "-test.run=^$", "-test.fuzz=^"+row.Name+"$", "-test.fuzztime="+amount, "-test.fuzzminimizetime=200x",
 		"-test.fuzzcachedir="+filepath.Join(r.Cache, filepath.FromSlash(r.module), filepath.FromSlash(row.Package)),
 		"-test.parallel="+strconv.Itoa(r.Parallel), "-test.timeout=0")
 	c.Dir = row.folder

@@ -53,9 +53,6 @@ func checkAdminFolder(folder string) error {
 	if !info.IsDir() || info.Mode().Perm()&0o022 != 0 {
 		return errors.New("admin_socket: its folder may be written by others; a socket there could be exchanged")
 	}
-	if ofAnother(info) {
-		return errors.New("admin_socket: its folder belongs to another user, who could exchange a socket there")
-	}
 	return nil
 }
 
@@ -71,6 +68,10 @@ func OpenAdmin(cfg orgconfig.Config, server *Server, log *slog.Logger) (closing 
 	}
 	if err := checkAdminFolder(filepath.Dir(cfg.AdminSocket)); err != nil {
 		return nil, err
+	}
+	// Only here, and not where a configuration is looked at: root may look at a service's.
+	if info, err := os.Stat(filepath.Dir(cfg.AdminSocket)); err != nil || ofAnother(info) {
+		return nil, errors.New("admin_socket: its folder belongs to another user, who could exchange a socket there")
 	}
 	listener, release, err := bindAdmin(cfg.AdminSocket)
 	if err != nil {

@@ -1,0 +1,8 @@
+//go:build (linux && desktop) || bindings || dev
+
+package main
+
+import "encounterlauncher/internal/control"
+
+// offeredFirst says that nobody was asked: the window's program takes no link.
+func offeredFirst() (ack control.Ack, asked bool, err error) { return control.Ack{}, false, nil }
