@@ -203,6 +203,8 @@ var facts = []struct{ says, file, code string }{
 	{"`\\\\.\\pipe\\encounter-launcher-SID-SESSION`", "internal/control/pipe_windows.go", "`\\\\.\\pipe\\` + program + \"-\" + who.sid + \"-\" + strconv.FormatUint(uint64(who.session), 10)"},
 	{"`SECURITY_ANONYMOUS`", "internal/control/pipe_windows.go", "winio.DialPipeAccess(ctx, pipeName(program, who), pipeAccess)"},
 	{"`control.sock`", "internal/control/socket_unix.go", `socketName = "control.sock"`},
+	{"`control.sock`", "internal/first/first_linux.go", `base+"/"+name+"/control.sock"`},
+	{"`SO_PEERCRED`: this uid, before it sends", "internal/first/first_linux.go", "int(peer.Uid) != os.Geteuid()"},
 	{"`agent.lock`", "internal/control/socket_unix.go", `lockName   = "agent.lock"`},
 	{"`Host: encounter-launcher`", "internal/control/wire.go", `const host = "encounter-launcher"`},
 	{"body 64 KB", "internal/control/control.go", "const MaxBody = 64 << 10"},
@@ -235,7 +237,7 @@ var facts = []struct{ says, file, code string }{
 	{"`/usr/share/encounter-launcher/defaults.json`", "internal/paths/paths_unix.go", `installerDefaultsFile = "/usr/share/encounter-launcher/defaults.json"`},
 	{"no bit of 022", "internal/policy/file.go", "case !l.TrustedMachineFile(info):"},
 	{"no bit of 022", "internal/paths/paths_unix.go", "stat.Uid == owner && info.Mode().Perm()&0o022 == 0"},
-	{"no bit of 077", "internal/paths/paths_unix.go", "info.Mode().Perm()&0o077 != 0"},
+	{"no bit of 077", "internal/ground/ground_unix.go", "info.Mode().Perm()&0o077 != 0"},
 	{"no bit of 027", "internal/transport/certificate_unix.go", "info.Mode().Perm()&0o027 != 0"},
 	{"`O_NOFOLLOW`", "internal/policy/file_unix.go", "syscall.O_NOFOLLOW"},
 	// The backend.
