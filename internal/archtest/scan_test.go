@@ -358,6 +358,10 @@ func filesMade(all map[string]*source) inventory {
 				found.add(u.where, text)
 			case "os.WriteFile":
 				found.add(u.where, "file "+mode(u.arg(2)))
+			case "golang.org/x/sys/windows.CreateFile":
+				if how := u.arg(4); strings.Contains(how, "CREATE") || !strings.Contains(how, "OPEN_EXISTING") {
+					found.add(u.where, "file by CreateFile")
+				}
 			case "os.Create", "os.Truncate":
 				found.add(u.where, "file 0666")
 			case "os.CreateTemp":
@@ -693,6 +697,23 @@ func (s *source) tables(show func(use, ast.Expr)) {
 			})
 		}
 	}
+}
+
+// accessLists are the beginnings of access lists of Windows (Security Descriptor String
+// Format, Microsoft Learn) that stand in a package.
+func accessLists(s *source) []string {
+	var found []string
+	for _, file := range s.files {
+		ast.Inspect(file, func(node ast.Node) bool {
+			if l, ok := node.(*ast.BasicLit); ok && l.Kind == token.STRING {
+				if text, err := strconv.Unquote(l.Value); err == nil && regexp.MustCompile(`^[OGDS]:[A-Z]*\(`).MatchString(text) {
+					found = append(found, text)
+				}
+			}
+			return true
+		})
+	}
+	return found
 }
 
 // busWord is a name, a path or an interface of D-Bus.

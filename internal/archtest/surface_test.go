@@ -217,6 +217,10 @@ var facts = []struct{ says, file, code string }{
 	{"`GET /v1/snapshot`", "internal/control/wire.go", `snapshotRoute = "/v1/snapshot"`},
 	{"`GET /v1/watch`", "internal/control/wire.go", `watchRoute    = "/v1/watch"`},
 	{"`GET /v1/policy`", "internal/control/wire.go", `policyRoute   = "/v1/policy"`},
+	// Windows.
+	{"`D:P(A;;FA;;;SID)(A;;FA;;;SY)`", "internal/doctor/own_windows.go", `"D:P(A;;FA;;;" + user.User.Sid.String() + ")(A;;FA;;;SY)"`},
+	{"`EncounterLauncherSession`", "internal/session/desk_windows.go", `const windowClass = "EncounterLauncherSession"`},
+	{"`SystrayClass`", "internal/tray/start_windows.go", `windows.UTF16PtrFromString("SystrayClass")`},
 	// The sign-in listener.
 	{"`GET /callback`", "internal/signin/callback.go", `callbackPath = "/callback"`},
 	{"`GET /done`", "internal/signin/callback.go", `donePath     = "/done"`},
@@ -275,6 +279,21 @@ func TestTheExactFactsOfTheAttackSurfaceAreThoseOfTheCode(t *testing.T) {
 		if !strings.Contains(string(text), f.code) {
 			t.Errorf("%s says %s, and %s has no longer %q", surface, f.says, f.file, f.code)
 		}
+	}
+}
+
+func TestEveryAccessListOfWindowsIsInTheAttackSurface(t *testing.T) {
+	known := 0
+	for _, s := range program(t) {
+		for _, list := range accessLists(s) {
+			if !slices.ContainsFunc(facts, func(f struct{ says, file, code string }) bool { return strings.Contains(f.code, list) }) {
+				t.Errorf("%s: no fact of the document holds the access list %s", s.name, list)
+			}
+			known++
+		}
+	}
+	if known < 2 {
+		t.Errorf("only %d access lists were found", known)
 	}
 }
 
