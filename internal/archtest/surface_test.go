@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"go/ast"
 	"io"
 	"maps"
 	"os"
@@ -151,7 +152,10 @@ func modulesOf(t *testing.T, b build, program string, packages map[string]*sourc
 	}
 }
 
-func TestEveryLibraryThatReadsTheEnvironmentIsInTheAttackSurface(t *testing.T) {
+// linked are the libraries of the programs that an organisation is given, on any system:
+// their packages, and of each function its module.
+func linked(t *testing.T) (packages map[string]*source, libraryOf func(where string) string) {
+	t.Helper()
 	packages, of := map[string]*source{}, map[string]string{}
 	for _, b := range builds {
 		if b.name != "bindings" {
@@ -159,17 +163,65 @@ func TestEveryLibraryThatReadsTheEnvironmentIsInTheAttackSurface(t *testing.T) {
 		}
 	}
 	modulesOf(t, builds[0], "./internal/cmd/org-backend", packages, of)
+	return packages, func(where string) string {
+		for dot := strings.LastIndex(where, "."); dot > 0; dot = strings.LastIndex(where[:dot], ".") {
+			if library := of[where[:dot]]; library != "" {
+				return library
+			}
+		}
+		t.Fatalf("%s is of no library", where)
+		return ""
+	}
+}
+
+func TestEveryLibraryThatCouldListenOrStartAProgramIsInTheAttackSurface(t *testing.T) {
+	packages, libraryOf := linked(t)
+	code := inventory{}
+	for where := range listeners(packages) {
+		code.add(libraryOf(where), "listens")
+	}
+	for where, commands := range started(packages) {
+		for _, command := range commands {
+			if !regexp.MustCompile(`(?i)^[a-z0-9]+(\.dll)?$`).MatchString(command) { // a library of Windows
+				code.add(libraryOf(where), "starts")
+			}
+		}
+	}
+	same(t, code, written(t, "| library that could |", 0, 1), 4)
+}
+
+func TestNothingIsAskedOfALibraryThatWouldMakeItListenOrStartAProgram(t *testing.T) {
+	never := []string{
+		"PreferPowershell", "PowershellFallback", "StartHTTPServer", "BrowserOpenURL", // go-toast, progressbar, Wails
+		"ProfPort", "HTTPPort", "HTTPSPort", "StartProfiler", "StartMonitoring", "StartHTTPMonitoring", // nats-server
+	}
+	options := 0
+	for _, s := range program(t) {
+		for _, file := range s.files {
+			ast.Inspect(file, func(node ast.Node) bool {
+				name, ok := node.(*ast.Ident)
+				if ok && slices.Contains(never, name.Name) {
+					t.Errorf("%s asks for %s", s.name, name.Name)
+				}
+				if ok && (name.Name == "DontListen" || name.Name == "NoSigs") {
+					options++
+				}
+				return true
+			})
+		}
+	}
+	if options < 2 {
+		t.Error("the server of NATS is not told to listen nowhere and to leave signals alone")
+	}
+}
+
+func TestEveryLibraryThatReadsTheEnvironmentIsInTheAttackSurface(t *testing.T) {
+	packages, libraryOf := linked(t)
 	name := regexp.MustCompile(`^[A-Z][A-Za-z0-9_()]*$`)
 	code := inventory{}
 	for variable, where := range environment(packages) {
 		for _, w := range where {
-			in := w[:strings.LastIndex(w, ".")]
-			library := of[in]
-			for library == "" && strings.Contains(in, "/") { // a variable of the package
-				in = in[:strings.LastIndex(in, ".")]
-				library = of[in]
-			}
-			code.add(library, variable)
+			code.add(libraryOf(w), variable)
 		}
 	}
 	document := written(t, "| library |", 0, 1)
