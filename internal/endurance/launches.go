@@ -1,5 +1,13 @@
 //go:build linux
 
+// Package endurance has the real programs do for hours' worth of work what they do for
+// a moment elsewhere: 100,000 launches through the launcher's agent, the backend and
+// the simulator as processes, and whole days by a clock that is turned. It reads what
+// each holds (memory, threads, goroutines, descriptors, files), judges whether that is
+// flat, and draws it.
+//
+// It never judges by one reading, never takes the person's own launcher, keyring or
+// browser, and ends only what it has started. It is for Linux.
 package endurance
 
 import (
@@ -17,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"encounterlauncher/internal/endurance/steady"
 	"encounterlauncher/internal/sandbox"
 	"encounterlauncher/internal/stage"
 )
@@ -81,7 +90,7 @@ func launcher(ctx context.Context, p stage.Programs, dir string, leaking bool) e
 // run is one run of launches.
 type run struct {
 	o       Options
-	log     *Log
+	log     *steady.Log
 	session *stage.Session
 	backend *stage.Backend
 	sim     *stage.Simulator
@@ -102,11 +111,11 @@ type run struct {
 // speaks it, which costs a third. Every address goes through the opener, a program too.
 //
 // The log that it returns beside an error holds what was read until then.
-func Launches(ctx context.Context, o Options) (*Log, error) {
+func Launches(ctx context.Context, o Options) (*steady.Log, error) {
 	if o.Tell == nil {
 		o.Tell = func(int64, int64, string) {}
 	}
-	r := &run{o: o, log: NewLog("launches", "launches"), minted: make(chan string, 64), failed: make(chan error, 1), plain: &http.Client{Timeout: stage.Patience}}
+	r := &run{o: o, log: steady.NewLog("launches", "launches"), minted: make(chan string, 64), failed: make(chan error, 1), plain: &http.Client{Timeout: stage.Patience}}
 	dir, err := os.MkdirTemp("", "long-") // short, for the names of sockets
 	if err != nil {
 		return r.log, err
