@@ -22,7 +22,7 @@ const (
 	// mostAgain known links whose launch has ended are taken up again in linkWindow,
 	// over all links: more than anybody presses, and a page that sends one link
 	// without end asks the backend and tells the person no more often than this.
-	mostAgain = 2 * mostLinks
+	mostAgain = 5
 	// rememberLinks is how long a link is known after its launch ended: longer
 	// than any link lives, so that a further click finds what became of it.
 	rememberLinks = 30 * time.Minute

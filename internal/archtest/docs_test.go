@@ -148,18 +148,28 @@ func TestEveryPictureIsSmallUsedAndSaidInWords(t *testing.T) {
 	}
 }
 
-// testsOf are the tests and fuzz targets of the tree, whatever build they are of: by
-// name, whether one of that name runs elsewhere than on Windows.
-func testsOf(t *testing.T) map[string]bool {
+// testsOf are the tests and fuzz targets of the tree, whatever build they are of, by
+// name: with † what runs on Windows only, with ‡ what needs two users.
+func testsOf(t *testing.T) map[string]string {
 	t.Helper()
 	head := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(\w+ \*testing\.[TFB]\)`)
-	known := map[string]bool{}
+	known := map[string]string{}
 	goFiles(t, func(path string, text []byte) {
-		if !strings.HasSuffix(path, "_test.go") {
+		mark := ""
+		switch {
+		case !strings.HasSuffix(path, "_test.go"):
 			return
+		case strings.HasSuffix(path, "_windows_test.go"):
+			mark = "†"
+		case strings.Contains(filepath.ToSlash(path), "internal/attackers/"):
+			mark = "‡"
 		}
 		for _, m := range head.FindAllSubmatch(text, -1) {
-			known[string(m[1])] = known[string(m[1])] || !strings.HasSuffix(path, "_windows_test.go")
+			of := mark
+			if other, twice := known[string(m[1])]; twice && other != mark {
+				of = "" // it runs elsewhere too
+			}
+			known[string(m[1])] = of
 		}
 	})
 	if len(known) < 1000 {
@@ -170,16 +180,15 @@ func testsOf(t *testing.T) map[string]bool {
 
 func TestEveryTestThatADocumentNamesExists(t *testing.T) {
 	known := testsOf(t)
-	named := regexp.MustCompile("\\b(?:Test|Fuzz)[A-Z]\\w+(?:` †)?")
+	named := regexp.MustCompile("\\b((?:Test|Fuzz)[A-Z]\\w+)(?:` ([†‡]))?")
 	for name, text := range documents(t) {
-		for _, test := range named.FindAllString(text, -1) {
-			test, ofWindows := strings.CutSuffix(test, "` †")
-			elsewhere, exists := known[test]
+		for _, m := range named.FindAllStringSubmatch(text, -1) {
+			mark, exists := known[m[1]]
 			switch {
 			case !exists:
-				t.Errorf("%s names %s, which does not exist", name, test)
-			case name == "docs/threat-model.md" && ofWindows == elsewhere:
-				t.Errorf("%s: † says of %s where it does not run, or is missing", name, test)
+				t.Errorf("%s names %s, which does not exist", name, m[1])
+			case name == "docs/threat-model.md" && mark != m[2]:
+				t.Errorf("%s marks %s with %q, not with %q", name, m[1], m[2], mark)
 			}
 		}
 	}

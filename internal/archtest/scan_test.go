@@ -358,6 +358,10 @@ func filesMade(all map[string]*source) inventory {
 				found.add(u.where, text)
 			case "os.WriteFile":
 				found.add(u.where, "file "+mode(u.arg(2)))
+			case "golang.org/x/sys/windows.CreateFile":
+				if how := u.arg(4); strings.Contains(how, "CREATE") || !strings.Contains(how, "OPEN_EXISTING") {
+					found.add(u.where, "file by CreateFile")
+				}
 			case "os.Create", "os.Truncate":
 				found.add(u.where, "file 0666")
 			case "os.CreateTemp":
@@ -428,7 +432,7 @@ func listeners(all map[string]*source) inventory {
 		s.uses(func(u use) {
 			switch u.of {
 			case "net", "crypto/tls", "net/http", "golang.org/x/sys/unix", "syscall":
-				if strings.HasPrefix(u.name, "Listen") && u.call != nil {
+				if (strings.HasPrefix(u.name, "Listen") || u.name == "Bind") && u.call != nil {
 					found.add(u.where, u.arg(0)+" "+u.arg(1))
 				}
 			case "github.com/Microsoft/go-winio":
@@ -628,6 +632,8 @@ func connections(all map[string]*source) inventory {
 				found.add(u.where, words(0))
 			case u.of == "" && u.name == "DialContext", u.of == "crypto/tls" && strings.HasPrefix(u.name, "Dial"):
 				found.add(u.where, words(1))
+			case (u.of == "syscall" || strings.HasPrefix(u.of, "golang.org/x/sys/")) && u.name == "Connect":
+				found.add(u.where, words(1))
 			case u.of == "github.com/Microsoft/go-winio" && strings.HasPrefix(u.name, "Dial"):
 				found.add(u.where, "pipe "+u.arg(1))
 			}
@@ -691,6 +697,23 @@ func (s *source) tables(show func(use, ast.Expr)) {
 			})
 		}
 	}
+}
+
+// accessLists are the beginnings of access lists of Windows (Security Descriptor String
+// Format, Microsoft Learn) that stand in a package.
+func accessLists(s *source) []string {
+	var found []string
+	for _, file := range s.files {
+		ast.Inspect(file, func(node ast.Node) bool {
+			if l, ok := node.(*ast.BasicLit); ok && l.Kind == token.STRING {
+				if text, err := strconv.Unquote(l.Value); err == nil && regexp.MustCompile(`^[OGDS]:[A-Z]*\(`).MatchString(text) {
+					found = append(found, text)
+				}
+			}
+			return true
+		})
+	}
+	return found
 }
 
 // busWord is a name, a path or an interface of D-Bus.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"go/ast"
 	"io"
 	"maps"
 	"os"
@@ -151,7 +152,10 @@ func modulesOf(t *testing.T, b build, program string, packages map[string]*sourc
 	}
 }
 
-func TestEveryLibraryThatReadsTheEnvironmentIsInTheAttackSurface(t *testing.T) {
+// linked are the libraries of the programs that an organisation is given, on any system:
+// their packages, and of each function its module.
+func linked(t *testing.T) (packages map[string]*source, libraryOf func(where string) string) {
+	t.Helper()
 	packages, of := map[string]*source{}, map[string]string{}
 	for _, b := range builds {
 		if b.name != "bindings" {
@@ -159,17 +163,65 @@ func TestEveryLibraryThatReadsTheEnvironmentIsInTheAttackSurface(t *testing.T) {
 		}
 	}
 	modulesOf(t, builds[0], "./internal/cmd/org-backend", packages, of)
+	return packages, func(where string) string {
+		for dot := strings.LastIndex(where, "."); dot > 0; dot = strings.LastIndex(where[:dot], ".") {
+			if library := of[where[:dot]]; library != "" {
+				return library
+			}
+		}
+		t.Fatalf("%s is of no library", where)
+		return ""
+	}
+}
+
+func TestEveryLibraryThatCouldListenOrStartAProgramIsInTheAttackSurface(t *testing.T) {
+	packages, libraryOf := linked(t)
+	code := inventory{}
+	for where := range listeners(packages) {
+		code.add(libraryOf(where), "listens")
+	}
+	for where, commands := range started(packages) {
+		for _, command := range commands {
+			if !regexp.MustCompile(`(?i)^[a-z0-9]+(\.dll)?$`).MatchString(command) { // a library of Windows
+				code.add(libraryOf(where), "starts")
+			}
+		}
+	}
+	same(t, code, written(t, "| library that could |", 0, 1), 4)
+}
+
+func TestNothingIsAskedOfALibraryThatWouldMakeItListenOrStartAProgram(t *testing.T) {
+	never := []string{
+		"PreferPowershell", "PowershellFallback", "StartHTTPServer", "BrowserOpenURL", // go-toast, progressbar, Wails
+		"ProfPort", "HTTPPort", "HTTPSPort", "StartProfiler", "StartMonitoring", "StartHTTPMonitoring", // nats-server
+	}
+	options := 0
+	for _, s := range program(t) {
+		for _, file := range s.files {
+			ast.Inspect(file, func(node ast.Node) bool {
+				name, ok := node.(*ast.Ident)
+				if ok && slices.Contains(never, name.Name) {
+					t.Errorf("%s asks for %s", s.name, name.Name)
+				}
+				if ok && (name.Name == "DontListen" || name.Name == "NoSigs") {
+					options++
+				}
+				return true
+			})
+		}
+	}
+	if options < 2 {
+		t.Error("the server of NATS is not told to listen nowhere and to leave signals alone")
+	}
+}
+
+func TestEveryLibraryThatReadsTheEnvironmentIsInTheAttackSurface(t *testing.T) {
+	packages, libraryOf := linked(t)
 	name := regexp.MustCompile(`^[A-Z][A-Za-z0-9_()]*$`)
 	code := inventory{}
 	for variable, where := range environment(packages) {
 		for _, w := range where {
-			in := w[:strings.LastIndex(w, ".")]
-			library := of[in]
-			for library == "" && strings.Contains(in, "/") { // a variable of the package
-				in = in[:strings.LastIndex(in, ".")]
-				library = of[in]
-			}
-			code.add(library, variable)
+			code.add(libraryOf(w), variable)
 		}
 	}
 	document := written(t, "| library |", 0, 1)
@@ -203,6 +255,8 @@ var facts = []struct{ says, file, code string }{
 	{"`\\\\.\\pipe\\encounter-launcher-SID-SESSION`", "internal/control/pipe_windows.go", "`\\\\.\\pipe\\` + program + \"-\" + who.sid + \"-\" + strconv.FormatUint(uint64(who.session), 10)"},
 	{"`SECURITY_ANONYMOUS`", "internal/control/pipe_windows.go", "winio.DialPipeAccess(ctx, pipeName(program, who), pipeAccess)"},
 	{"`control.sock`", "internal/control/socket_unix.go", `socketName = "control.sock"`},
+	{"`control.sock`", "internal/first/first_linux.go", `base+"/"+name+"/control.sock"`},
+	{"`SO_PEERCRED`: this uid, before it sends", "internal/first/first_linux.go", "int(peer.Uid) != os.Geteuid()"},
 	{"`agent.lock`", "internal/control/socket_unix.go", `lockName   = "agent.lock"`},
 	{"`Host: encounter-launcher`", "internal/control/wire.go", `const host = "encounter-launcher"`},
 	{"body 64 KB", "internal/control/control.go", "const MaxBody = 64 << 10"},
@@ -215,12 +269,17 @@ var facts = []struct{ says, file, code string }{
 	{"`GET /v1/snapshot`", "internal/control/wire.go", `snapshotRoute = "/v1/snapshot"`},
 	{"`GET /v1/watch`", "internal/control/wire.go", `watchRoute    = "/v1/watch"`},
 	{"`GET /v1/policy`", "internal/control/wire.go", `policyRoute   = "/v1/policy"`},
+	// Windows.
+	{"`D:P(A;;FA;;;SID)(A;;FA;;;SY)`", "internal/doctor/own_windows.go", `"D:P(A;;FA;;;" + user.User.Sid.String() + ")(A;;FA;;;SY)"`},
+	{"`EncounterLauncherSession`", "internal/session/desk_windows.go", `const windowClass = "EncounterLauncherSession"`},
+	{"`SystrayClass`", "internal/tray/start_windows.go", `windows.UTF16PtrFromString("SystrayClass")`},
 	// The sign-in listener.
 	{"`GET /callback`", "internal/signin/callback.go", `callbackPath = "/callback"`},
 	{"`GET /done`", "internal/signin/callback.go", `donePath     = "/done"`},
 	{"Header 16 KB, code 8 KB", "internal/signin/callback.go", "maxHeaderBytes = 16 << 10"},
 	{"Header 16 KB, code 8 KB", "internal/signin/callback.go", "maxCodeBytes   = 8 << 10"},
 	{"`SO_EXCLUSIVEADDRUSE`", "internal/signin/listen_windows.go", "SO_EXCLUSIVEADDRUSE"},
+	{"`/proc/self/net/tcp`", "internal/signin/peer_linux.go", "uid != 0 && uid != os.Getuid()"},
 	// The link.
 	{"2,048 bytes", "internal/launch/launch.go", "MaxLinkBytes = 2048"},
 	// The keyring.
@@ -234,7 +293,7 @@ var facts = []struct{ says, file, code string }{
 	{"`/usr/share/encounter-launcher/defaults.json`", "internal/paths/paths_unix.go", `installerDefaultsFile = "/usr/share/encounter-launcher/defaults.json"`},
 	{"no bit of 022", "internal/policy/file.go", "case !l.TrustedMachineFile(info):"},
 	{"no bit of 022", "internal/paths/paths_unix.go", "stat.Uid == owner && info.Mode().Perm()&0o022 == 0"},
-	{"no bit of 077", "internal/paths/paths_unix.go", "info.Mode().Perm()&0o077 != 0"},
+	{"no bit of 077", "internal/ground/ground_unix.go", "info.Mode().Perm()&0o077 != 0"},
 	{"no bit of 027", "internal/transport/certificate_unix.go", "info.Mode().Perm()&0o027 != 0"},
 	{"`O_NOFOLLOW`", "internal/policy/file_unix.go", "syscall.O_NOFOLLOW"},
 	// The backend.
@@ -272,6 +331,21 @@ func TestTheExactFactsOfTheAttackSurfaceAreThoseOfTheCode(t *testing.T) {
 		if !strings.Contains(string(text), f.code) {
 			t.Errorf("%s says %s, and %s has no longer %q", surface, f.says, f.file, f.code)
 		}
+	}
+}
+
+func TestEveryAccessListOfWindowsIsInTheAttackSurface(t *testing.T) {
+	known := 0
+	for _, s := range program(t) {
+		for _, list := range accessLists(s) {
+			if !slices.ContainsFunc(facts, func(f struct{ says, file, code string }) bool { return strings.Contains(f.code, list) }) {
+				t.Errorf("%s: no fact of the document holds the access list %s", s.name, list)
+			}
+			known++
+		}
+	}
+	if known < 2 {
+		t.Errorf("only %d access lists were found", known)
 	}
 }
 
@@ -378,6 +452,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"syscall"
 )
 
 const name = "P_" + "NEW"
@@ -396,6 +471,7 @@ func f(address string) {
 	http.HandleFunc("/x", nil)
 	new(http.ServeMux).HandleFunc("GET /new", nil)
 	_, _ = net.Dial("unix", address)
+	_ = syscall.Connect(0, to)
 }
 
 func g() { _ = http.Client{Timeout: 1} }
@@ -419,6 +495,7 @@ func g() { _ = http.Client{Timeout: 1} }
 		{"a client with the library's transport", environment(all), "HTTPS_PROXY", "p.g"},
 		{"a route", routes(all), "p.f", "GET /new"},
 		{"a connection", connections(all), "p.f", "unix address"},
+		{"a connection past the library", connections(all), "p.f", "to"},
 	} {
 		if !slices.Contains(want.found[want.key], want.value) {
 			t.Errorf("%s was not found: %v", want.what, want.found)
