@@ -99,7 +99,7 @@ type run struct {
 	socket  *http.Client
 	plain   *http.Client
 	metrics string
-	minted  chan string
+	minted  chan minted
 	failed  chan error
 	opened  int // one-time URLs that the opener was given
 }
@@ -115,7 +115,7 @@ func Launches(ctx context.Context, o Options) (*steady.Log, error) {
 	if o.Tell == nil {
 		o.Tell = func(int64, int64, string) {}
 	}
-	r := &run{o: o, log: steady.NewLog("launches", "launches"), minted: make(chan string, 64), failed: make(chan error, 1), plain: &http.Client{Timeout: stage.Patience}}
+	r := &run{o: o, log: steady.NewLog("launches", "launches"), minted: make(chan minted, 64), failed: make(chan error, 1), plain: &http.Client{Timeout: stage.Patience}}
 	dir, err := os.MkdirTemp("", "long-") // short, for the names of sockets
 	if err != nil {
 		return r.log, err
@@ -226,6 +226,12 @@ func (r *run) begin(ctx context.Context, dir string) (stop func(), err error) {
 // handleLife is the least that the backend takes.
 const handleLife = 5*time.Minute + time.Second
 
+// minted is a link, and when it was made.
+type minted struct {
+	link string
+	at   time.Time
+}
+
 // mint is the EHR's server: it makes links ahead of those who press the button.
 func (r *run) mint(ctx context.Context) {
 	ada := sandbox.People()[0]
@@ -238,21 +244,26 @@ func (r *run) mint(ctx context.Context) {
 			return
 		}
 		select {
-		case r.minted <- link:
+		case r.minted <- minted{link, time.Now()}:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
+// link returns one that still lives for a while, however long the run was held up.
 func (r *run) link(ctx context.Context) (string, error) {
-	select {
-	case link := <-r.minted:
-		return link, nil
-	case err := <-r.failed:
-		return "", fmt.Errorf("registering a launch: %w", err)
-	case <-ctx.Done():
-		return "", ctx.Err()
+	for {
+		select {
+		case m := <-r.minted:
+			if time.Since(m.at) < handleLife/2 {
+				return m.link, nil
+			}
+		case err := <-r.failed:
+			return "", fmt.Errorf("registering a launch: %w", err)
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
 	}
 }
 
@@ -305,7 +316,8 @@ func (r *run) handOver(ctx context.Context, link string) error {
 func (r *run) opens(ctx context.Context) error {
 	note, err := r.session.Notes.Await(ctx, stage.NoteOpener, "")
 	if err != nil {
-		return err
+		var s snapshot
+		return errors.Join(err, r.ask(ctx, http.MethodGet, "/v1/snapshot", nil, &s), s.trouble())
 	}
 	if !strings.HasPrefix(note.Text, "https://"+stage.PageHost+"/") {
 		return errors.New("what was opened is no encounter")
@@ -330,6 +342,8 @@ func (r *run) all(ctx context.Context) error {
 				return err
 			}
 			r.log.Add("seconds", float64(n), time.Since(began).Seconds())
+		}
+		if n%100 == 0 {
 			r.o.Tell(int64(n), int64(total), "launches")
 		}
 		if r.o.Rests > 0 && n*r.o.Rests/total > rested {
@@ -391,15 +405,30 @@ func (r *run) one(ctx context.Context, n int) error {
 	return err
 }
 
+// snapshot is what the run reads of the agent's.
+type snapshot struct {
+	Launch *struct {
+		Stage   string `json:"stage"`
+		Problem *struct {
+			Code      string `json:"code"`
+			Reference string `json:"reference"`
+		} `json:"problem"`
+	} `json:"launch"`
+}
+
+// trouble says how the last launch ended, if not well.
+func (s snapshot) trouble() error {
+	if s.Launch == nil || s.Launch.Problem == nil {
+		return nil
+	}
+	return fmt.Errorf("the launch is %s: %s, reference %s", s.Launch.Stage, s.Launch.Problem.Code, s.Launch.Problem.Reference)
+}
+
 // over waits until the agent has nothing to do.
 func (r *run) over(ctx context.Context) error {
 	var failed error
 	err := stage.Await(ctx, "the end of the last launch", func() bool {
-		var s struct {
-			Launch *struct {
-				Stage string `json:"stage"`
-			} `json:"launch"`
-		}
+		var s snapshot
 		failed = r.ask(ctx, http.MethodGet, "/v1/snapshot", nil, &s)
 		return failed != nil || s.Launch == nil || s.Launch.Stage == "opened" || s.Launch.Stage == "failed"
 	})
