@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"encounterlauncher/internal/chart"
 	"encounterlauncher/internal/endurance/steady"
@@ -89,7 +91,14 @@ func runDays(ctx context.Context, short bool, tell func(done, total int64, what 
 		hours = "8"
 	}
 	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-run", "^TestADayO", "./internal/agent", "./internal/orgserver", "-daylog", dir, "-dayhours", hours)
+	// What go starts ends with it: they are a process group of their own.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 20 * time.Second
 	said, failed := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {
 		return nil, err
