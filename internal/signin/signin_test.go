@@ -1278,6 +1278,9 @@ func TestManyRefreshesAtOnceAskForTheDescriptionOnce(t *testing.T) {
 	}
 }
 
+// FuzzCallback: a request on the loopback port is the answer exactly when it is a GET of
+// /callback under the port's own address, each parameter there once, with our state and
+// either a code or an error, in visible characters; every other gives nothing.
 func FuzzCallback(f *testing.F) {
 	const host, state = "127.0.0.1:4711", "STATESTATESTATESTATESTATE"
 	for _, seed := range [][3]string{
@@ -1295,6 +1298,16 @@ func FuzzCallback(f *testing.F) {
 		}
 		r := &http.Request{Method: method, Host: requestHost, URL: u}
 		a, status := parseCallback(r, host, state)
+		query, decodes := url.ParseQuery(strings.TrimPrefix(target, "/callback?"))
+		want := method == "GET" && requestHost == host && strings.HasPrefix(target, "/callback?") && decodes == nil && slices.Equal(query["state"], []string{state})
+		for name, most := range map[string]int{"code": maxCodeBytes, "error": 128, "iss": 2048} {
+			text := query.Get(name)
+			want = want && len(query[name]) <= 1 && len(text) <= most && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
+		}
+		want = want && (query.Get("code") == "") != (query.Get("error") == "")
+		if want != (status == http.StatusOK) || want && (a != authorizationAnswer{query.Get("code"), query.Get("error"), query.Get("iss")}) {
+			t.Errorf("%q %q %q: %d, %+v", method, requestHost, target, status, a)
+		}
 		switch status {
 		case http.StatusOK:
 			if method != "GET" || requestHost != host || !strings.HasPrefix(target, "/callback?") || !slices.Equal(u.Query()["state"], []string{state}) {
