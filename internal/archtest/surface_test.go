@@ -279,6 +279,7 @@ var facts = []struct{ says, file, code string }{
 	{"Header 16 KB, code 8 KB", "internal/signin/callback.go", "maxHeaderBytes = 16 << 10"},
 	{"Header 16 KB, code 8 KB", "internal/signin/callback.go", "maxCodeBytes   = 8 << 10"},
 	{"`SO_EXCLUSIVEADDRUSE`", "internal/signin/listen_windows.go", "SO_EXCLUSIVEADDRUSE"},
+	{"brought no answer 64 stay open", "internal/signin/callback.go", "mostConnections = 64"},
 	{"`/proc/self/net/tcp`", "internal/signin/peer_linux.go", "uid != 0 && uid != os.Getuid()"},
 	// The link.
 	{"2,048 bytes", "internal/launch/launch.go", "MaxLinkBytes = 2048"},
