@@ -444,6 +444,19 @@ func TestEverythingThatAPackageRunsIsInTheAttackSurface(t *testing.T) {
 	same(t, code, written(t, "| runs while installing |", 0, -1), 4)
 }
 
+func TestNoProgramSwitchesTheVerificationOfTLSOff(t *testing.T) {
+	for _, s := range program(t) {
+		for _, file := range s.files {
+			ast.Inspect(file, func(node ast.Node) bool {
+				if name, ok := node.(*ast.Ident); ok && slices.Contains([]string{"InsecureSkipVerify", "VerifyPeerCertificate", "VerifyConnection", "InsecureCipherSuites", "CipherSuites", "VersionTLS10", "VersionTLS11", "KeyLogWriter"}, name.Name) {
+					t.Errorf("%s sets %s", s.name, name.Name)
+				}
+				return true
+			})
+		}
+	}
+}
+
 func TestAnExposureThatIsNotWrittenDownIsFound(t *testing.T) {
 	dir := t.TempDir()
 	text := `package p
