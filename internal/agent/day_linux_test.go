@@ -22,17 +22,12 @@ import (
 	"encounterlauncher/internal/view"
 )
 
-// dayLog is where the readings of the days go, each in a file of its own. With it the
-// days have 24 hours, without it 8.
-var dayLog = flag.String("daylog", "", "a folder for what the days read; with it they have 24 hours")
-
-// dayHours are those of a day.
-func dayHours() int {
-	if *dayLog == "" {
-		return 8
-	}
-	return 24
-}
+// What make proof asks for: the readings of the days, each in a file of its own, and
+// whole days.
+var (
+	dayLog   = flag.String("daylog", "", "a folder for what the days read")
+	dayHours = flag.Int("dayhours", 8, "how many hours the days have")
+)
 
 // timers fire by a clock that is turned.
 type timers struct {
@@ -271,7 +266,7 @@ func TestADayOnASharedWorkstationLeavesNothingBehind(t *testing.T) {
 	d := newDay(t, "a shared workstation", map[string]any{"SharedWorkstation": true, "IdleSignOutMinutes": int(limit / time.Minute)})
 	people := []string{"ada", "ben", "cleo"}
 	d.reading()
-	for visit := range 3 * dayHours() {
+	for visit := range 3 * *dayHours {
 		person := people[visit%len(people)]
 		d.issuer.set(func(is *issuer) { is.person = person })
 		d.desk.monitor.Idle(0)
@@ -327,7 +322,7 @@ func TestADayOnASharedWorkstationLeavesNothingBehind(t *testing.T) {
 func TestADayOnAPersonsOwnComputerLeavesNothingBehind(t *testing.T) {
 	d := newDay(t, "a computer of one's own", map[string]any{"RecentsRetentionHours": 2, "IdleSignOutMinutes": 60})
 	d.desk.monitor.Idle(0)
-	for hour := range dayHours() {
+	for hour := range *dayHours {
 		for range 6 {
 			d.open(d.link(""))
 			d.pass(5)
@@ -356,7 +351,7 @@ func TestADayOnAPersonsOwnComputerLeavesNothingBehind(t *testing.T) {
 		}
 	}
 	d.issuer.set(func(is *issuer) {
-		if is.thefts > 0 || is.pages > 1 || is.rotated < 5*dayHours() {
+		if is.thefts > 0 || is.pages > 1 || is.rotated < 5**dayHours {
 			t.Errorf("%d tokens used twice, %d sign-in pages, %d renewals", is.thefts, is.pages, is.rotated)
 		}
 		d.log.Done["renewals of the token"] = int64(is.rotated)

@@ -18,19 +18,22 @@ type fleeting struct {
 	watcher *fsnotify.Watcher
 	keep    string
 	done    chan struct{}
+	// placeOf says which place a file is of while it is there.
+	placeOf func(path string) PlaceName
+	places  map[string]PlaceName // by the second name; of follow alone until done
 	// made counts files that were seen being made, held those of them that got a
 	// second name in time.
 	made, held atomic.Int64
 }
 
 // watchFleeting watches folders and all below them. keep is a folder of the same file
-// system that is not among them.
-func watchFleeting(keep string, dirs ...string) (*fleeting, error) {
+// system that is not among them; placeOf says which place a file is of.
+func watchFleeting(keep string, placeOf func(path string) PlaceName, dirs ...string) (*fleeting, error) {
 	w, err := fsnotify.NewBufferedWatcher(1024)
 	if err != nil {
 		return nil, fmt.Errorf("watching for files: %w", err)
 	}
-	f := &fleeting{watcher: w, keep: keep, done: make(chan struct{})}
+	f := &fleeting{watcher: w, keep: keep, placeOf: placeOf, places: map[string]PlaceName{}, done: make(chan struct{})}
 	for _, dir := range dirs {
 		f.below(dir, false)
 	}
@@ -54,8 +57,9 @@ func (f *fleeting) below(dir string, hold bool) {
 }
 
 func (f *fleeting) hold(path string) {
-	number := f.made.Add(1)
-	if os.Link(path, filepath.Join(f.keep, fmt.Sprintf("%06d-%s", number, filepath.Base(path)))) == nil {
+	name := fmt.Sprintf("%06d-%s", f.made.Add(1), filepath.Base(path))
+	if os.Link(path, filepath.Join(f.keep, name)) == nil {
+		f.places[name] = f.placeOf(path)
 		f.held.Add(1)
 	}
 }
@@ -82,7 +86,7 @@ func (f *fleeting) follow() {
 func (f *fleeting) close(e *evidence) {
 	_ = f.watcher.Close()
 	<-f.done
-	e.files(f.keep, func(string) PlaceName { return FleetingFiles })
+	e.files(f.keep, func(name string) PlaceName { return f.places[name] })
 	entries, _ := os.ReadDir(f.keep)
 	for _, entry := range entries {
 		if strings.Contains(entry.Name(), "-") {

@@ -2,7 +2,6 @@ package canary
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -74,14 +73,14 @@ func (p *processes) look(others map[string]bool) {
 			others[id] = time.Since(info.ModTime()) > time.Second
 			continue
 		}
-		p.add(argv, env, entry.Name())
+		p.add(argv, env)
 	}
 }
 
-func (p *processes) add(argv, env []byte, pid string) {
+func (p *processes) add(argv, env []byte) {
 	words := strings.Split(strings.TrimSuffix(string(argv), "\x00"), "\x00")
 	if r := p.roleOf(words); r != (role{}) {
-		where := fmt.Sprintf("%s, process %s", filepath.Base(words[0]), pid)
+		where := filepath.Base(words[0])
 		p.evidence.add(r.argv, where, argv)
 		p.evidence.add(r.env, where, env)
 	}

@@ -73,7 +73,7 @@ func TestAMarkIsFoundInAFileInItsNameAndInWhatALinkPointsTo(t *testing.T) {
 
 func TestAMarkIsFoundInAFileThatWasThereForAMomentOnly(t *testing.T) {
 	dir, keep := t.TempDir(), t.TempDir()
-	f, err := watchFleeting(keep, dir)
+	f, err := watchFleeting(keep, func(string) PlaceName { return FleetingFiles }, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

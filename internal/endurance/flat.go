@@ -65,7 +65,7 @@ func settled(readings []chart.Point) []chart.Point {
 func Flat(what, unit string, readings []chart.Point, allowed float64, times int64) Row {
 	rises := growth(settled(readings))
 	return Row{
-		Tried: what + " is flat", Times: times, Found: fmt.Sprintf("%+.3g %s", rises+0, unit), Allowed: fmt.Sprintf("≤ +%.3g %s", allowed, unit),
+		Tried: what + ": growth", Times: times, Found: fmt.Sprintf("%+.3g %s", rises+0, unit), Allowed: fmt.Sprintf("≤ +%.3g %s", allowed, unit),
 		Met: rises <= allowed, // false where it is not a number
 	}
 }

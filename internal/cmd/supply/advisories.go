@@ -48,6 +48,8 @@ type advisory struct {
 	Reached bool `json:"reached"`
 	// Accepted is the reason of build/supply/rules.json, empty where there is none.
 	Accepted string `json:"accepted,omitempty"`
+	// near is how near it comes to our code, the nearest the highest.
+	near int
 }
 
 // patience is how long a database may take to answer at first.
@@ -172,15 +174,14 @@ func findings(out string, found map[string]advisory) error {
 			continue
 		}
 		at := f.Trace[0]
-		a := advisory{ID: f.OSV, Module: at.Module, Detail: at.Module + " " + at.Version + ": required, none of its vulnerable packages is used"}
+		a := advisory{ID: f.OSV, Module: at.Module, near: 1, Detail: at.Module + " " + at.Version + ": required, none of its vulnerable packages is used"}
 		switch {
 		case at.Function != "":
-			a.Reached, a.Detail = true, at.Module+" "+at.Version+": "+at.Package+"."+at.Function+" is called"
+			a.near, a.Reached, a.Detail = 3, true, at.Module+" "+at.Version+": "+at.Package+"."+at.Function+" is called"
 		case at.Package != "":
-			a.Detail = at.Module + " " + at.Version + ": " + at.Package + " is linked, and what is vulnerable in it is not called"
+			a.near, a.Detail = 2, at.Module+" "+at.Version+": "+at.Package+" is linked, and what is vulnerable in it is not called"
 		}
-		// The stream goes from the module to the call: the last is the nearest.
-		if had, ok := found[a.ID]; !ok || !had.Reached {
+		if a.near > found[a.ID].near {
 			found[a.ID] = a
 		}
 	}

@@ -28,8 +28,10 @@ func main() {
 	var unknown *unasked
 	switch {
 	case errors.As(err, &unknown):
+		fmt.Println(err)
 		os.Exit(notChecked)
 	case err != nil:
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
@@ -45,7 +47,7 @@ func moment() (time.Time, error) {
 
 func command(stdout io.Writer) *cobra.Command {
 	var root, rules string
-	c := &cobra.Command{Use: "supply", Short: "What is in the artefacts, under which licences, and what is known against it", SilenceUsage: true}
+	c := &cobra.Command{Use: "supply", Short: "What is in the artefacts, under which licences, and what is known against it", SilenceUsage: true, SilenceErrors: true}
 	c.PersistentFlags().StringVar(&root, "root", ".", "folder of the tree")
 	c.PersistentFlags().StringVar(&rules, "rules", "build/supply/rules.json", "what may be in a product, and which advisories are accepted")
 	open := func() (*tree, error) {
