@@ -146,6 +146,10 @@ func (s *callbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.turnAway(w, status)
 		return
 	}
+	if ofAnotherUser(r.RemoteAddr, s.host) {
+		s.turnAway(w, http.StatusForbidden)
+		return
+	}
 	// Only the first counts; a reload of the page waits for the same outcome.
 	if s.answered.CompareAndSwap(false, true) {
 		s.answers <- answer
