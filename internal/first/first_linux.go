@@ -27,6 +27,7 @@ func atOnce() Outcome {
 	if !ok || ground.PrivateDir(base+"/"+name) != nil {
 		return Outcome{}
 	}
+	ground.WithoutCore() // from here on the link is somewhere else in memory too
 	o, nobody := offer(base+"/"+name+"/control.sock", request(link, token, startupID), ackPatience)
 	switch {
 	case accepted(o.Answer):
