@@ -99,7 +99,7 @@ var Rooms = []Room{
 	{"cmd/policyfiles", "writes what policyfiles makes into the tree", []string{"policyfiles"}, nil, "go generate runs it"},
 	{"cmd/e2e-desktop", "stand-in for a desktop's tray host and notification service, for the end-to-end test", []string{"sessionsim"}, nil, "it meets the program on the bus only, and shares the stand-in for logind with the tests"},
 	{"cmd/proof", "runs every part of the proof and prints one table of what was tried and found", []string{"endurance", "fuzzing"}, []string{"github.com/schollz/progressbar/v3", "golang.org/x/term"}, "it runs what shows something, and shows nothing itself; the bar is of the library that provision has, for a terminal only"},
-	{"cmd/bench", "measures the launcher and the backend against their peers, as ratios in one run", []string{"stage"}, []string{"github.com/go-jose/go-jose/v4"}, "it meets the programs from outside, as the desktop does"},
+	{"cmd/bench", "measures the launcher and the backend against their peers, as ratios in one run", []string{"chart", "stage"}, []string{"github.com/go-jose/go-jose/v4"}, "it meets the programs from outside, as the desktop does"},
 	{"cmd/wine-shim", "writes the one DLL that Wine lacks for Go programs; for tests only", nil, nil, "it meets nothing of ours"},
 	{"cmd/windows-resources", "gives the Windows programs icon, version and manifest, and reads them back", nil, []string{"github.com/tc-hib/winres"}, "a build's step; it meets nothing of ours"},
 	{"cmd/linux-docs", "writes manual pages, completions and changelog of the Linux packages", []string{"cli", "paths", "policy"}, []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, "what describes the program is written from the program; a tool of the build, so the program does not carry it"},
