@@ -104,6 +104,7 @@ var Rooms = []Room{
 	{"cmd/bench", "measures the launcher and the backend against their peers, as ratios in one run", []string{"chart", "stage"}, []string{"github.com/go-jose/go-jose/v4"}, "it meets the programs from outside, as the desktop does"},
 	{"cmd/wine-shim", "writes the one DLL that Wine lacks for Go programs; for tests only", nil, nil, "it meets nothing of ours"},
 	{"cmd/windows-resources", "gives the Windows programs icon, version and manifest, and reads them back", nil, []string{"github.com/tc-hib/winres"}, "a build's step; it meets nothing of ours"},
+	{"cmd/supply", "tells what is in the artefacts, under which licences, and what is known against it", nil, []string{"github.com/spf13/cobra", "github.com/google/licensecheck", "github.com/CycloneDX/cyclonedx-go", "github.com/santhosh-tekuri/jsonschema/v6", "github.com/google/uuid"}, "it looks at finished files from outside, so it links nothing of what it judges"},
 	{"cmd/linux-docs", "writes manual pages, completions and changelog of the Linux packages", []string{"cli", "paths", "policy"}, []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, "what describes the program is written from the program; a tool of the build, so the program does not carry it"},
 	{"fuzzing", "runs every fuzz target and counts: executions, new inputs, violations", nil, nil, "it meets the targets as Go's tests do and knows none of them"},
 	{"cmd/fuzz", "make fuzz: flags, run, table, report", []string{"fuzzing"}, nil, "a program is flags and a run"},
