@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -591,6 +592,18 @@ func (r *run) failures() []step {
 		{"the backend's answer leads to another host", "address_not_allowed", false, r.instead(elsewhere, "address_not_allowed")},
 		{"SIGABRT of the agent while the backend is asked", "goroutines printed, no core", false, func(ctx context.Context) error { return r.crashInFlight(ctx, syscall.SIGABRT) }},
 		{"the agent once more", "it listens, signed in", false, func(ctx context.Context) error { return r.again(ctx) }},
+		{"the window, which stays open", "it is there", true, func(ctx context.Context) error {
+			if !r.Window {
+				return nil
+			}
+			if err := r.does(ctx, 0, "window"); err != nil {
+				return err
+			}
+			return stage.Await(ctx, "the window", func() bool {
+				tree, _ := r.session.Command(ctx, "xwininfo", "-root", "-tree").Output()
+				return bytes.Contains(tree, []byte("Encounter Launcher"))
+			})
+		}},
 		{"a page of HTML in place of the backend's answer", "org_answer_invalid", false, r.instead(html, "org_answer_invalid")},
 		{"an opener that fails", "browser_unavailable", false, func(ctx context.Context) error {
 			if err := os.WriteFile(r.folder("opener-fails"), nil, 0o600); err != nil {
@@ -769,7 +782,7 @@ func (r *run) more() []step {
 		}},
 		{"the window, which is not installed", "window_unavailable", true, func(ctx context.Context) error {
 			if r.Window {
-				return nil
+				return nil // here it is
 			}
 			return r.does(ctx, 2, "window")
 		}},
@@ -837,8 +850,17 @@ func (r *run) again(ctx context.Context) error {
 	})
 }
 
+// basic reads a credential of HTTP's Basic scheme (RFC 7617).
+func basic(header string) (name, password string, ok bool) {
+	return (&http.Request{Header: http.Header{"Authorization": {header}}}).BasicAuth()
+}
+
 func (r *run) endings() []step {
-	proxy := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	var told atomic.Bool
+	proxy := http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if _, word, ok := basic(q.Header.Get("Proxy-Authorization")); ok && word == proxyWord {
+			told.Store(true)
+		}
 		w.Header().Set("Proxy-Authenticate", `Basic realm="`+familyName+`"`)
 		http.Error(w, "no way out for "+givenName, http.StatusProxyAuthRequired)
 	})
@@ -884,6 +906,9 @@ func (r *run) endings() []step {
 			}
 			if err := r.held(ctx, link, ada().Key, "proxy_auth_needed"); err != nil {
 				return err
+			}
+			if !told.Load() {
+				return errors.New("the proxy was not told the password, so this shows nothing")
 			}
 			if err := r.does(ctx, 2, "doctor"); err != nil {
 				return err
