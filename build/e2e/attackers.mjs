@@ -5,9 +5,10 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
+import { chromium, chromiumPath } from './browser.mjs';
 import { filesBelow } from './leaks.mjs';
 import { end, family, freePort, run, running, start } from './processes.mjs';
-import { expect, pause, until, Wrong } from './steps.mjs';
+import { expect, patience, pause, until, within, Wrong } from './steps.mjs';
 import { Window } from './window.mjs';
 import {
   ada, agentPolicy, agents, at, browser, changePolicy, desktop, dir, door, encounterOf, encounterOpens, env, issued, lastLaunch, launcher, log,
@@ -134,13 +135,28 @@ async function everything({ base, paths }) {
   return found;
 }
 
+let hostile; // the browser in which hostile pages are open
+/**
+ * A browser that protects nothing on this computer: newer ones ask the person before a
+ * page may talk to it, older ones and others do not.
+ */
+async function openHostile() {
+  hostile = await chromium.launchPersistentContext(join(dir, 'hostile'), {
+    executablePath: chromiumPath, headless: true, viewport: null, env, // beside the desktop, which is to stay as it is
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
+      '--disable-dev-shm-usage', '--test-type', '--password-store=basic', '--host-resolver-rules=MAP rebound.example 127.0.0.1',
+      '--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets,LocalNetworkAccessChecksWebRTC,PrivateNetworkAccessSendPreflights,BlockInsecurePrivateNetworkRequests'],
+  });
+  hostile.setDefaultTimeout(patience);
+}
+
 /** A blank page of an origin in a tab of its own. */
 async function pageOf(origin, run_) {
-  const tab = await browser.context.newPage();
+  const tab = await hostile.newPage();
   try {
     await tab.route(`${origin}/attack`, (route) => route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>attack</title><body>' }));
     await tab.goto(`${origin}/attack`);
-    return await run_(tab);
+    return await within(patience, 'a hostile page to be done', run_(tab));
   } finally {
     await tab.close();
   }
@@ -161,7 +177,7 @@ async function attack(what, port, paths) {
     }
     // The same page once its name leads to this computer: it may then read every answer, so the answers have to be refusals.
     const rebound = await pageOf(`http://${stranger}:${port}`, (tab) => tab.evaluate(everything, { base: `http://${stranger}:${port}`, paths }));
-    const refusal = /^(GET|GET with credentials|POST of JSON|POST with a bearer|POST of text|DELETE) \S+: (400|401|403|404|405|415|421) /;
+    const refusal = /^(GET|GET with credentials|POST of JSON|POST with a bearer|POST of text|DELETE) \S+: (400|401|403|404|405|415|421) |^frame \S+: (Bad Request|Not Found|Forbidden|This sandbox answers at its own address only|\{.*"(status|code)":\s*"?(4\d\d|request_invalid|unauthorized))/;
     found.push(...rebound.filter((line) => !refusal.test(line)).map((line) => `rebound: ${line}`));
     const secret = rebound.filter((line) => /Samplewell|Placeholder|Mockingham|SBX-|"encounter_url"|handle=/.test(line));
     found.push(...secret.map((line) => `rebound, and it tells: ${line}`));
@@ -321,6 +337,7 @@ print(' '.join(taken))`;
   });
 
   await steps.step('attackers: no hostile page reaches the port of a sign-in, under any name, and the sign-in goes on', async () => {
+    await openHostile();
     const { page, ask, redirect } = await beginSignIn();
     const paths = ['/', '/callback', `/callback?code=x&state=${'A'.repeat(26)}&iss=${encodeURIComponent(at.issuer)}`, '/callback?error=access_denied', '/done', '/favicon.ico'];
     await attack('the port of the sign-in', Number(redirect.port), paths);
@@ -378,6 +395,23 @@ metrics: {listen: "127.0.0.1:${metrics}"}
       expect(!/"outcome":"(opened|created|registered)"/.test(kept), 'the audit says that something was done');
     } finally {
       await end(backend);
+    }
+  });
+
+  await steps.step('attackers: a browser of today asks the person before a page may talk to this computer at all', async () => {
+    await hostile?.close();
+    hostile = undefined;
+    const evil = createServer((_, r) => r.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>evil</title><body>'));
+    const port = await listen(evil, 0);
+    try {
+      const tab = await browser.context.newPage();
+      await tab.goto(`http://${stranger}:${port}/`);
+      const asked = await tab.evaluate(async (url) => fetch(url, { signal: AbortSignal.timeout(2000) }).then((r) => r.status, (e) => e.name), `http://127.0.0.1:${port}/`);
+      expect(asked !== 200, 'it was answered');
+      console.log(`      without an answer of the person it ends as ${asked}`);
+      await tab.close();
+    } finally {
+      await close(evil);
     }
   });
 
