@@ -46,6 +46,7 @@ next:
 var Rooms = []Room{
 	{"problem", "closed list of codes; sentence for people, cause for the log", nil, nil, "everything speaks it, so it may depend on nothing"},
 	{"secret", "text that redacts itself everywhere", nil, nil, "everything holds it, so it may depend on nothing"},
+	{"systemdlls", "on Windows, libraries from the system's folder only", nil, nil, "it has to begin before every library, and begins so only while it imports none"},
 	{"paths", "per-user and per-machine folders, flavour", nil, []string{"github.com/adrg/xdg"}, "where things live must not depend on what they are"},
 	{"orgapi", "the contract with the organisation's backend: types, limits, OpenAPI", []string{"problem"}, nil, "client and server share this and no code that acts"},
 	{"launch", "Request, Target, Rules, Parse: pure, no I/O", []string{"problem", "secret"}, []string{"github.com/go-jose/go-jose/v4"}, "what judges hostile text does nothing else"},
@@ -72,7 +73,7 @@ var Rooms = []Room{
 	{"agent", "builds the rooms from a policy snapshot, serialises launches, publishes snapshots", without(launcherRooms), []string{"github.com/google/uuid"}, "the one place that knows all"},
 	{"doctor", "checks of this workstation, and the archive for support", without(launcherRooms, "flow"), []string{"golang.org/x/crypto"}, "it examines every room and takes part in none; the agent asks it by a process of its own; x/crypto only for the list of the authorities that browsers bring along"},
 	{"cli", "verbs and their output", append(without(launcherRooms, "flow"), "agent", "doctor"), []string{"github.com/spf13/cobra", "golang.org/x/term"}, "a verb asks the agent; it launches nothing itself; x/term reads a password without showing it"},
-	{".", "choose the role; Wails lives only in window_desktop.go", []string{"cli", "control", "intake", "launch", "paths", "problem", "view", "notify", "text"}, []string{"github.com/wailsapp/wails/v2", "github.com/wailsapp/go-webview2"}, "the link comes first, and paths, notify and text are what it needs to be handed over and to tell the person when nobody answers; the window's first page speaks before the agent has said in which language"},
+	{".", "choose the role; Wails lives only in window_desktop.go", []string{"cli", "control", "intake", "launch", "paths", "problem", "systemdlls", "view", "notify", "text"}, []string{"github.com/wailsapp/wails/v2", "github.com/wailsapp/go-webview2"}, "the link comes first, and paths, notify and text are what it needs to be handed over and to tell the person when nobody answers; the window's first page speaks before the agent has said in which language"},
 	{"assertion", "proves which OAuth client we are: keys from file, JWT assertions, JWKS", nil, []string{"github.com/go-jose/go-jose/v4"}, "Nabla and the FHIR server are told the same way who we are, so it is written once"},
 	{"nabla", "client of Nabla Connect: server authentication, create, refresh, users; callback verification", []string{"assertion", "problem", "secret"}, []string{"golang.org/x/oauth2", "golang.org/x/sync", "github.com/google/uuid", "github.com/sony/gobreaker/v2"}, "the vendor's protocol in one place"},
 	{"fhir", "client of the EHR's FHIR server: a patient's details, a note filed", []string{"assertion", "problem", "secret"}, []string{"golang.org/x/sync", "github.com/google/uuid"}, "it knows FHIR and nothing of Nabla"},
