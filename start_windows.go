@@ -6,8 +6,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/windows"
-
-	_ "encounterlauncher/internal/systemdlls"
 )
 
 // endedAtOnce is the fact of a window that never showed its page.

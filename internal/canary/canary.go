@@ -146,8 +146,8 @@ type Path struct {
 // Good reports whether nothing was found and the run shows it.
 func (r Report) Good() bool { return len(r.Finds) == 0 && len(r.Wrong) == 0 }
 
-// judge turns what was found into a report.
-func judge(s *Searcher, count map[Kind]int, allowed []Allowance) Report {
+// judge turns what was found into a report. Without the window its places are left out.
+func judge(s *Searcher, count map[Kind]int, allowed []Allowance, withWindow bool) Report {
 	r := Report{Marks: count}
 	used := make([]bool, len(allowed))
 	for _, place := range Places() {
@@ -155,7 +155,10 @@ func judge(s *Searcher, count map[Kind]int, allowed []Allowance) Report {
 		if look == nil {
 			look = &Look{Place: place.Name}
 		}
-		if look.Items == 0 {
+		switch {
+		case look.Items == 0 && place.Window && !withWindow:
+			continue
+		case look.Items == 0:
 			r.Wrong = append(r.Wrong, fmt.Sprintf("nothing of the place %q was searched", place.Name))
 		}
 		r.Looks = append(r.Looks, *look)

@@ -201,16 +201,16 @@ func TestAFindOutsideTheListFailsAndOneOnItIsToldWithItsReason(t *testing.T) {
 		count[k] = 1
 	}
 	row := Allowance{OpenerArgv, []Kind{Handle}, "a reason"}
-	if r := judge(s, count, []Allowance{row}); !r.Good() || len(r.Met) != 1 || r.Met[0].Reason != "a reason" {
+	if r := judge(s, count, []Allowance{row}, true); !r.Good() || len(r.Met) != 1 || r.Met[0].Reason != "a reason" {
 		t.Errorf("what is allowed: %+v", r)
 	}
-	if r := judge(s, count, nil); r.Good() || len(r.Finds) != 1 {
+	if r := judge(s, count, nil, true); r.Good() || len(r.Finds) != 1 {
 		t.Errorf("what is not allowed: %+v", r)
 	}
-	if r := judge(s, count, []Allowance{{OpenerEnv, []Kind{Handle}, "another place"}}); len(r.Finds) != 1 {
+	if r := judge(s, count, []Allowance{{OpenerEnv, []Kind{Handle}, "another place"}}, true); len(r.Finds) != 1 {
 		t.Errorf("what is allowed elsewhere: %+v", r)
 	}
-	if r := judge(s, count, []Allowance{{OpenerArgv, []Kind{OneTimeURL}, "another kind"}}); len(r.Finds) != 1 {
+	if r := judge(s, count, []Allowance{{OpenerArgv, []Kind{OneTimeURL}, "another kind"}}, true); len(r.Finds) != 1 {
 		t.Errorf("what is allowed for another kind: %+v", r)
 	}
 }
@@ -227,16 +227,16 @@ func TestARunThatShowsNothingIsNoGoodRun(t *testing.T) {
 		}
 		return s
 	}
-	if r := judge(full(), count, nil); !r.Good() {
+	if r := judge(full(), count, nil, true); !r.Good() {
 		t.Fatalf("a good run: %+v", r)
 	}
-	if r := judge(NewSearcher(testMarks()), count, nil); r.Good() || len(r.Wrong) != len(Places()) {
+	if r := judge(NewSearcher(testMarks()), count, nil, true); r.Good() || len(r.Wrong) != len(Places()) {
 		t.Errorf("places that nobody looked at: %d told", len(r.Wrong))
 	}
-	if r := judge(full(), map[Kind]int{}, nil); r.Good() || len(r.Wrong) != len(Kinds()) {
+	if r := judge(full(), map[Kind]int{}, nil, true); r.Good() || len(r.Wrong) != len(Kinds()) {
 		t.Errorf("kinds that never flowed: %d told", len(r.Wrong))
 	}
-	if r := judge(full(), count, []Allowance{{OpenerArgv, []Kind{Handle}, "stale"}}); r.Good() {
+	if r := judge(full(), count, []Allowance{{OpenerArgv, []Kind{Handle}, "stale"}}, true); r.Good() {
 		t.Error("a row that nothing needs is not told")
 	}
 }

@@ -48,7 +48,7 @@ type Options struct {
 	// Parallel is how many workers fuzz at once.
 	Parallel int
 	// Earlier are runs whose executions count as well, so that a long run can be
-	// made in pieces.
+	// made in pieces; their targets stay in the report where Only leaves them out.
 	Earlier Report
 	// Cache holds the inputs that reached something new; "" is Go's own.
 	Cache string
@@ -174,8 +174,8 @@ type runner struct {
 type row struct {
 	Target
 	folder string
-	// once: it has had its time in this run.
-	once bool
+	// once: it has had its time in this run. left: it is not run.
+	once, left bool
 }
 
 var function = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(\w+ \*testing\.F\)`)
@@ -210,15 +210,16 @@ func (r *runner) find(ctx context.Context) error {
 			}
 			for _, m := range function.FindAllSubmatch(text, -1) {
 				t := Target{Package: name, Name: string(m[1]), Violations: []Violation{}}
-				if r.Only != nil && !r.Only.MatchString(t.String()) {
-					continue
-				}
+				left := r.Only != nil && !r.Only.MatchString(t.String())
+				known := false
 				for _, earlier := range r.Earlier.Targets {
 					if earlier.String() == t.String() {
-						t = earlier
+						t, known = earlier, true
 					}
 				}
-				r.rows = append(r.rows, &row{Target: t, folder: p.Dir})
+				if !left || known {
+					r.rows = append(r.rows, &row{Target: t, folder: p.Dir, left: left})
+				}
 			}
 		}
 	}
@@ -232,10 +233,11 @@ func (r *runner) next() (*row, string) {
 	var total int64
 	for _, row := range r.rows {
 		total += row.Executions
-		if len(row.Violations) > 0 {
+		if len(row.Violations) > 0 || row.left {
 			continue
 		}
-		if !row.once {
+		// Where a number is wanted, what earlier runs had of a target's time counts.
+		if !row.once && (row.Executions == 0 || r.Least == 0 && r.Total == 0) {
 			return row, r.Time
 		}
 		if row.Executions < r.Least && (slow == nil || row.Executions < slow.Executions) {
@@ -274,7 +276,7 @@ func (r *runner) run(ctx context.Context, row *row, amount string) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	c := exec.CommandContext(bounded, binary, "-test.run=^$", "-test.fuzz=^"+row.Name+"$", "-test.fuzztime="+amount, "-test.fuzzminimizetime=5s",
+	c := exec.CommandContext(bounded, binary, "-test.run=^$", "-test.fuzz=^"+row.Name+"$", "-test.fuzztime="+amount, "-test.fuzzminimizetime=200x",
 		"-test.fuzzcachedir="+filepath.Join(r.Cache, filepath.FromSlash(r.module), filepath.FromSlash(row.Package)),
 		"-test.parallel="+strconv.Itoa(r.Parallel), "-test.timeout=0")
 	c.Dir = row.folder
@@ -359,7 +361,7 @@ func (r *runner) report() Report {
 		all.Targets = append(all.Targets, row.Target)
 		all.Executions += row.Executions
 		all.Violations += len(row.Violations)
-		if row.Executions < r.Least || !row.once && len(row.Violations) == 0 {
+		if row.Executions < r.Least || row.Executions == 0 && len(row.Violations) == 0 {
 			slow++
 		}
 	}

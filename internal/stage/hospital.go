@@ -129,8 +129,9 @@ func server(ctx context.Context, program string, args ...string) *exec.Cmd {
 // Simulator is nabla-sim, on loopback without TLS, with its control port.
 type Simulator struct {
 	*Program
-	// Base is the address below which the protocol is, Control the control port's.
-	Base, Control string
+	// Base is the address below which callers know the protocol, Own scheme and host
+	// of the simulator itself, Control the control port's.
+	Base, Own, Control string
 }
 
 // SimulatorOptions say how the simulator is reached and whom it calls back.
@@ -148,7 +149,11 @@ func StartSimulator(ctx context.Context, p Programs, s *Secrets, o SimulatorOpti
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"serve", "--listen", "127.0.0.1:0", "--page-url", "https://" + PageHost, "--client", NablaClient + "=" + filepath.Join(s.Dir, "nabla.jwks"), "--control", control}
+	listen, err := FreePort()
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"serve", "--listen", listen, "--page-url", "https://" + PageHost, "--client", NablaClient + "=" + filepath.Join(s.Dir, "nabla.jwks"), "--control", control}
 	if o.PublicURL != "" {
 		args = append(args, "--public-url", o.PublicURL)
 	}
@@ -159,7 +164,7 @@ func StartSimulator(ctx context.Context, p Programs, s *Secrets, o SimulatorOpti
 	if err != nil {
 		return nil, err
 	}
-	sim := &Simulator{Program: program, Base: base, Control: "http://" + control}
+	sim := &Simulator{Program: program, Base: base, Own: "http://" + listen, Control: "http://" + control}
 	if err := Listens(ctx, control, program); err != nil {
 		program.Stop()
 		return nil, fmt.Errorf("the simulator's control port: %w", err)
@@ -227,6 +232,8 @@ type BackendOptions struct {
 	Deliver string
 	// More is added to its configuration (YAML).
 	More string
+	// Env is added to its environment.
+	Env []string
 }
 
 // Backend is one run of org-backend.
@@ -234,11 +241,12 @@ type Backend struct {
 	*Program
 	// Address is host and port, URL the address by which launchers know it.
 	Address, URL string
+	// Own is its own address with the scheme, for a proxy in front.
+	Own string
 	// AuditFile is its audit.
 	AuditFile string
 
 	client *http.Client
-	own    string // its own address, with its scheme
 	cmd    func() *exec.Cmd
 }
 
@@ -263,16 +271,16 @@ func StartBackend(ctx context.Context, p Programs, s *Secrets, o BackendOptions)
 			return nil, err
 		}
 	}
-	b := &Backend{Address: address, own: "http://" + address, URL: o.PublicURL, AuditFile: filepath.Join(o.Dir, "audit.jsonl"), client: http.DefaultClient}
+	b := &Backend{Address: address, Own: "http://" + address, URL: o.PublicURL, AuditFile: filepath.Join(o.Dir, "audit.jsonl"), client: http.DefaultClient}
 	more := o.More
-	env := os.Environ()
+	env := append(os.Environ(), o.Env...)
 	if o.Authority != nil {
-		b.own, b.client = "https://"+address, o.Authority.Client()
+		b.Own, b.client = "https://"+address, o.Authority.Client()
 		more += fmt.Sprintf("\ntls_cert_file: %q\ntls_key_file: %q\n", o.Authority.CertFile, o.Authority.KeyFile)
 		env = append(env, "SSL_CERT_FILE="+o.Authority.CAFile)
 	}
 	if b.URL == "" {
-		b.URL = b.own
+		b.URL = b.Own
 	}
 	file := func(name string) string { return filepath.Join(s.Dir, name) }
 	config := fmt.Sprintf(`listen: %q
@@ -296,7 +304,7 @@ limits: {person_per_minute: 10000000, ehr_per_minute: 10000000}
 	}
 	b.cmd = func() *exec.Cmd {
 		cmd := server(ctx, p.Path(o.Program), "serve", "--config", path)
-		cmd.Env = env
+		cmd.Env, cmd.Dir = env, o.Dir
 		return cmd
 	}
 	check := exec.CommandContext(ctx, p.Path(o.Program), "check-config", "--config", path)
@@ -352,7 +360,7 @@ func (b *Backend) Mint(ctx context.Context, l Launch) (link string, err error) {
 	if l.Name == "" {
 		l.Name = "Ada Example"
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, b.own+"/launches", bytes.NewReader(l.Body()))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, b.Own+"/launches", bytes.NewReader(l.Body()))
 	if err != nil {
 		return "", err
 	}

@@ -30,6 +30,8 @@ type Issuer struct {
 	*sandbox.Issuer
 	// URL is the issuer as the launcher and the backend know it.
 	URL string
+	// Own is its own address, for a proxy in front.
+	Own string
 
 	authority *Authority
 	server    *http.Server
@@ -67,7 +69,7 @@ func StartIssuer(a *Authority, o IssuerOptions) (*Issuer, error) {
 	if o.Around != nil {
 		h = o.Around(h)
 	}
-	return &Issuer{Issuer: is, URL: o.URL, authority: a, server: a.ServeOn(l, h)}, nil
+	return &Issuer{Issuer: is, URL: o.URL, Own: own, authority: a, server: a.ServeOn(l, h, nil)}, nil
 }
 
 // Close ends the issuer.

@@ -36,6 +36,9 @@ func (s *Session) StartKeyring(ctx context.Context) error {
 	})
 }
 
+// HasKeyring says whether the session has a keyring now.
+func (s *Session) HasKeyring() bool { return s.keyring != nil }
+
 // StopKeyring takes the keyring away, as one that crashes.
 func (s *Session) StopKeyring() {
 	if s.keyring != nil {

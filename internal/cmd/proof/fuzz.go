@@ -6,45 +6,54 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
+	"path/filepath"
+	"runtime"
 	"strings"
+
+	"encounterlauncher/internal/fuzzing"
 )
 
-// fuzzed is what go test says of a fuzz target now and then.
-var fuzzed = regexp.MustCompile(`^fuzz: elapsed: .*execs: ([0-9]+)`)
+// executions are those of the full form over all targets, which have leastExecutions
+// each.
+const (
+	executions      = 10_000_000
+	leastExecutions = 20_000
+)
 
-// fuzz runs make fuzz and reads from go's own words which targets ran and how often.
+// fuzz runs every fuzz target.
 func fuzz(ctx context.Context, o options, tell progress) ([]row, error) {
-	each := "40s"
+	asked := fuzzing.Options{Root: ".", Time: "5s", Least: leastExecutions, Total: executions, Parallel: runtime.NumCPU(), Progress: lines(func(line string) { tell(0, 0, line) })}
 	if o.short {
-		each = "2s"
+		asked.Time, asked.Least, asked.Total = "1000x", 0, 0
+	}
+	r, err := fuzzing.Run(ctx, asked)
+	if len(r.Targets) == 0 {
+		return nil, err
 	}
 	var rows []row
-	err := target(ctx, func(line string) {
-		pkg, name, ok := strings.Cut(line, " ")
-		if ok && strings.HasPrefix(pkg, "encounterlauncher/") && strings.HasPrefix(name, "Fuzz") {
-			rows = append(rows, count(strings.TrimPrefix(pkg, "encounterlauncher/internal/")+" "+name, 0, 0))
+	for _, t := range r.Targets {
+		var notes []string
+		for _, v := range t.Violations {
+			notes = append(notes, fmt.Sprintf("input %s: %s", v.Input, firstLine(v.Says)))
 		}
-		if len(rows) == 0 {
-			return
-		}
-		r := &rows[len(rows)-1]
-		if m := fuzzed.FindStringSubmatch(line); m != nil {
-			n, _ := strconv.ParseInt(m[1], 10, 64) // digits only
-			*r = count(r.Tried, n, 0)
-		}
-		if strings.HasPrefix(line, "--- FAIL") {
-			*r = count(r.Tried, r.Times, 1, "go test tells the input, and has written it to testdata/fuzz")
-		}
-		tell(0, 0, fmt.Sprintf("%s, %s executions", r.Tried, number(r.Times)))
-	}, "fuzz", "FUZZTIME="+each)
-	if err != nil && ctx.Err() == nil {
-		for _, r := range rows {
-			if r.Found != "0" {
-				return rows, errors.New("the targets after the one that failed did not run")
-			}
-		}
+		rows = append(rows, count(strings.TrimPrefix(t.String(), "internal/"), t.Executions, int64(len(t.Violations)), notes...))
+	}
+	rows = append(rows, count("all targets together", r.Executions, int64(r.Violations)))
+	if err == nil {
+		err = r.Save(filepath.Join(o.out, "fuzz.json"))
+	}
+	if err == nil && r.Short != "" {
+		err = errors.New(r.Short)
 	}
 	return rows, err
+}
+
+// lines gives each line that is written to a function, without its end.
+type lines func(string)
+
+func (l lines) Write(text []byte) (int, error) {
+	for line := range strings.Lines(string(text)) {
+		l(strings.TrimRight(line, "\r\n"))
+	}
+	return len(text), nil
 }

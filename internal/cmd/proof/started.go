@@ -73,6 +73,7 @@ func goTest(ctx context.Context, each func(tested), args ...string) error {
 	type event struct{ Action, Package, Test, Output string }
 	open := map[[2]string][]string{}
 	failed, explained := map[string]bool{}, map[string]bool{}
+	var said []string // by no test
 	tell := func(t tested) {
 		explained[t.pkg] = explained[t.pkg] || t.outcome == "fail"
 		each(t)
@@ -80,10 +81,14 @@ func goTest(ctx context.Context, each func(tested), args ...string) error {
 	err := output(ctx, func(line string) {
 		var e event
 		if json.Unmarshal([]byte(line), &e) != nil {
+			said = append(said, line)
 			return
 		}
 		if e.Test == "" {
 			failed[e.Package] = failed[e.Package] || e.Action == "fail"
+			if text := strings.TrimSpace(e.Output); text != "" {
+				said = append(said, text)
+			}
 			return
 		}
 		key := [2]string{e.Package, e.Test}
@@ -110,7 +115,7 @@ func goTest(ctx context.Context, each func(tested), args ...string) error {
 		unexplained = unexplained || is && !explained[pkg]
 	}
 	if unexplained {
-		return err
+		return errors.New(strings.Join(said, "\n"))
 	}
 	return nil // the tests say it
 }
