@@ -4,7 +4,7 @@ VERSION ?= 0.1.0
 GO      ?= go
 BIN     := build/bin
 LDFLAGS := -s -w -X main.version=$(VERSION)
-DEMO    := -X encounterlauncher/internal/paths.flavour=demo
+DEMO    := -X encounterlauncher/internal/ground.flavour=demo
 WINDOW_TAGS  := desktop,production,webkit2_41
 WINDOWS_TAGS := desktop,production,wv2runtime.error
 

@@ -49,6 +49,9 @@ type identity struct {
 	maxAge time.Duration
 	// show opens the sign-in page, with the person's click.
 	show func(ctx context.Context, page signin.Page, click any) error
+	// ahead opens the connection to the backend before the first launch asks for it;
+	// may be nil.
+	ahead func(ctx context.Context)
 	// left forgets, without waiting for anything, what the person has lent to the
 	// network; may be nil.
 	left func()
@@ -371,6 +374,11 @@ func (s *session) refreshMemory(ctx context.Context, id *identity, epoch uint64)
 		return flow.Session{}, s.signedOut(epoch, err)
 	}
 	if err != nil {
+		s.mu.Lock()
+		if s.epoch == epoch && !grant.Refresh.Empty() {
+			s.memory = grant.Refresh
+		}
+		s.mu.Unlock()
 		return flow.Session{}, err
 	}
 	session, err := s.adopt(epoch, person, grant, authTime, true)
@@ -392,7 +400,15 @@ func samePerson(g signin.Grant, p flow.Person) error {
 // one person would else present a rotated token twice and be taken for a thief (RFC
 // 9700 §4.14.2).
 func (s *session) refreshStored(ctx context.Context, id *identity, epoch uint64) (session flow.Session, later func(), err error) {
-	go id.client.Prepare(ctx) // while the keyring is read
+	s.mu.Lock()
+	cold := s.access.Empty()
+	s.mu.Unlock()
+	go func() { // while the keyring is read and the issuer asked
+		id.client.Prepare(ctx)
+		if cold && id.ahead != nil {
+			id.ahead(ctx)
+		}
+	}()
 	unlock, err := s.store.Lock(ctx)
 	if err != nil {
 		return flow.Session{}, nil, err
@@ -435,10 +451,9 @@ func (s *session) refreshStored(ctx context.Context, id *identity, epoch uint64)
 		s.mu.Unlock()
 		return flow.Session{}, nil, s.signedOut(epoch, err)
 	}
-	if err != nil {
-		return flow.Session{}, nil, err
+	if err == nil {
+		session, err = s.adopt(epoch, person, grant, entry.AuthTime, false)
 	}
-	session, err = s.adopt(epoch, person, grant, entry.AuthTime, false)
 	rotated := !grant.Refresh.Empty() && !grant.Refresh.Equal(entry.Refresh)
 	entry.Refresh = grant.Refresh
 	release := unlock
@@ -479,7 +494,7 @@ func (s *session) keepRotated(ctx context.Context, epoch uint64, entry tokenstor
 	s.log.Error("storing the rotated sign-in failed; it lasts until this program ends", "problem", problem.Of(err))
 	s.mu.Lock()
 	s.noteKeyring(err)
-	if s.epoch == epoch && s.access.Equal(g.Access) {
+	if s.epoch == epoch && (g.Access.Empty() || s.access.Equal(g.Access)) {
 		s.inMemory, s.memory = true, g.Refresh
 	}
 	s.mu.Unlock()

@@ -614,7 +614,7 @@ func TestAConfigurationOfEHRsIsRefusedForEveryFault(t *testing.T) {
 			c.Claims.Tenant, c.EHRs[0].Tenant, c.IdentifiersAllowed = "tenant", "north", false
 		}}},
 		"a limit below nothing": {"limits.person_per_minute", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.Limits.PersonPerMinute = -1 }}},
-		"a limit that is none":  {"limits.ehr_per_minute", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.Limits.EHRPerMinute = 1_000_001 }}},
+		"a limit that is none":  {"limits.ehr_per_minute", []func(*orgconfig.Config){func(c *orgconfig.Config) { c.Limits.EHRPerMinute = 10_000_001 }}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := w.config

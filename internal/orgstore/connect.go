@@ -1,6 +1,6 @@
 // Package orgstore is what several backends share: JetStream, in this process or in
-// the organisation's cluster, by one code path; and in it the handles, the ids of
-// signed requests and the idempotency keys.
+// the organisation's cluster, by one code path; and the handles, the ids of signed
+// requests and the idempotency keys, in the cluster or in this process's own memory.
 //
 // It never stores a one-time URL or an access token, and nothing reaches JetStream
 // in clear: values are sealed, names are hashes.

@@ -24,6 +24,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
 	"encounterlauncher/internal/problem"
@@ -359,12 +360,28 @@ func (c *Client) checkAge(authTime, begun time.Time) error {
 }
 
 // Prepare fetches the provider's discovery document unless it is known, so that a
-// Refresh that follows need not wait for it. What goes wrong is left to that.
+// Refresh that follows need not wait for it, and then begins to fetch its keys, for the
+// ID token that most refreshes bring. What goes wrong is left to that.
 func (c *Client) Prepare(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	describe, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	_, _ = c.provider.get(ctx)
+	d, err := c.provider.get(describe)
+	if err != nil {
+		return
+	}
+	d.fetchKeys.Do(func() {
+		go func() {
+			ctx, cancel := context.WithTimeout(ctx, callTime)
+			defer cancel()
+			// The library has no other door to its keys: it fetches them to find that
+			// none of them has signed this.
+			_, _ = d.keys.VerifySignature(oidc.ClientContext(ctx, c.http), unsigned)
+		}()
+	})
 }
+
+// unsigned is a JWS of an empty object under an empty signature: no key has made it.
+const unsigned = "eyJhbGciOiJFUzI1NiJ9.e30."
 
 // Reach asks the provider for its discovery document, whether or not it is known
 // already, and says what is wrong: nil when people could sign in as far as that
@@ -389,6 +406,11 @@ func (c *Client) Reach(ctx context.Context) error {
 // then on where the provider rotates: the caller stores Grant.Refresh before it
 // does anything else.
 //
+// With an error that came after the provider had answered (its keys could not be
+// fetched, or the ID token does not stand up to them or to this computer's clock) the
+// Grant holds Refresh and nothing else. That is to be stored too, though it gives
+// nobody access now: with the old token the person would be signed out for good.
+//
 // Errors are problems: signin_needed when the provider does not accept the token
 // any more; org_unreachable when it could not be asked (the person stays signed
 // in); cancelled; policy_invalid, tls_untrusted and proxy_auth_needed; anything
@@ -412,7 +434,7 @@ func (c *Client) Refresh(ctx context.Context, refresh secret.Text) (Grant, error
 	var who person
 	if got.idToken != "" {
 		if who, err = c.verify(ctx, d, got); err != nil {
-			return Grant{}, c.refreshProblem(ctx, "verifying", err)
+			return Grant{Refresh: got.refresh}, c.refreshProblem(ctx, "verifying", err)
 		}
 	}
 	return c.grant(got, who), nil

@@ -1151,6 +1151,37 @@ func TestAnIDTokenOfARefreshIsVerifiedToo(t *testing.T) {
 	wantCode(t, err, problem.SigninFailed)
 }
 
+func TestARefreshThatCannotBeVerifiedLosesNoToken(t *testing.T) {
+	for what, c := range map[string]struct {
+		spoil func(*issuer)
+		want  problem.Code
+	}{
+		"keys that are not there":   {func(i *issuer) { i.setTake("/keys", unavailable) }, problem.OrgUnreachable},
+		"a clock that is wrong":     {func(i *issuer) { i.claims = func(c map[string]any) { c["exp"] = 1 } }, problem.SigninFailed},
+		"an ID token of somebody's": {func(i *issuer) { i.claims = func(c map[string]any) { c["aud"] = "canary" } }, problem.SigninFailed},
+	} {
+		t.Run(what, func(t *testing.T) {
+			i := newIssuer(t)
+			g, _, err := signIn(t, i, New(configOf(i)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.spoil(i)
+			client := New(configOf(i)) // which has not seen the keys yet
+			kept, err := client.Refresh(t.Context(), g.Refresh)
+			wantCode(t, err, c.want)
+			if kept.Refresh.Empty() || kept.Refresh.Equal(g.Refresh) || !kept.Access.Empty() || kept.Subject != "" {
+				t.Fatal("only the next refresh token should be there")
+			}
+			i.claims = nil
+			i.setTake("/keys", nil)
+			if _, err := client.Refresh(t.Context(), kept.Refresh); err != nil {
+				t.Errorf("with what was kept: %v", err)
+			}
+		})
+	}
+}
+
 func TestCancellingARefreshIsACancel(t *testing.T) {
 	i := newIssuer(t)
 	ctx, cancel := context.WithCancel(t.Context())

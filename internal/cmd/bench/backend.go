@@ -5,18 +5,11 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -29,13 +22,11 @@ import (
 
 	jose "github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"encounterlauncher/internal/stage"
 )
 
 const (
-	// nablaClient is the OAuth client of the backend, and of the bench where it
-	// calls the simulator through the proxy.
-	nablaClient = "6f1e8a52-0c1b-4b7e-9d55-2a4f0c9b7a11"
-	ehrSecret   = "an-ehr-secret-of-more-than-32-characters"
 	// shortMemory is org-backend with another keptHandles.
 	shortMemory = "org-backend-of-short-memory"
 	// clinicians press their buttons at the same time, one on each connection.
@@ -50,38 +41,24 @@ const (
 // without TLS.
 type hospital struct {
 	dir     string
-	started []*exec.Cmd
+	started []*stage.Program
+	secrets *stage.Secrets
 
 	issuer    *http.Server
 	issuerURL string
 	signer    jose.Signer
 	tokens    []string // one for each clinician
 
-	nablaKey  jose.Signer
 	simulator string // base URL
-	sim, ngx  *exec.Cmd
+	sim, ngx  *stage.Program
 	proxy     string // host:port of nginx
 	sink      *sink
 }
 
-// backendProgram is one run of org-backend.
-type backendProgram struct {
-	*exec.Cmd
-	address string
-}
-
 func (b *bench) buildBackend(ctx context.Context) error {
-	for _, p := range []struct{ name, source, ldflags string }{
-		{"org-backend", "org-backend", ""}, {"nabla-sim", "nabla-sim", ""},
-		{shortMemory, "org-backend", " -X encounterlauncher/internal/orgstore.shortened=" + keptHandles.String()},
-	} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=bench"+p.ldflags, "-o", b.built.program(p.name), "./internal/cmd/"+p.source)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("building %s: %w\n%s", p.name, err, out)
-		}
-	}
-	return nil
+	short := b.built.Backend()
+	short.Name, short.LDFlags = shortMemory, short.LDFlags+" -X encounterlauncher/internal/orgstore.shortened="+keptHandles.String()
+	return b.built.Build(ctx, b.built.Backend(), b.built.Simulator(), short)
 }
 
 func newHospital(ctx context.Context, dir string, built built) (_ *hospital, err error) {
@@ -104,13 +81,14 @@ func newHospital(ctx context.Context, dir string, built built) (_ *hospital, err
 		}
 		h.tokens = append(h.tokens, token)
 	}
-	if err := h.writeFiles(); err != nil {
+	if h.secrets, err = stage.NewSecrets(dir); err != nil {
 		return nil, err
 	}
-	h.sim = server(ctx, built.program("nabla-sim"), "serve", "--listen", "127.0.0.1:0", "--client", nablaClient+"="+h.file("nabla.jwks"))
-	if h.simulator, err = startAndHear(h.sim); err != nil {
+	sim, err := stage.StartSimulator(ctx, built.Programs, h.secrets, stage.SimulatorOptions{})
+	if err != nil {
 		return nil, fmt.Errorf("starting the simulator: %w", err)
 	}
+	h.sim, h.simulator = sim.Program, sim.Base
 	h.started = append(h.started, h.sim)
 	return h, h.startProxy(ctx)
 }
@@ -118,8 +96,8 @@ func newHospital(ctx context.Context, dir string, built built) (_ *hospital, err
 func (h *hospital) file(name string) string { return filepath.Join(h.dir, name) }
 
 func (h *hospital) close() {
-	for _, cmd := range slices.Backward(h.started) {
-		end(cmd)
+	for _, p := range slices.Backward(h.started) {
+		p.Stop()
 	}
 	if h.issuer != nil {
 		_ = h.issuer.Close()
@@ -127,35 +105,6 @@ func (h *hospital) close() {
 	if h.sink != nil {
 		_ = h.sink.server.Close()
 	}
-}
-
-// server prepares a program that runs until it is told to end, also when the bench is:
-// nginx' workers would outlive a master that was killed.
-func server(ctx context.Context, program string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 3 * time.Second
-	return cmd
-}
-
-// startAndHear starts a program whose log goes nowhere and returns the first line
-// that it prints.
-func startAndHear(cmd *exec.Cmd) (string, error) {
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return "", err
-	}
-	if err := cmd.Start(); err != nil {
-		return "", err
-	}
-	line := make([]byte, 512)
-	n, err := out.Read(line)
-	if err != nil {
-		end(cmd)
-		return "", errors.New("it ended without a word")
-	}
-	go func() { _, _ = io.Copy(io.Discard, out) }()
-	return strings.TrimSpace(string(line[:n])), nil
 }
 
 // startIssuer serves discovery and keys. RS256 is what most issuers sign with.
@@ -195,64 +144,15 @@ func providerEmail(n int) string { return fmt.Sprintf("clinician-%05d@hospital.e
 func (h *hospital) token(n int) (string, error) {
 	at := time.Now()
 	return jwt.Signed(h.signer).Claims(map[string]any{
-		"iss": h.issuerURL, "aud": audience, "sub": fmt.Sprint("subject-", n), "iat": at.Unix(), "exp": at.Add(4 * time.Hour).Unix(),
+		"iss": h.issuerURL, "aud": stage.Audience, "sub": fmt.Sprint("subject-", n), "iat": at.Unix(), "exp": at.Add(4 * time.Hour).Unix(),
 		"email": providerEmail(n), "external_provider_id": provider(n),
 	}).Serialize()
-}
-
-// writeFiles writes the keys and secrets that configurations name.
-func (h *hospital) writeFiles() error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	public := jose.JSONWebKey{Key: key.Public(), Algorithm: "ES256", Use: "sig"}
-	sum, err := public.Thumbprint(crypto.SHA256)
-	if err != nil {
-		return err
-	}
-	public.KeyID = base64.RawURLEncoding.EncodeToString(sum)
-	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{public}})
-	if err != nil {
-		return err
-	}
-	if h.nablaKey, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: public.KeyID}}, nil); err != nil {
-		return err
-	}
-	seal := make([]byte, 32)
-	_, _ = rand.Read(seal)
-	for name, text := range map[string][]byte{
-		"nabla.pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), "nabla.jwks": set,
-		"ehr.secret": []byte(ehrSecret + "\n"), "callback.secret": []byte(callbackSecret + "\n"),
-		"webhook.secret": []byte("a-secret-of-the-ehr-of-more-than-32-characters\n"),
-		"seal.key":       []byte(base64.StdEncoding.EncodeToString(seal) + "\n"),
-	} {
-		if err := os.WriteFile(h.file(name), text, 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// freePort is one that nobody listens on. Nobody else is likely to take it before
-// the program that is told it.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 // startProxy starts nginx as somebody sets it up who wants a plain proxy to be
 // quick: connections to the simulator are kept, and nothing is logged.
 func (h *hospital) startProxy(ctx context.Context) (err error) {
-	if h.proxy, err = freePort(); err != nil {
+	if h.proxy, err = stage.FreePort(); err != nil {
 		return err
 	}
 	host := strings.Split(strings.TrimPrefix(h.simulator, "http://"), "/")[0]
@@ -283,92 +183,45 @@ http {
 	if err := os.WriteFile(filepath.Join(prefix, "nginx.conf"), []byte(config), 0o644); err != nil {
 		return err
 	}
-	said, err := os.Create(filepath.Join(prefix, "said"))
-	if err != nil {
-		return err
-	}
-	defer said.Close()
 	program, err := exec.LookPath("nginx")
 	if err != nil {
 		program = "/usr/sbin/nginx" // which is not on everybody's PATH
 	}
-	h.ngx = server(ctx, program, "-p", prefix, "-c", "nginx.conf")
-	h.ngx.Stderr = said
-	if err := h.ngx.Start(); err != nil {
-		return fmt.Errorf("starting nginx: %w", err)
+	cmd := exec.CommandContext(ctx, program, "-p", prefix, "-c", "nginx.conf")
+	// nginx' workers would outlive a master that was killed.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	if h.ngx, err = stage.Start(cmd); err != nil {
+		return err
 	}
 	h.started = append(h.started, h.ngx)
-	if err := listens(ctx, h.proxy); err != nil {
-		text, _ := os.ReadFile(said.Name())
-		return fmt.Errorf("nginx: %w: %s", err, text)
-	}
-	return nil
-}
-
-func listens(ctx context.Context, address string) error {
-	return await(ctx, "the listener", func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	})
+	return stage.Listens(ctx, h.proxy, h.ngx)
 }
 
 // startBackend starts org-backend as it is released, with everything on that a
-// hospital has on: the queue of callbacks on disk, sealed, and the audit. Its log
-// has the level of a release and goes nowhere. Only the limits of calls a minute are
-// out of the way, because so few callers do not call so often.
-func (h *hospital) startBackend(ctx context.Context, built built, name, program string, more string) (*backendProgram, error) {
-	address, err := freePort()
-	if err != nil {
-		return nil, err
+// hospital has on, a webhook among it.
+func (h *hospital) startBackend(ctx context.Context, built built, name, program string, more string) (*stage.Backend, error) {
+	p, err := stage.StartBackend(ctx, built.Programs, h.secrets, stage.BackendOptions{
+		Dir: h.file(name), Program: program, Issuer: h.issuerURL, Nabla: h.simulator, More: more,
+		Deliver: fmt.Sprintf("{webhook: {url: %q, secret_file: ../webhook.secret}}", h.sink.url),
+	})
+	if err == nil {
+		h.started = append(h.started, p.Program)
 	}
-	folder := h.file(name)
-	if err := os.Mkdir(folder, 0o700); err != nil {
-		return nil, err
-	}
-	config := fmt.Sprintf(`listen: %[1]s
-public_url: http://%[1]s
-issuer: %[2]s
-audience: %[3]s
-launcher_client_id: %[4]s
-ehrs:
-  - {name: ehr, secret_file: ../ehr.secret}
-nabla: {base_url: "%[5]s", client_id: %[6]s, key_files: [../nabla.pem]}
-callbacks: {secret_files: [../callback.secret]}
-deliver: {webhook: {url: "%[8]s", secret_file: ../webhook.secret}}
-nats: {folder: queue, seal_key_files: [../seal.key]}
-audit: {file: audit.jsonl}
-limits: {person_per_minute: 10000000, ehr_per_minute: 10000000}
-%[7]s`, address, h.issuerURL, audience, clientID, h.simulator, nablaClient, more, h.sink.url)
-	file := filepath.Join(folder, "config.yaml")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		return nil, err
-	}
-	if out, err := exec.CommandContext(ctx, built.program(program), "check-config", "--config", file).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("the backend's configuration: %w: %s", err, out)
-	}
-	p := &backendProgram{server(ctx, built.program(program), "serve", "--config", file), address}
-	if err := p.Start(); err != nil {
-		return nil, err
-	}
-	h.started = append(h.started, p.Cmd)
-	return p, listens(ctx, address)
+	return p, err
 }
 
 // stop ends one program before the others.
-func (h *hospital) stop(cmd *exec.Cmd) {
-	end(cmd)
-	h.started = slices.DeleteFunc(h.started, func(c *exec.Cmd) bool { return c == cmd })
+func (h *hospital) stop(p *stage.Backend) {
+	p.Stop()
+	h.started = slices.DeleteFunc(h.started, func(c *stage.Program) bool { return c == p.Program })
 }
 
 // nablaToken gets an access token from the simulator, as the backend does.
 func (h *hospital) nablaToken(ctx context.Context) (string, error) {
 	at := time.Now()
 	endpoint := h.simulator + "/oauth/token"
-	proof, err := jwt.Signed(h.nablaKey).Claims(map[string]any{
-		"iss": nablaClient, "sub": nablaClient, "aud": endpoint, "iat": at.Unix(), "exp": at.Add(time.Minute).Unix(), "jti": fmt.Sprint(at.UnixNano()),
+	proof, err := jwt.Signed(h.secrets.Nabla).Claims(map[string]any{
+		"iss": stage.NablaClient, "sub": stage.NablaClient, "aud": endpoint, "iat": at.Unix(), "exp": at.Add(time.Minute).Unix(), "jti": fmt.Sprint(at.UnixNano()),
 	}).Serialize()
 	if err != nil {
 		return "", err
@@ -412,12 +265,12 @@ const withText = `,"unstructured_context":"Follow-up after discharge; blood pres
 
 // mint has an EHR register so many launches and returns their handles. Clinicians
 // take turns.
-func (h *hospital) mint(ctx context.Context, p *backendProgram, name string, count int, text string) ([]string, error) {
+func (h *hospital) mint(ctx context.Context, p *stage.Backend, name string, count int, text string) ([]string, error) {
 	requests := make([][]byte, count)
 	for i := range requests {
-		requests[i] = post(p.address, "/launches", [][2]string{{"Authorization", "Bearer " + ehrSecret}}, createBody(i%clinicians, fmt.Sprint(name, "-", i), text))
+		requests[i] = post(p.Address, "/launches", [][2]string{{"Authorization", "Bearer " + stage.EHRSecret}}, createBody(i%clinicians, fmt.Sprint(name, "-", i), text))
 	}
-	replies, _, err := generator{p.address, clinicians}.run(ctx, requests)
+	replies, _, err := generator{p.Address, clinicians}.run(ctx, requests)
 	if err != nil {
 		return nil, err
 	}
@@ -463,13 +316,13 @@ type side struct {
 func (b *bench) newSide() *side { return &side{rate: b.report.sample(), p99: b.report.sample()} }
 
 // measure sends requests and takes into the side how quickly they were answered.
-func (s *side) measure(ctx context.Context, address string, own, sim *exec.Cmd, requests [][]byte, count bool) error {
-	ownBefore, simBefore := cpuOf(own.Process.Pid), cpuOf(sim.Process.Pid)
+func (s *side) measure(ctx context.Context, address string, own, sim *stage.Program, requests [][]byte, count bool) error {
+	ownBefore, simBefore := stage.CPU(own.PID()), stage.CPU(sim.PID())
 	replies, took, err := generator{address, clinicians}.run(ctx, requests)
 	if err != nil {
 		return err
 	}
-	ownAfter, simAfter := cpuOf(own.Process.Pid), cpuOf(sim.Process.Pid)
+	ownAfter, simAfter := stage.CPU(own.PID()), stage.CPU(sim.PID())
 	if err := opened(replies); err != nil {
 		return err
 	}
@@ -503,7 +356,7 @@ func (b *bench) creates(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer h.stop(p.Cmd)
+	defer h.stop(p)
 	ours, theirs := b.newSide(), b.newSide()
 	for round := range b.rounds + 1 {
 		handles, err := h.mint(ctx, p, fmt.Sprint("a", round), creates, withText)
@@ -512,12 +365,12 @@ func (b *bench) creates(ctx context.Context) error {
 		}
 		requests := make([][]byte, creates)
 		for i, handle := range handles {
-			requests[i] = post(p.address, "/encounters", [][2]string{
+			requests[i] = post(p.Address, "/encounters", [][2]string{
 				{"Authorization", "Bearer " + h.tokens[i%clinicians]}, {"Idempotency-Key", fmt.Sprintf("key-%d-%d", round, i)}, {"X-Request-Id", fmt.Sprintf("call-%d-%d", round, i)},
 			}, fmt.Appendf(nil, `{"handle":%q}`, handle))
 		}
 		// The first round brings both up to speed.
-		if err := ours.measure(ctx, p.address, p.Cmd, h.sim, requests, round > 0); err != nil {
+		if err := ours.measure(ctx, p.Address, p.Program, h.sim, requests, round > 0); err != nil {
 			return fmt.Errorf("through the backend: %w", err)
 		}
 		token, err := h.nablaToken(ctx)

@@ -18,11 +18,11 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"encounterlauncher/internal/stage"
 )
 
 const (
-	// callbackSecret is what Nabla signs callbacks with.
-	callbackSecret = "a-secret-of-nabla-of-more-than-32-characters"
 	// callbacks are those of one round, and noteBytes the size of each.
 	callbacks, noteBytes = 4000, 4096
 	callbackRate         = 2000
@@ -72,17 +72,17 @@ func (b *bench) intake(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer h.stop(p.Cmd)
+	defer h.stop(p)
 	rate, p99 := b.report.sample(), b.report.sample()
 	sent := 0
 	var used time.Duration
 	for round := range max(1, b.rounds/4) + 1 {
 		requests := make([][]byte, callbacks)
 		for i := range requests {
-			requests[i] = callback(p.address, fmt.Sprintf("%08x-0000-4000-8000-%012x", round, i), time.Now())
+			requests[i] = callback(p.Address, fmt.Sprintf("%08x-0000-4000-8000-%012x", round, i), time.Now())
 		}
-		before := cpuOf(p.Process.Pid)
-		replies, took, err := generator{p.address, clinicians}.run(ctx, requests)
+		before := stage.CPU(p.PID())
+		replies, took, err := generator{p.Address, clinicians}.run(ctx, requests)
 		if err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func (b *bench) intake(ctx context.Context) error {
 		}
 		sent += len(replies)
 		if round > 0 {
-			used += cpuOf(p.Process.Pid) - before
+			used += stage.CPU(p.PID()) - before
 			rate.values = append(rate.values, float64(len(replies))/took.Seconds())
 			p99.values = append(p99.values, times.percentile(99).Median)
 		}
@@ -128,7 +128,7 @@ func callback(host, id string, at time.Time) []byte {
 	text := strings.Repeat(words, noteBytes/len(words)+1)[:noteBytes-len(start)-len(end)]
 	body := []byte(start + text + end)
 	timestamp := at.UTC().Format(time.RFC3339)
-	mac := hmac.New(sha256.New, []byte(callbackSecret))
+	mac := hmac.New(sha256.New, []byte(stage.CallbackSecret))
 	mac.Write([]byte(timestamp))
 	mac.Write(body)
 	return post(host, "/nabla/callbacks", [][2]string{

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"encounterlauncher/internal/stage"
 )
 
 const (
@@ -19,7 +21,7 @@ const (
 	keptHandles = 4 * time.Minute
 	// headroomKB is what the backend counts as in use and never touches (memory.go of its
 	// command): it is no memory.
-	headroomKB = 256 << 10
+	headroomKB = 64 << 10
 	// mintedAtOnce are those that the bench knows at a time.
 	mintedAtOnce = 50_000
 )
@@ -31,7 +33,7 @@ func (b *bench) handlesExpire(ctx context.Context) error {
 		return nil
 	}
 	h := b.hospital
-	metrics, err := freePort()
+	metrics, err := stage.FreePort()
 	if err != nil {
 		return err
 	}
@@ -39,7 +41,7 @@ func (b *bench) handlesExpire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer h.stop(p.Cmd)
+	defer h.stop(p)
 	// What every call needs is there with the first ones.
 	if _, err := h.mint(ctx, p, "warm", 2000, ""); err != nil {
 		return err
@@ -60,7 +62,7 @@ func (b *bench) handlesExpire(ctx context.Context) error {
 	}
 	took := time.Since(began)
 	say(fmt.Sprintf("  %d handles in %v", b.handles, took.Round(time.Second)))
-	pss, err := pssOf(p.Process.Pid)
+	pss, err := stage.PSS(p.PID())
 	if err != nil {
 		return err
 	}
@@ -88,9 +90,9 @@ func (b *bench) handlesExpire(ctx context.Context) error {
 
 // readMemory reads what the kernel counts, and what the program holds by its own
 // account: the rest is the runtime's.
-func (b *bench) readMemory(ctx context.Context, p *backendProgram, metrics string, into, heap *sample) error {
+func (b *bench) readMemory(ctx context.Context, p *stage.Backend, metrics string, into, heap *sample) error {
 	for range 5 {
-		pss, err := pssOf(p.Process.Pid)
+		pss, err := stage.PSS(p.PID())
 		if err != nil {
 			return err
 		}

@@ -1,9 +1,10 @@
 //go:build linux
 
 // Command bench measures the launcher against its peers, as ratios in one run: the
-// least program that connects to a socket, a shell script with curl, and a stock
-// Wails program; and the organisation's backend against nginx. It prints one table
-// and writes build/out/bench.json.
+// least program that connects to a socket, the least that answers it by one request and
+// the opener, a shell script with curl, and a stock Wails program; and the organisation's backend against nginx. It prints one table
+// and writes build/out/bench.json and bench.svg. What other commands have left there stands
+// below the table, as not of this run.
 //
 // The launcher runs in a session of its own (bus, keyring, display, folders) that
 // ends with it. The bench is run in the module's root. It never judges by absolute times,
@@ -17,11 +18,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
+
+	"encounterlauncher/internal/stage"
 )
 
 // pace is that of the warm rounds: the machine is quiet again before the next.
@@ -34,6 +37,7 @@ func main() {
 	flag.IntVar(&o.rests, "rests", 5, "samples of a launch after a rest, each of which takes 12 s; 0 for none")
 	flag.DurationVar(&o.idle, "idle", 20*time.Second, "how long a program is left alone before its memory is read")
 	flag.BoolVar(&o.onlyWindow, "window", false, "measure only the window")
+	flag.BoolVar(&o.onlyLauncher, "launcher", false, "measure only hand-off, warm and cold launches, and the agent's memory")
 	flag.BoolVar(&o.onlyBackend, "backend", false, "measure only the organisation's backend; needs neither display nor keyring")
 	flag.IntVar(&o.handles, "handles", 1_000_000, "handles that expire; 0 for none")
 	flag.IntVar(&o.streams, "streams", 10_000, "idle streams of events; 0 for none")
@@ -58,6 +62,7 @@ type options struct {
 	rounds, presses int
 	rests           int
 	onlyWindow      bool
+	onlyLauncher    bool
 	onlyBackend     bool
 	handles         int
 	streams         int
@@ -77,32 +82,41 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{options: o, report: newReport(), built: built{machine: filepath.Join(dir, "machine"), bin: filepath.Join(dir, "bin")}}
+	programs, err := stage.NewPrograms(dir)
+	if err != nil {
+		return err
+	}
+	b := &bench{options: o, report: newReport(), built: built{programs}}
 	if !o.onlyBackend {
 		if err := b.desktop(ctx, dir); err != nil {
 			return err
 		}
 	}
-	if !o.onlyWindow {
+	if !o.onlyWindow && !o.onlyLauncher {
 		if err := b.servers(ctx, dir); err != nil {
 			return err
 		}
 	}
+	b.report.Recorded = recall(filepath.Dir(o.out))
 	if err := b.report.write(o.out); err != nil {
 		return err
 	}
+	picture := strings.TrimSuffix(o.out, ".json") + ".svg"
+	if err := b.report.draw(picture); err != nil {
+		return err
+	}
 	b.report.print(os.Stdout)
-	say("written to " + o.out)
+	say("written to " + o.out + " and " + picture)
 	return nil
 }
 
 // desktop measures the launcher, in a desktop session that ends with it.
-func (b *bench) desktop(ctx context.Context, dir string) (err error) {
-	if _, err := os.Stat(filepath.Join(frontEnd, "index.html")); err != nil {
+func (b *bench) desktop(ctx context.Context, dir string) error {
+	if _, err := os.Stat(filepath.Join(frontEnd, "index.html")); err != nil && !b.onlyLauncher {
 		return errors.New("the window's page is not built: make frontend")
 	}
 	say("building the launcher and its peers")
-	if err := b.built.desktop(ctx); err != nil {
+	if err := b.built.desktop(ctx, !b.onlyLauncher); err != nil {
 		return err
 	}
 	world, err := newWorld(dir)
@@ -110,7 +124,7 @@ func (b *bench) desktop(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	defer world.close()
-	if err := world.writePolicy(b.built.machine); err != nil {
+	if err := b.built.WritePolicy(world.policy()); err != nil {
 		return err
 	}
 	say("starting a session bus, a keyring, a tray host and a display")
@@ -118,7 +132,7 @@ func (b *bench) desktop(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, session.close()) }()
+	defer session.Close()
 	b.world, b.session = world, session
 	signIn := phase{"signing in once", b.signIn}
 	window := []phase{
@@ -129,6 +143,9 @@ func (b *bench) desktop(ctx context.Context, dir string) (err error) {
 	}
 	if b.onlyWindow {
 		return b.follow(ctx, append([]phase{signIn}, window...))
+	}
+	if b.onlyLauncher {
+		window = nil
 	}
 	return b.follow(ctx, append([]phase{
 		signIn,
@@ -176,49 +193,28 @@ func (b *bench) follow(ctx context.Context, phases []phase) error {
 
 func say(what string) { fmt.Fprintln(os.Stderr, "bench:", what) }
 
-// built are the programs of one run.
-type built struct {
-	// machine is the machine root that the launcher was linked with.
-	machine string
-	// bin holds the launcher and its peers, and nothing else: as the first entry
-	// of PATH it provides xdg-open.
-	bin string
-}
-
-func (b built) program(name string) string { return filepath.Join(b.bin, name) }
+// built are the programs of one run: those of the stage, and the peers beside them.
+type built struct{ stage.Programs }
 
 // desktop compiles everything alike: the launcher is a release, apart from the place
 // where it looks for the machine's policy.
-func (b built) desktop(ctx context.Context) error {
+func (b built) desktop(ctx context.Context, windows bool) error {
 	const here = "./internal/cmd/bench/testdata/"
 	const windowTags = "desktop,production,webkit2_41"
-	launcher := " -X main.version=bench -X encounterlauncher/internal/paths.machineRoot=" + b.machine
-	for _, p := range []struct {
-		name, source, ldflags, tags string
-		cgo                         string
-	}{
-		{"encounter-launcher", ".", launcher, "", "0"},
-		{"empty", here + "empty", "", "", "0"},
-		{"socketclient", here + "socketclient", "", "", "0"},
-		{"xdg-open", here + "opener", "", "", "0"},
-		{windowProgram, ".", launcher, windowTags, "1"},
-		{"wails", here + "wails", "", windowTags, "1"},
-		{"window", here + "window", "", windowTags, "1"},
-		{"filter", here + "filter", "", windowTags, "1"},
-	} {
-		mode, ldflags := "exe", "-s -w"+p.ldflags
-		if p.tags != "" {
-			mode, ldflags = "pie", ldflags+" -bindnow" // as the window is released
-		}
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildmode="+mode, "-ldflags", ldflags, "-tags", p.tags, "-o", b.program(p.name), p.source)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED="+p.cgo)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("building %s: %w\n%s", p.name, err, out)
-		}
+	peer := func(name string) stage.Build { return stage.Build{Name: name, Source: here + name} }
+	window := func(name string) stage.Build {
+		return stage.Build{Name: name, Source: here + name, Tags: windowTags, Window: true}
+	}
+	builds := []stage.Build{b.Launcher(), b.Opener(), peer("empty"), peer("socketclient"), peer("direct"), window("wails")}
+	if windows {
+		builds = append(builds, b.WindowProgram(), window("window"), window("filter"))
+	}
+	if err := b.Build(ctx, builds...); err != nil {
+		return err
 	}
 	script, err := os.ReadFile(here + "script/launch.sh")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(b.program("launch.sh"), script, 0o700)
+	return os.WriteFile(b.Path("launch.sh"), script, 0o700)
 }

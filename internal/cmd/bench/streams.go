@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"encounterlauncher/internal/stage"
 )
 
 const (
@@ -41,7 +43,7 @@ func (b *bench) idleStreams(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer h.stop(p.Cmd)
+	defer h.stop(p)
 	tokens := make([]string, (b.streams+streamsOfOne-1)/streamsOfOne)
 	for n := range tokens {
 		if tokens[n], err = h.token(n); err != nil {
@@ -57,18 +59,18 @@ func (b *bench) idleStreams(ctx context.Context) error {
 		}
 	}()
 	// What all of them share is there with the first.
-	if open[0], err = openStream(p.address, tokens[0]); err != nil {
+	if open[0], err = openStream(p.Address, tokens[0]); err != nil {
 		return err
 	}
 	if err := sleep(ctx, b.idle); err != nil {
 		return err
 	}
-	before, err := pssOf(p.Process.Pid)
+	before, err := stage.PSS(p.PID())
 	if err != nil {
 		return err
 	}
 	if err := inParallel(openers, b.streams-1, func(n int) (err error) {
-		open[n+1], err = openStream(p.address, tokens[(n+1)/streamsOfOne])
+		open[n+1], err = openStream(p.Address, tokens[(n+1)/streamsOfOne])
 		return err
 	}); err != nil {
 		return err
@@ -78,11 +80,11 @@ func (b *bench) idleStreams(ctx context.Context) error {
 	}
 	per, own := b.report.sample(), b.report.sample()
 	for range 5 {
-		after, err := pssOf(p.Process.Pid)
+		after, err := stage.PSS(p.PID())
 		if err != nil {
 			return err
 		}
-		anonymous, err := ownOf(p.Process.Pid)
+		anonymous, err := stage.OwnPSS(p.PID())
 		if err != nil {
 			return err
 		}
@@ -92,7 +94,7 @@ func (b *bench) idleStreams(ctx context.Context) error {
 			return err
 		}
 	}
-	used := cpuOf(p.Process.Pid)
+	used := stage.CPU(p.PID())
 	began := time.Now()
 	if err := inParallel(b.streams, b.streams, func(n int) error { return open[n].alive() }); err != nil {
 		return fmt.Errorf("a stream that was idle: %w", err)
@@ -102,7 +104,7 @@ func (b *bench) idleStreams(ctx context.Context) error {
 			return err
 		}
 	}
-	busy := float64((cpuOf(p.Process.Pid) - used).Milliseconds()) / time.Since(began).Seconds()
+	busy := float64((stage.CPU(p.PID()) - used).Milliseconds()) / time.Since(began).Seconds()
 	b.report.add(figure{
 		ID: "stream", Name: fmt.Sprintf("one of %d idle streams of events, PSS", b.streams), Unit: kb1024, Ours: per.stats(), Goal: valueAtMost(aStream),
 	})

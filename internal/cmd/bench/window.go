@@ -20,6 +20,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"encounterlauncher/internal/stage"
 )
 
 const (
@@ -85,12 +87,12 @@ func (b *bench) window(ctx context.Context) error {
 func (b *bench) openWindow(ctx context.Context, program string) (up, painted moment, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	cmd := b.session.command(ctx, b.built.program(program))
+	cmd := b.session.Command(ctx, b.built.Path(program))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return 0, 0, err
 	}
-	words, err := os.Create(filepath.Join(b.session.dir, "window.txt"))
+	words, err := os.Create(filepath.Join(b.session.Dir, "window.txt"))
 	if err != nil {
 		return 0, 0, err
 	}
@@ -119,25 +121,16 @@ func (b *bench) openWindow(ctx context.Context, program string) (up, painted mom
 // endWindow ends a window's program and returns when the webview's processes are
 // gone too, so that they take nothing from the next.
 func (b *bench) endWindow(ctx context.Context, cmd *exec.Cmd) error {
-	helpers := family(cmd.Process.Pid)
+	helpers := stage.Family(cmd.Process.Pid)
 	end(cmd)
-	return await(ctx, "the end of the webview", func() bool { return !slices.ContainsFunc(helpers, alive) })
+	return stage.Await(ctx, "the end of the webview", func() bool { return !slices.ContainsFunc(helpers, stage.Alive) })
 }
 
-// family returns every process below one.
-func family(pid int) []int {
-	var all []int
-	for _, child := range children(pid) {
-		all = append(append(all, child), family(child)...)
-	}
-	return all
-}
-
-// alive reports whether a process is there, and buries it where it is this one's
-// child by adoption and has ended.
-func alive(pid int) bool {
-	_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
-	return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+func end(cmd *exec.Cmd) {
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	late := time.AfterFunc(3*time.Second, func() { _ = cmd.Process.Kill() })
+	defer late.Stop()
+	_ = cmd.Wait()
 }
 
 // settled is when an agent has just given back what a click needed: it does so ten
@@ -150,11 +143,11 @@ const settled = 11500 * time.Millisecond
 // as often after its window was open.
 func (b *bench) windowMemory(ctx context.Context) error {
 	const times = 5
-	desktop := b.session.command(ctx, "openbox") // passes on that a window is to be closed
-	if err := b.session.start(desktop); err != nil {
+	desktop, err := b.session.Start(b.session.Command(ctx, "openbox")) // passes on that a window is to be closed
+	if err != nil {
 		return err
 	}
-	defer end(desktop)
+	defer desktop.Stop()
 	if _, err := b.agentPID(); err == nil {
 		if err := b.endAgent(ctx); err != nil {
 			return err
@@ -169,11 +162,11 @@ func (b *bench) windowMemory(ctx context.Context) error {
 		if err := sleep(ctx, settled); err != nil {
 			return err
 		}
-		all, err := pssOf(agent)
+		all, err := stage.PSS(agent)
 		if err != nil {
 			return err
 		}
-		own, err := ownOf(agent)
+		own, err := stage.OwnPSS(agent)
 		into.all.addKB(all)
 		into.own.addKB(own)
 		return err
@@ -185,7 +178,7 @@ func (b *bench) windowMemory(ctx context.Context) error {
 	for range times {
 		// There is nothing to cancel, so this ends with a refusal, which is no fault.
 		var refused *exec.ExitError
-		if err := b.session.command(ctx, b.built.program("encounter-launcher"), "cancel").Run(); err != nil && !errors.As(err, &refused) {
+		if err := b.session.Command(ctx, b.built.Path("encounter-launcher"), "cancel").Run(); err != nil && !errors.As(err, &refused) {
 			return err
 		}
 		if err := read(clicked); err != nil {
@@ -221,24 +214,24 @@ func (b *bench) openAndClose(ctx context.Context, agent int) error {
 	if _, _, err := b.launcher(ctx, "window"); err != nil {
 		return err
 	}
-	helpers := family(agent)
+	helpers := stage.Family(agent)
 	if len(helpers) == 0 {
 		return errors.New("the agent has started no window")
 	}
 	if err := sleep(ctx, 2*time.Second); err != nil { // it shows the recents and hears of changes
 		return err
 	}
-	helpers = family(agent)
-	find := b.session.command(ctx, "xdotool", "search", "--onlyvisible", "--name", windowTitle)
+	helpers = stage.Family(agent)
+	find := b.session.Command(ctx, "xdotool", "search", "--onlyvisible", "--name", windowTitle)
 	id, err := find.Output()
 	if err != nil || strings.TrimSpace(string(id)) == "" {
 		return fmt.Errorf("finding the window: %w", err)
 	}
-	press := b.session.command(ctx, "xdotool", "windowactivate", "--sync", strings.Fields(string(id))[0], "key", "--clearmodifiers", "alt+F4")
+	press := b.session.Command(ctx, "xdotool", "windowactivate", "--sync", strings.Fields(string(id))[0], "key", "--clearmodifiers", "alt+F4")
 	if out, err := press.CombinedOutput(); err != nil {
 		return fmt.Errorf("closing the window: %w\n%s", err, out)
 	}
-	return await(ctx, "the end of the window", func() bool { return !slices.ContainsFunc(helpers, alive) })
+	return stage.Await(ctx, "the end of the window", func() bool { return !slices.ContainsFunc(helpers, stage.Alive) })
 }
 
 // filter types into the search field of the page among 200 recents, in the engine
@@ -250,7 +243,7 @@ func (b *bench) filter(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
-	cmd := b.session.command(ctx, b.built.program("filter"), pages)
+	cmd := b.session.Command(ctx, b.built.Path("filter"), pages)
 	text, err := cmd.Output()
 	if err != nil {
 		return err

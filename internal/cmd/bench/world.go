@@ -7,27 +7,19 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"log"
-	"math/big"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	jose "github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"encounterlauncher/internal/stage"
 )
 
 const (
@@ -43,12 +35,12 @@ const (
 // OIDC issuer, each on a TLS port of its own on loopback. It answers at once and
 // with little, so that what is measured is the way to it.
 type world struct {
-	caFile, backend, issuer string
-	scriptToken             string
-	roots                   *x509.CertPool
-	signer                  jose.Signer
-	key                     *ecdsa.PrivateKey
-	servers                 []*http.Server
+	authority       *stage.Authority
+	backend, issuer string
+	scriptToken     string
+	signer          jose.Signer
+	key             *ecdsa.PrivateKey
+	servers         []*http.Server
 
 	mu     sync.Mutex
 	codes  map[string]url.Values    // guarded by mu: code → authorization request
@@ -64,11 +56,10 @@ type call struct{ arrived, answered moment }
 
 func newWorld(dir string) (*world, error) {
 	w := &world{
-		caFile: filepath.Join(dir, "ca.pem"), roots: x509.NewCertPool(),
 		codes: map[string]url.Values{}, calls: map[string]call{}, held: map[string]chan struct{}{},
 	}
-	certificate, err := w.certify()
-	if err != nil {
+	var err error
+	if w.authority, err = stage.NewAuthority(dir); err != nil {
 		return nil, fmt.Errorf("making certificates: %w", err)
 	}
 	if w.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
@@ -80,7 +71,7 @@ func newWorld(dir string) (*world, error) {
 	}
 	org := http.NewServeMux()
 	org.HandleFunc("POST /encounters", w.create)
-	if w.backend, err = w.serve(certificate, org); err != nil {
+	if w.backend, err = w.serve(org); err != nil {
 		return nil, err
 	}
 	idp := http.NewServeMux()
@@ -90,55 +81,19 @@ func newWorld(dir string) (*world, error) {
 	idp.HandleFunc("GET /jwks", func(rw http.ResponseWriter, _ *http.Request) {
 		answer(rw, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: w.key.Public(), KeyID: "k1", Algorithm: "ES256", Use: "sig"}}})
 	})
-	if w.issuer, err = w.serve(certificate, idp); err != nil {
+	if w.issuer, err = w.serve(idp); err != nil {
 		return nil, err
 	}
 	w.scriptToken, err = w.sign(map[string]any{"aud": audience})
 	return w, err
 }
 
-// certify makes an authority, writes its certificate for everybody who calls, and
-// returns one for the servers.
-func (w *world) certify() (tls.Certificate, error) {
-	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
+func (w *world) serve(h http.Handler) (string, error) {
+	s, address, err := w.authority.Serve(h)
+	if err == nil {
+		w.servers = append(w.servers, s)
 	}
-	serverKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	authority := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench authority"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	authorityDER, err := x509.CreateCertificate(rand.Reader, authority, authority, authorityKey.Public(), authorityKey)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	server := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "bench"}, NotBefore: authority.NotBefore, NotAfter: authority.NotAfter,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	serverDER, err := x509.CreateCertificate(rand.Reader, server, authority, serverKey.Public(), authorityKey)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authorityDER})
-	w.roots.AppendCertsFromPEM(text)
-	return tls.Certificate{Certificate: [][]byte{serverDER}, PrivateKey: serverKey}, os.WriteFile(w.caFile, text, 0o644)
-}
-
-func (w *world) serve(c tls.Certificate, h http.Handler) (address string, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	s := &http.Server{Handler: h, TLSConfig: &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: tls.VersionTLS12}, ErrorLog: log.New(io.Discard, "", 0)}
-	w.servers = append(w.servers, s)
-	go func() { _ = s.ServeTLS(l, "", "") }()
-	return "https://" + l.Addr().String(), nil
+	return address, err
 }
 
 func (w *world) close() {
@@ -147,20 +102,12 @@ func (w *world) close() {
 	}
 }
 
-// writePolicy writes the machine policy below the machine root.
-func (w *world) writePolicy(machine string) error {
-	dir := filepath.Join(machine, "etc", "encounter-launcher")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	text, err := json.MarshalIndent(map[string]any{
+// policy is what the launcher obeys.
+func (w *world) policy() map[string]any {
+	return map[string]any{
 		"OrganizationName": "Bench", "BackendURL": w.backend, "OIDCIssuer": w.issuer, "OIDCClientID": clientID, "OIDCAudience": audience,
-		"EncounterURLHosts": []string{"encounters.bench.example"}, "ExtraCAFile": w.caFile, "ProxyMode": "direct",
-	}, "", "  ")
-	if err != nil {
-		return err
+		"EncounterURLHosts": []string{"encounters.bench.example"}, "ExtraCAFile": w.authority.CAFile, "ProxyMode": "direct",
 	}
-	return os.WriteFile(filepath.Join(dir, "policy.json"), text, 0o644)
 }
 
 // create answers POST /encounters for every handle with an encounter of its own.
@@ -292,7 +239,7 @@ func answer(rw http.ResponseWriter, v any) {
 
 // follow does what the person and the browser do with a sign-in page.
 func (w *world) follow(address string) error {
-	browser := &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: w.roots}}}
+	browser := w.authority.Client()
 	defer browser.CloseIdleConnections()
 	page, err := browser.Get(address)
 	if err != nil {

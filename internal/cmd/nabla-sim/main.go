@@ -78,6 +78,7 @@ func serve() *cobra.Command {
 	}
 	listen := c.Flags().String("listen", "127.0.0.1:4000", "loopback address to listen on")
 	public := c.Flags().String("public-url", "", "scheme and host under which callers and browsers reach it (default http:// and the address)")
+	pages := c.Flags().String("page-url", "", "scheme and host of the one-time URLs (default as --public-url): for launchers, which open https only")
 	clients := c.Flags().StringArray("client", nil, "OAuth client, UUID=JWKS-URL or UUID=FILE (JWK set, or PEM with one RSA key); may be repeated")
 	apiVersion := c.Flags().String("api-version", "", "the pinned version, which applies when a call names none (default "+nablasim.Version20260213+")")
 	callbackURL := c.Flags().String("callback-url", "", "where exports go: https, or http to this computer")
@@ -108,7 +109,7 @@ func serve() *cobra.Command {
 			base = "http://" + listener.Addr().String()
 		}
 		sim, err := nablasim.New(nablasim.Config{
-			BaseURL: base + basePath, Clients: known, Version: *apiVersion, Callbacks: callbacks, Log: slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil)),
+			BaseURL: base + basePath, PageBase: *pages, Clients: known, Version: *apiVersion, Callbacks: callbacks, Log: slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil)),
 		})
 		if err != nil {
 			return errors.Join(err, listener.Close())

@@ -1,5 +1,5 @@
 // Command wails is a stock Wails program that stays resident the way Wails offers
-// it: hidden, with SingleInstanceLock. It tells the socket in BENCH_NOTES when its
+// it: hidden, with SingleInstanceLock. It tells the socket in STAGE_NOTES when its
 // page is ready, and when a second process has reached the first.
 package main
 
@@ -49,7 +49,7 @@ func note(kind byte, text string) {
 		os.Exit(4)
 	}
 	defer unix.Close(fd)
-	if err := unix.Sendto(fd, message, 0, &unix.SockaddrUnix{Name: os.Getenv("BENCH_NOTES")}); err != nil {
+	if err := unix.Sendto(fd, message, 0, &unix.SockaddrUnix{Name: os.Getenv("STAGE_NOTES")}); err != nil {
 		os.Exit(4)
 	}
 }

@@ -1,6 +1,8 @@
+//go:build linux
+
 // Command opener stands in for xdg-open, as cheaply as a program can: it tells the
-// socket in BENCH_NOTES when it was started and with what, and ends. Launcher and
-// script are given the same one.
+// socket in STAGE_NOTES when it was started and with what, and ends. It opens
+// nothing.
 package main
 
 import (
@@ -22,7 +24,7 @@ func main() {
 	if err != nil {
 		os.Exit(4)
 	}
-	if err := unix.Sendto(fd, note, 0, &unix.SockaddrUnix{Name: os.Getenv("BENCH_NOTES")}); err != nil {
+	if err := unix.Sendto(fd, note, 0, &unix.SockaddrUnix{Name: os.Getenv("STAGE_NOTES")}); err != nil {
 		os.Exit(4)
 	}
 }
