@@ -296,6 +296,8 @@ var facts = []struct{ says, file, code string }{
 	{"no bit of 022", "internal/paths/paths_unix.go", "stat.Uid == owner && info.Mode().Perm()&0o022 == 0"},
 	{"no bit of 077", "internal/ground/ground_unix.go", "info.Mode().Perm()&0o077 != 0"},
 	{"no bit of 027", "internal/transport/certificate_unix.go", "info.Mode().Perm()&0o027 != 0"},
+	{"`ExtraCAFile` this user's or root's, with no bit of 022", "internal/transport/certificate_unix.go", "info.Mode().Perm()&0o022 != 0"},
+	{"refused where everybody can write them", "internal/orgconfig/secret_unix.go", "info.Mode().Perm()&0o002 != 0"},
 	{"`O_NOFOLLOW`", "internal/policy/file_unix.go", "syscall.O_NOFOLLOW"},
 	// The backend.
 	{"its user and root (`SO_PEERCRED`)", "internal/orgserver/admin.go", "uid == 0 || uid == os.Getuid()"},
