@@ -5,11 +5,30 @@ package main
 import (
 	"context"
 	"errors"
+	"os/exec"
 
 	"encounterlauncher/internal/control"
 	"encounterlauncher/internal/first"
 	"encounterlauncher/internal/problem"
 )
+
+// startedFirst is startAgent where the agent was started before this program was
+// initialised.
+func startedFirst() (<-chan error, error) {
+	agent := first.Attempt().Agent
+	if agent == nil {
+		return startAgent()
+	}
+	ended := make(chan error, 1)
+	go func() {
+		state, err := agent.Wait()
+		if err == nil && !state.Success() {
+			err = &exec.ExitError{ProcessState: state}
+		}
+		ended <- err
+	}()
+	return ended, nil
+}
 
 // offeredFirst is what became of the link before this program was initialised; asked
 // is false when nobody was asked. The results are those of offer.

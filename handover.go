@@ -94,7 +94,7 @@ func reach(layout paths.Layout) (*control.Client, error) {
 	if !errors.Is(err, control.ErrNoAgent) {
 		return client, err
 	}
-	ended, err := startAgent()
+	ended, err := startedFirst()
 	if errors.Is(err, fs.ErrNotExist) { // a .com without its .exe
 		return nil, problem.With(problem.AgentUnreachable, "Its program is not installed.", err)
 	}

@@ -216,6 +216,7 @@ func newAgent(opts Options) (*Agent, error) {
 }
 
 func (a *Agent) run(parent context.Context, server *control.Server) error {
+	usual := startLightly()
 	ctx, quit := context.WithCancel(parent)
 	defer quit()
 	a.quit = quit
@@ -239,7 +240,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 		}
 	})
 	others.Go(func() { a.launches.run(ctx, a.launch) })
-	others.Go(func() { settle(ctx, a.used) })
+	others.Go(func() { settle(ctx, a.used, usual) })
 	others.Go(func() { a.keepRecents(ctx) })
 	others.Go(func() { a.keepChecking(ctx) })
 	others.Go(func() { a.keepExamining(ctx) })

@@ -99,7 +99,7 @@ func build() error {
 	if err := os.WriteFile(filepath.Join(bin, "tries"), text, 0o755); err != nil {
 		return err
 	}
-	const flavour = "-X encounterlauncher/internal/paths.flavour=demo"
+	const flavour = "-X encounterlauncher/internal/ground.flavour=demo"
 	for name, args := range map[string][]string{
 		"encounter-launcher-demo":    {"-ldflags", flavour, "."},
 		"encounter-launcher-sandbox": {"./internal/cmd/sandbox"},

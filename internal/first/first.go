@@ -11,12 +11,16 @@
 // It does so for the one form of a link that is recommended, a handle, written as our
 // own backend writes it, and for nothing else: every other argument vector, every
 // other outcome and every other system is main's. Like main it asks the kernel who
-// listens before it sends anything, and it keeps to the frozen route. It never starts
-// an agent, never decides about a link, never says anything, and never looks at more
+// listens before it sends anything, and it keeps to the frozen route. Where
+// nobody listens it starts the agent, and leaves the link to main: the agent is on its
+// way while this program is initialised. It never decides about a link, never says anything, and never looks at more
 // than its arguments, the click in the environment, and the folder of the socket.
 package first
 
-import "time"
+import (
+	"os"
+	"time"
+)
 
 // ackPatience is how long an agent may take to acknowledge a link (design §2).
 const ackPatience = 3 * time.Second
@@ -31,6 +35,9 @@ type Outcome struct {
 	Answer []byte
 	// Late says that no answer came within three seconds.
 	Late bool
+	// Agent is the agent that was started because nobody listened; nil for none. It may
+	// have ended already, as one does that finds another.
+	Agent *os.Process
 }
 
 // attempt is made while the program is initialised, which is the point of it.

@@ -27,39 +27,49 @@ func atOnce() Outcome {
 	if !ok || ground.PrivateDir(base+"/"+name) != nil {
 		return Outcome{}
 	}
-	o := offer(base+"/"+name+"/control.sock", request(link, token, startupID), ackPatience)
-	if accepted(o.Answer) {
+	ground.WithoutCore() // from here on the link is somewhere else in memory too
+	o, nobody := offer(base+"/"+name+"/control.sock", request(link, token, startupID), ackPatience)
+	switch {
+	case accepted(o.Answer):
 		os.Exit(0)
+	case nobody:
+		o.Agent = start()
 	}
 	return o
 }
 
 // offer connects, checks who is at the other end, sends the request and reads the
-// answer to its end. Whatever is not as it always is, is left to main.
-func offer(socket string, request []byte, patience time.Duration) Outcome {
+// answer to its end. nobody says that nobody listens. Whatever is not as it always is,
+// is left to main.
+func offer(socket string, request []byte, patience time.Duration) (o Outcome, nobody bool) {
 	if len(socket) > longestAddress {
-		return Outcome{}
+		return Outcome{}, false
 	}
 	// Without package net there is no poller to set up. The connection itself must not
 	// wait either: an agent that is too busy to be connected to is main's.
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return Outcome{}
+		return Outcome{}, false
 	}
 	defer func() { _ = syscall.Close(fd) }()
-	if syscall.Connect(fd, &syscall.SockaddrUnix{Name: socket}) != nil {
-		return Outcome{}
+	if err := syscall.Connect(fd, &syscall.SockaddrUnix{Name: socket}); err != nil {
+		return Outcome{}, err == syscall.ENOENT || err == syscall.ECONNREFUSED
 	}
 	// The kernel remembers who listened on the socket, and nothing has been sent yet
 	// (SO_PEERCRED, unix(7)).
 	peer, err := syscall.GetsockoptUcred(fd, syscall.SOL_SOCKET, syscall.SO_PEERCRED)
 	if err != nil || int(peer.Uid) != os.Geteuid() {
-		return Outcome{}
+		return Outcome{}, false
 	}
 	until := time.Now().Add(patience)
 	if syscall.SetNonblock(fd, false) != nil || !limit(fd, syscall.SO_SNDTIMEO, until) {
-		return Outcome{}
+		return Outcome{}, false
 	}
+	return ask(fd, request, until), false
+}
+
+// ask sends the request and reads the answer to its end.
+func ask(fd int, request []byte, until time.Time) Outcome {
 	for rest := request; len(rest) > 0; {
 		n, err := syscall.Write(fd, rest)
 		if err == syscall.EINTR && limit(fd, syscall.SO_SNDTIMEO, until) {
@@ -91,6 +101,42 @@ func offer(socket string, request []byte, patience time.Duration) Outcome {
 			answer = answer[:len(answer)+n]
 		}
 	}
+}
+
+// start starts the agent detached: a session of its own, no terminal, no inherited
+// files, no click. It returns nil where that does not go the plain way.
+func start() *os.Process {
+	const closeRange, cloexec = 436, 4 // close_range(2), since Linux 5.11 with that flag
+	executable, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	// Every file that a browser left open in this process is not the agent's.
+	if _, _, errno := syscall.Syscall(closeRange, 3, ^uintptr(0), cloexec); errno != 0 {
+		return nil
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil
+	}
+	defer null.Close()
+	var env []string
+	for _, v := range os.Environ() {
+		if !begins(v, "XDG_ACTIVATION_TOKEN=") && !begins(v, "DESKTOP_STARTUP_ID=") {
+			env = append(env, v)
+		}
+	}
+	agent, err := os.StartProcess(executable, []string{executable, "agent"}, &os.ProcAttr{
+		Dir: "/", Env: env, Files: []*os.File{null, null, null}, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return nil
+	}
+	return agent
+}
+
+func begins(text, prefix string) bool {
+	return len(text) >= len(prefix) && text[:len(prefix)] == prefix
 }
 
 // limit has the next call end when the time is over (socket(7)); false when it is over

@@ -43,3 +43,13 @@ func Private(info fs.FileInfo) error {
 	}
 	return nil
 }
+
+// WithoutCore keeps the system from writing this process's memory to the disk when it
+// crashes, and that of the processes which it starts.
+func WithoutCore() {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_CORE, &limit) == nil && limit.Cur != 0 {
+		limit.Cur = 0
+		_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &limit) // lowering one's own is always allowed
+	}
+}
