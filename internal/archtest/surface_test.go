@@ -147,8 +147,11 @@ func modulesOf(t *testing.T, b build, program string, packages map[string]*sourc
 			continue
 		}
 		files := append(p.GoFiles, p.CgoFiles...)
-		packages[p.ImportPath+" "+b.name] = readSource(t, p.Dir, p.ImportPath, func(name string) bool { return slices.Contains(files, name) })
 		of[p.ImportPath] = p.Module.Path
+		as := p.ImportPath + " " + strings.Join(files, " ")
+		if packages[as] == nil {
+			packages[as] = readSource(t, p.Dir, p.ImportPath, func(name string) bool { return slices.Contains(files, name) })
+		}
 	}
 }
 
