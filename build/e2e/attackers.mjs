@@ -35,20 +35,18 @@ async function squatter(port) {
   return { heard, answers: () => heard.filter((u) => u.pathname === '/callback'), leave: () => close(server) };
 }
 
-/** Begins a sign-in, and returns the address of its page and where it is to lead. */
+/**
+ * Begins a sign-in, and returns its page, what the page was asked, and where it is to
+ * lead. The issuer tells what it was asked: as much as whoever reads the command line of
+ * the browser's opener knows.
+ */
 async function beginSignIn() {
-  const seen = [];
-  const look = (request) => request.isNavigationRequest() && request.url().startsWith(`${at.issuer}/auth?`) && seen.push(request.url());
-  browser.context.on('request', look);
-  try {
-    const { code, err } = await launcher('sign-in');
-    expect(code === 0, () => `sign-in ended with ${code}: ${err}`);
-    const page = await browser.tabWith(at.issuer, 'button[name=who]');
-    const address = new URL(await until('the address of the page', () => seen[0]));
-    return { page, address, ask: address.searchParams, redirect: new URL(address.searchParams.get('redirect_uri')) };
-  } finally {
-    browser.context.off('request', look);
-  }
+  const before = issued.pages;
+  const ended = run(program, ['sign-in'], { env, timeout: 5 * 60_000 }); // it waits for the person
+  await until('the sign-in page', () => issued.pages === before + 1);
+  const page = await browser.tabWith(at.issuer, 'button[name=who]');
+  const ask = new URLSearchParams(issued.asked);
+  return { page, ended, ask, redirect: new URL(ask.get('redirect_uri')) };
 }
 
 const choose = (page, person) => page.getByRole('button', { name: person.name }).click();
@@ -226,8 +224,7 @@ export async function attackers() {
 
       const [pages, handed] = [issued.pages, browser.handed()];
       const other = await squatter(second);
-      const { code } = await launcher('sign-in');
-      expect(code === 0 || code === 1, () => `sign-in ended with ${code}`);
+      expect((await launcher('sign-in')).code !== 0, 'a sign-in went well although no port was free');
       await until('the notice', async () => (await desktop.notices()).some((n) => n.body.includes(words['problem.signin_failed.sentence'])));
       await pause(500);
       expect(issued.pages === pages && browser.handed() === handed, 'a page was opened although no port was free');

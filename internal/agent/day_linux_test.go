@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"encounterlauncher/internal/control"
-	"encounterlauncher/internal/endurance"
+	"encounterlauncher/internal/endurance/steady"
 	"encounterlauncher/internal/orgapi"
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/view"
@@ -70,7 +70,7 @@ type day struct {
 	*workstation
 	desk     *desk
 	timers   *timers
-	log      *endurance.Log
+	log      *steady.Log
 	begun    time.Time
 	serial   int // of encounters
 	pages    *httptest.Server
@@ -82,7 +82,7 @@ type day struct {
 // elsewhere, and what this process holds is to be the agent's.
 func newDay(t *testing.T, what string, policy map[string]any) *day {
 	h := newHospital(t)
-	d := &day{desk: h.station(), timers: &timers{now: h.clock.now, set: map[chan time.Time]time.Time{}}, log: endurance.NewLog(what, "hours")}
+	d := &day{desk: h.station(), timers: &timers{now: h.clock.now, set: map[chan time.Time]time.Time{}}, log: steady.NewLog(what, "hours")}
 	h.issuer.set(func(is *issuer) { is.life, is.now, is.leaves = 10*time.Minute, h.server.now, true })
 	d.pages = httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(d.pages.Close)
@@ -235,19 +235,19 @@ func (d *day) judged() {
 		allowed float64
 	}{
 		// Connections that are kept open come and go: two of them at either end of one.
-		endurance.Goroutines:  {"", 4},
-		endurance.Descriptors: {"", 4},
+		steady.Goroutines:  {"", 4},
+		steady.Descriptors: {"", 4},
 		// Less than 1 kB for each launch: anything that a launch has made is larger.
-		endurance.Heap:             {"MB", 0.2},
+		steady.Heap:                {"MB", 0.2},
 		"recents on the disk (kB)": {"kB", 1},
 	} {
-		if row := endurance.Flat(quantity, c.unit, d.log.Read[quantity], c.allowed, n); !d.log.Judge(row) {
+		if row := steady.Flat(quantity, c.unit, d.log.Read[quantity], c.allowed, n); !d.log.Judge(row) {
 			d.t.Errorf("%+v of %+v", row, d.log.Read[quantity])
 		}
 	}
 	d.t.Logf("%+v, %v", d.log.Judged, d.log.Done)
 	if *dayLog != "" {
-		if err := d.log.Write(filepath.Join(*dayLog, strings.ReplaceAll(d.log.What, " ", "-")+".json")); err != nil {
+		if err := d.log.Write(filepath.Join(*dayLog, strings.NewReplacer(" ", "-", "'", "").Replace(d.log.What)+".json")); err != nil {
 			d.t.Fatal(err)
 		}
 	}
@@ -263,7 +263,7 @@ func (d *day) reload(name string) {
 
 func TestADayOnASharedWorkstationLeavesNothingBehind(t *testing.T) {
 	const limit = 8 * time.Minute
-	d := newDay(t, "a shared workstation", map[string]any{"SharedWorkstation": true, "IdleSignOutMinutes": int(limit / time.Minute)})
+	d := newDay(t, "the agent on a shared workstation", map[string]any{"SharedWorkstation": true, "IdleSignOutMinutes": int(limit / time.Minute)})
 	people := []string{"ada", "ben", "cleo"}
 	d.reading()
 	for visit := range 3 * *dayHours {
@@ -320,7 +320,7 @@ func TestADayOnASharedWorkstationLeavesNothingBehind(t *testing.T) {
 }
 
 func TestADayOnAPersonsOwnComputerLeavesNothingBehind(t *testing.T) {
-	d := newDay(t, "a computer of one's own", map[string]any{"RecentsRetentionHours": 2, "IdleSignOutMinutes": 60})
+	d := newDay(t, "the agent on a computer of one's own", map[string]any{"RecentsRetentionHours": 2, "IdleSignOutMinutes": 60})
 	d.desk.monitor.Idle(0)
 	for hour := range *dayHours {
 		for range 6 {

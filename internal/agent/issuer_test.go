@@ -45,6 +45,7 @@ type issuer struct {
 	revoked  int                   // guarded by mu
 	pages    int                   // guarded by mu: authorization requests
 	down     bool                  // guarded by mu
+	keyless  bool                  // guarded by mu: its keys cannot be fetched
 	serial   int                   // guarded by mu
 	lastAuth url.Values            // guarded by mu
 	issued   []string              // guarded by mu: every token that was ever given out
@@ -81,7 +82,7 @@ func (is *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		hold()
 		is.mu.Lock()
 	}
-	if is.down {
+	if is.down || is.keyless && r.URL.Path == "/jwks" {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}

@@ -374,6 +374,11 @@ func (s *session) refreshMemory(ctx context.Context, id *identity, epoch uint64)
 		return flow.Session{}, s.signedOut(epoch, err)
 	}
 	if err != nil {
+		s.mu.Lock()
+		if s.epoch == epoch && !grant.Refresh.Empty() {
+			s.memory = grant.Refresh
+		}
+		s.mu.Unlock()
 		return flow.Session{}, err
 	}
 	session, err := s.adopt(epoch, person, grant, authTime, true)
@@ -446,10 +451,9 @@ func (s *session) refreshStored(ctx context.Context, id *identity, epoch uint64)
 		s.mu.Unlock()
 		return flow.Session{}, nil, s.signedOut(epoch, err)
 	}
-	if err != nil {
-		return flow.Session{}, nil, err
+	if err == nil {
+		session, err = s.adopt(epoch, person, grant, entry.AuthTime, false)
 	}
-	session, err = s.adopt(epoch, person, grant, entry.AuthTime, false)
 	rotated := !grant.Refresh.Empty() && !grant.Refresh.Equal(entry.Refresh)
 	entry.Refresh = grant.Refresh
 	release := unlock
@@ -490,7 +494,7 @@ func (s *session) keepRotated(ctx context.Context, epoch uint64, entry tokenstor
 	s.log.Error("storing the rotated sign-in failed; it lasts until this program ends", "problem", problem.Of(err))
 	s.mu.Lock()
 	s.noteKeyring(err)
-	if s.epoch == epoch && s.access.Equal(g.Access) {
+	if s.epoch == epoch && (g.Access.Empty() || s.access.Equal(g.Access)) {
 		s.inMemory, s.memory = true, g.Refresh
 	}
 	s.mu.Unlock()

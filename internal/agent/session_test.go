@@ -690,6 +690,46 @@ func TestARefreshThatFailedBeforeItWasAskedForIsTriedOnceMore(t *testing.T) {
 	}
 }
 
+// The issuer has turned the old token off before its keys are asked for.
+func TestARotatedTokenIsKeptWhenItsKeysCannotBeFetched(t *testing.T) {
+	for what, session := range map[string]func(*world) *session{
+		"stored": (*world).session,
+		"in memory": func(w *world) *session {
+			s := w.session()
+			s.id.memoryOnly = true
+			return s
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			s := session(w)
+			signed, err := s.SignIn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if what == "stored" {
+				s, signed = w.session(), flow.Session{} // of an agent that has just been started
+			} else {
+				s.id.client = w.session().id.client // which has not seen the keys yet
+			}
+			w.issuer.set(func(is *issuer) { is.keyless = true })
+			if _, err := s.Renew(t.Context(), signed); !problem.IsCode(err, problem.OrgUnreachable) {
+				t.Fatalf("got %v", err)
+			}
+			w.issuer.set(func(is *issuer) { is.keyless = false })
+			got, err := s.Renew(t.Context(), signed)
+			if err != nil || got.Person.Subject != "ada" {
+				t.Errorf("got %+v, %v", got.Person, err)
+			}
+			w.issuer.set(func(is *issuer) {
+				if is.thefts != 0 {
+					t.Error("the person was taken for a thief")
+				}
+			})
+		})
+	}
+}
+
 func TestASignInWithoutARefreshTokenLastsAsLongAsItsAccessToken(t *testing.T) {
 	w := newWorld(t)
 	w.issuer.stingy = true

@@ -279,6 +279,7 @@ var facts = []struct{ says, file, code string }{
 	{"Header 16 KB, code 8 KB", "internal/signin/callback.go", "maxHeaderBytes = 16 << 10"},
 	{"Header 16 KB, code 8 KB", "internal/signin/callback.go", "maxCodeBytes   = 8 << 10"},
 	{"`SO_EXCLUSIVEADDRUSE`", "internal/signin/listen_windows.go", "SO_EXCLUSIVEADDRUSE"},
+	{"brought no answer 64 stay open", "internal/signin/callback.go", "mostConnections = 64"},
 	{"`/proc/self/net/tcp`", "internal/signin/peer_linux.go", "uid != 0 && uid != os.Getuid()"},
 	// The link.
 	{"2,048 bytes", "internal/launch/launch.go", "MaxLinkBytes = 2048"},
@@ -441,6 +442,19 @@ func TestEverythingThatAPackageRunsIsInTheAttackSurface(t *testing.T) {
 		}
 	}
 	same(t, code, written(t, "| runs while installing |", 0, -1), 4)
+}
+
+func TestNoProgramSwitchesTheVerificationOfTLSOff(t *testing.T) {
+	for _, s := range program(t) {
+		for _, file := range s.files {
+			ast.Inspect(file, func(node ast.Node) bool {
+				if name, ok := node.(*ast.Ident); ok && slices.Contains([]string{"InsecureSkipVerify", "VerifyPeerCertificate", "VerifyConnection", "InsecureCipherSuites", "CipherSuites", "VersionTLS10", "VersionTLS11", "KeyLogWriter"}, name.Name) {
+					t.Errorf("%s sets %s", s.name, name.Name)
+				}
+				return true
+			})
+		}
+	}
 }
 
 func TestAnExposureThatIsNotWrittenDownIsFound(t *testing.T) {

@@ -61,6 +61,7 @@ type hospital struct {
 	sim       *stage.Simulator
 	backend   *stage.Backend
 	dir       string // the backend's
+	temporary string
 	metrics   string // host:port
 
 	servers []*http.Server
@@ -179,7 +180,7 @@ func (h *hospital) oneTime(address string) {
 }
 
 func newHospital(ctx context.Context, dir string, p stage.Programs, marks *Marks, e *evidence) (_ *hospital, err error) {
-	h := &hospital{marks: marks, evidence: e, programs: p, dir: filepath.Join(dir, "backend")}
+	h := &hospital{marks: marks, evidence: e, programs: p, dir: filepath.Join(dir, "backend"), temporary: filepath.Join(dir, "tmp")}
 	defer func() {
 		if err != nil {
 			h.close()
@@ -293,6 +294,8 @@ func (h *hospital) startBackend(ctx context.Context, frontURL, vendorURL string)
 	secret := func(name string) string { return filepath.Join(h.secrets.Dir, name) }
 	h.backend, err = stage.StartBackend(ctx, h.programs, h.secrets, stage.BackendOptions{
 		Dir: h.dir, Issuer: h.issuer.URL, Nabla: vendorURL + "/v1/connect/server", PublicURL: frontURL, Authority: h.authority,
+		// With this the runtime would write a core where the process lets it.
+		Env:     []string{"GOTRACEBACK=crash", "TMPDIR=" + h.temporary},
 		Deliver: fmt.Sprintf("{folder: exports, fhir: true, webhook: {url: %q, secret_file: %q}}", ehr+"/notes", secret("webhook.secret")),
 		More: fmt.Sprintf("log_level: debug\nlink_keys_file: %q\nidentifiers_allowed: true\nadmin_socket: admin.sock\nmetrics: {listen: %q}\ntraces: {endpoint: %q}\n"+
 			"fhir: {base_url: %q, token_url: %q, client_id: backend-at-the-ehr, key_files: [%q]}\n",

@@ -109,5 +109,30 @@ type Allowance struct {
 
 // Allowed is the whole list. A row that no run needs is a fault of the list.
 func Allowed() []Allowance {
-	return nil
+	return []Allowance{
+		{HandlerArgv, []Kind{Handle, SignedRequest, EncounterID, PatientID, PatientName, BirthDate},
+			"A desktop hands a link to its program as the one argument; there is no other way that every desktop knows. The process lives for milliseconds and passes it on to nobody but the agent, over the socket. A handle works once, for the clinician who is signed in, for ten minutes; a link with a name or a birth date in it is refused, and the three ids are taken only where policy allows that form."},
+		{CommandArgv, []Kind{Handle, PatientName},
+			"What a person types as an argument stands there: an integrator who tries a link with check-link, or whoever types anything. No program of ours starts a command with something of a launch."},
+		{OpenerArgv, []Kind{OneTimeURL},
+			"The system's opener, and the browser behind it, take an address as their argument only. It works once, and the browser spends it as it opens it."},
+		{OpenerArgv, []Kind{State},
+			"The sign-in page is opened the same way. state and nonce tie its answer to this agent: who reads them has neither the code, which goes to the agent's own port, nor the PKCE verifier, without which the code is worth nothing."},
+		{OpenerArgv, []Kind{IDToken},
+			"At a sign-out the issuer's page is opened the same way, and wants to know whose session it is to end (id_token_hint, OpenID Connect RP-Initiated Logout 1.0, section 2). The token opens nothing: the backend refuses ID tokens."},
+		{BusKeyring, []Kind{RefreshToken, ProxyPassword},
+			"The Secret Service gives and takes secrets over the session bus, in clear within the bus. The bus is a socket of the user alone, and whoever may listen to it may as well ask the keyring."},
+		{BusTray, []Kind{PatientName},
+			"Only where policy says RecentsLabel name: the tray's host draws the menu, so it is told the labels. With initials, which is the default, and with none there is no name."},
+		{CommandsSay, []Kind{PatientName},
+			"Only where policy says RecentsLabel name: recents lists what the tray shows, to the same person."},
+		{BackendAudit, []Kind{PatientID, EncounterID},
+			"The audit has to answer who opened which patient. It is apart from the logs, in a file that only the backend's user reads."},
+		{BackendAnswers, []Kind{PatientID, EncounterID},
+			"The command audit answers from that file, to whoever may read it."},
+		{BackendExports, []Kind{Note, PatientID, EncounterID},
+			"deliver.folder is one of the places to which the organisation wants its notes brought; the folder is 0700, each file 0600."},
+		{BackendSecrets, []Kind{ClientSecret, PrivateKey},
+			"The files that the configuration names for keys and secrets, which only the backend's user may read: org-backend refuses others."},
+	}
 }

@@ -32,7 +32,7 @@ type logFile struct {
 
 func openLogFile(path string) (*logFile, error) {
 	l := &logFile{path: path}
-	if err := l.open(); err != nil {
+	if err := l.reopen(); err != nil {
 		return nil, err
 	}
 	if l.room <= 0 {
@@ -41,8 +41,8 @@ func openLogFile(path string) (*logFile, error) {
 	return l, nil
 }
 
-// open opens the file anew; the one before stays where that fails.
-func (l *logFile) open() error {
+// reopen opens the file anew; the one before stays where that fails.
+func (l *logFile) reopen() error {
 	file, err := paths.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (l *logFile) turn() {
 			return
 		}
 	}
-	_ = l.open() // else the one before is written on
+	_ = l.reopen() // else the one before is written on
 }
 
 // Write writes a line.

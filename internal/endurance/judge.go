@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"encounterlauncher/internal/chart"
+	"encounterlauncher/internal/endurance/steady"
 )
 
 const (
@@ -36,30 +37,30 @@ const (
 func (r *run) judge(ctx context.Context) error {
 	l, n := r.log, r.log.Done["launches"]
 	extra := int64(len(r.session.Notes.Take()))
-	l.Judge(Row{
+	l.Judge(steady.Row{
 		Tried: "launches open one tab each, links that open nothing none", Times: n + l.Done["links that open nothing"],
 		Found: fmt.Sprintf("%d tabs too many", extra), Allowed: "0", Met: extra == 0 && n > 0,
 	})
 	allowed := perLaunch * float64(n) / (1 << 20)
 	if at := l.Read["agent at rest: PSS"]; len(at) > 1 {
-		l.Judge(atMost(fmt.Sprintf("agent: PSS idle after %d launches", n), "MB", at[len(at)-1].Y, idleBound, 1))
+		l.Judge(steady.AtMost(fmt.Sprintf("agent: PSS idle after %d launches", n), "MB", at[len(at)-1].Y, idleBound, 1))
 		// The first rest is that of an agent that has opened one encounter: growth is
 		// judged from the second on, where there are enough of them.
-		if len(settled(at)) >= fewest {
-			l.Judge(Flat("agent: memory of its own at rest", "MB", l.Read["agent at rest: own"], noise+allowed, n))
-			l.Judge(Flat("agent: PSS at rest", "MB", at, noise+allowed, n))
+		if len(steady.Settled(at)) >= steady.Fewest {
+			l.Judge(steady.Flat("agent: memory of its own at rest", "MB", l.Read["agent at rest: own"], noise+allowed, n))
+			l.Judge(steady.Flat("agent: PSS at rest", "MB", at, noise+allowed, n))
 		}
 	}
-	l.Judge(Flat("agent: memory of its own under load", "MB", l.Read["agent: own"], ofLoad+allowed, n))
+	l.Judge(steady.Flat("agent: memory of its own under load", "MB", l.Read["agent: own"], ofLoad+allowed, n))
 	for _, program := range []string{"agent", "backend", "simulator"} {
-		l.Judge(Flat(program+": threads", "", l.Read[program+": threads"], fewMore, n))
-		l.Judge(Flat(program+": descriptors", "", l.Read[program+": descriptors"], fewMore, n))
+		l.Judge(steady.Flat(program+": threads", "", l.Read[program+": threads"], fewMore, n))
+		l.Judge(steady.Flat(program+": descriptors", "", l.Read[program+": descriptors"], fewMore, n))
 	}
-	l.Judge(Flat("backend: goroutines", "", l.Read["backend: goroutines"], fewMore, n))
+	l.Judge(steady.Flat("backend: goroutines", "", l.Read["backend: goroutines"], fewMore, n))
 	r.judgeServers()
 	for name, bound := range map[string]float64{"log": mostLog, "recents": mostRecents} {
 		at := l.Read["files: "+name]
-		l.Judge(atMost("agent: files of the "+name, "MB", highest(at), bound, int64(len(at))))
+		l.Judge(steady.AtMost("agent: files of the "+name, "MB", highest(at), bound, int64(len(at))))
 	}
 	return r.judgeAudit(ctx)
 }
@@ -82,14 +83,14 @@ func (r *run) judgeServers() {
 				later = append(later, p)
 			}
 		}
-		if len(settled(later)) < fewest {
+		if len(steady.Settled(later)) < steady.Fewest {
 			continue
 		}
 		level := 0.0
 		for _, p := range later {
 			level += p.Y / float64(len(later))
 		}
-		l.Judge(Flat(program+": memory of its own, once as many handles expire as are made", "MB", later, level/4, int64(later[len(later)-1].X-later[0].X)))
+		l.Judge(steady.Flat(program+": memory of its own, once as many handles expire as are made", "MB", later, level/4, int64(later[len(later)-1].X-later[0].X)))
 	}
 }
 
@@ -121,15 +122,15 @@ func (r *run) judgeAudit(ctx context.Context) error {
 	}
 	// One is the launch that asked for the sign-in.
 	want := r.log.Done["launches"] + 1
-	r.log.Judge(Row{
+	r.log.Judge(steady.Row{
 		Tried: "audit: one line for each launch", Times: want, Found: fmt.Sprintf("%d lines", opened), Allowed: fmt.Sprintf("= %d", want), Met: opened == want,
 	})
 	const mostOfAudit = 1.01 // MB: the bound, and the line that goes beyond it
-	r.log.Judge(atMost("audit: the largest file", "MB", float64(largest)/(1<<20), mostOfAudit, int64(len(files))))
+	r.log.Judge(steady.AtMost("audit: the largest file", "MB", float64(largest)/(1<<20), mostOfAudit, int64(len(files))))
 	verified, err := r.session.Launcher(ctx, "audit", "verify")
 	if err != nil {
 		return err
 	}
-	r.log.Judge(Row{Tried: "audit: its chain holds", Times: int64(len(files)), Found: fmt.Sprintf("exit status %d", verified.Status), Allowed: "0", Met: verified.Status == 0})
+	r.log.Judge(steady.Row{Tried: "audit: its chain holds", Times: int64(len(files)), Found: fmt.Sprintf("exit status %d", verified.Status), Allowed: "0", Met: verified.Status == 0})
 	return nil
 }

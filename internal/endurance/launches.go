@@ -1,5 +1,13 @@
 //go:build linux
 
+// Package endurance has the real programs do for hours' worth of work what they do for
+// a moment elsewhere: 100,000 launches through the launcher's agent, the backend and
+// the simulator as processes, and whole days by a clock that is turned. It reads what
+// each holds (memory, threads, goroutines, descriptors, files), judges whether that is
+// flat, and draws it.
+//
+// It never judges by one reading, never takes the person's own launcher, keyring or
+// browser, and ends only what it has started. It is for Linux.
 package endurance
 
 import (
@@ -17,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"encounterlauncher/internal/endurance/steady"
 	"encounterlauncher/internal/sandbox"
 	"encounterlauncher/internal/stage"
 )
@@ -81,7 +90,7 @@ func launcher(ctx context.Context, p stage.Programs, dir string, leaking bool) e
 // run is one run of launches.
 type run struct {
 	o       Options
-	log     *Log
+	log     *steady.Log
 	session *stage.Session
 	backend *stage.Backend
 	sim     *stage.Simulator
@@ -90,7 +99,7 @@ type run struct {
 	socket  *http.Client
 	plain   *http.Client
 	metrics string
-	minted  chan string
+	minted  chan minted
 	failed  chan error
 	opened  int // one-time URLs that the opener was given
 }
@@ -102,11 +111,11 @@ type run struct {
 // speaks it, which costs a third. Every address goes through the opener, a program too.
 //
 // The log that it returns beside an error holds what was read until then.
-func Launches(ctx context.Context, o Options) (*Log, error) {
+func Launches(ctx context.Context, o Options) (*steady.Log, error) {
 	if o.Tell == nil {
 		o.Tell = func(int64, int64, string) {}
 	}
-	r := &run{o: o, log: NewLog("launches", "launches"), minted: make(chan string, 64), failed: make(chan error, 1), plain: &http.Client{Timeout: stage.Patience}}
+	r := &run{o: o, log: steady.NewLog("launches", "launches"), minted: make(chan minted, 64), failed: make(chan error, 1), plain: &http.Client{Timeout: stage.Patience}}
 	dir, err := os.MkdirTemp("", "long-") // short, for the names of sockets
 	if err != nil {
 		return r.log, err
@@ -217,6 +226,12 @@ func (r *run) begin(ctx context.Context, dir string) (stop func(), err error) {
 // handleLife is the least that the backend takes.
 const handleLife = 5*time.Minute + time.Second
 
+// minted is a link, and when it was made.
+type minted struct {
+	link string
+	at   time.Time
+}
+
 // mint is the EHR's server: it makes links ahead of those who press the button.
 func (r *run) mint(ctx context.Context) {
 	ada := sandbox.People()[0]
@@ -229,21 +244,26 @@ func (r *run) mint(ctx context.Context) {
 			return
 		}
 		select {
-		case r.minted <- link:
+		case r.minted <- minted{link, time.Now()}:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
+// link returns one that still lives for a while, however long the run was held up.
 func (r *run) link(ctx context.Context) (string, error) {
-	select {
-	case link := <-r.minted:
-		return link, nil
-	case err := <-r.failed:
-		return "", fmt.Errorf("registering a launch: %w", err)
-	case <-ctx.Done():
-		return "", ctx.Err()
+	for {
+		select {
+		case m := <-r.minted:
+			if time.Since(m.at) < handleLife/2 {
+				return m.link, nil
+			}
+		case err := <-r.failed:
+			return "", fmt.Errorf("registering a launch: %w", err)
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
 	}
 }
 
@@ -296,7 +316,8 @@ func (r *run) handOver(ctx context.Context, link string) error {
 func (r *run) opens(ctx context.Context) error {
 	note, err := r.session.Notes.Await(ctx, stage.NoteOpener, "")
 	if err != nil {
-		return err
+		var s snapshot
+		return errors.Join(err, r.ask(ctx, http.MethodGet, "/v1/snapshot", nil, &s), s.trouble())
 	}
 	if !strings.HasPrefix(note.Text, "https://"+stage.PageHost+"/") {
 		return errors.New("what was opened is no encounter")
@@ -321,6 +342,8 @@ func (r *run) all(ctx context.Context) error {
 				return err
 			}
 			r.log.Add("seconds", float64(n), time.Since(began).Seconds())
+		}
+		if n%100 == 0 {
 			r.o.Tell(int64(n), int64(total), "launches")
 		}
 		if r.o.Rests > 0 && n*r.o.Rests/total > rested {
@@ -382,15 +405,30 @@ func (r *run) one(ctx context.Context, n int) error {
 	return err
 }
 
+// snapshot is what the run reads of the agent's.
+type snapshot struct {
+	Launch *struct {
+		Stage   string `json:"stage"`
+		Problem *struct {
+			Code      string `json:"code"`
+			Reference string `json:"reference"`
+		} `json:"problem"`
+	} `json:"launch"`
+}
+
+// trouble says how the last launch ended, if not well.
+func (s snapshot) trouble() error {
+	if s.Launch == nil || s.Launch.Problem == nil {
+		return nil
+	}
+	return fmt.Errorf("the launch is %s: %s, reference %s", s.Launch.Stage, s.Launch.Problem.Code, s.Launch.Problem.Reference)
+}
+
 // over waits until the agent has nothing to do.
 func (r *run) over(ctx context.Context) error {
 	var failed error
 	err := stage.Await(ctx, "the end of the last launch", func() bool {
-		var s struct {
-			Launch *struct {
-				Stage string `json:"stage"`
-			} `json:"launch"`
-		}
+		var s snapshot
 		failed = r.ask(ctx, http.MethodGet, "/v1/snapshot", nil, &s)
 		return failed != nil || s.Launch == nil || s.Launch.Stage == "opened" || s.Launch.Stage == "failed"
 	})

@@ -12,8 +12,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"encounterlauncher/internal/chart"
+	"encounterlauncher/internal/endurance/steady"
 )
 
 // The full form and the short one.
@@ -25,7 +28,7 @@ const (
 // Run is the whole of endurance: launches, days, and an agent made to leak, which has to
 // be found. Pictures go into the folder out. It runs in the module's root. Rows beside an
 // error are what was judged until then.
-func Run(ctx context.Context, short bool, out string, tell func(done, total int64, what string)) ([]Row, error) {
+func Run(ctx context.Context, short bool, out string, tell func(done, total int64, what string)) ([]steady.Row, error) {
 	o := Options{Launches: fullLaunches, Rests: fullRests, Tell: tell}
 	if short {
 		o = Options{Launches: shortLaunches, Tell: tell}
@@ -41,7 +44,7 @@ func Run(ctx context.Context, short bool, out string, tell func(done, total int6
 	days, err := runDays(ctx, short, tell)
 	for _, day := range days {
 		for _, row := range day.Judged {
-			row.Tried = "a day on " + day.What + ": " + row.Tried
+			row.Tried = "a day of " + day.What + ": " + row.Tried
 			rows = append(rows, row)
 		}
 		name := "endurance-" + strings.NewReplacer(" ", "-", "'", "").Replace(day.What)
@@ -56,9 +59,9 @@ func Run(ctx context.Context, short bool, out string, tell func(done, total int6
 
 // leaking runs an agent that remembers every link for ever, and returns whether that
 // is found.
-func leaking(ctx context.Context, tell func(done, total int64, what string)) (Row, error) {
+func leaking(ctx context.Context, tell func(done, total int64, what string)) (steady.Row, error) {
 	const launches = 8000
-	row := Row{Tried: "an agent that was made to leak is found", Times: launches, Allowed: "found", Found: "not found"}
+	row := steady.Row{Tried: "an agent that was made to leak is found", Times: launches, Allowed: "found", Found: "not found"}
 	l, err := Launches(ctx, Options{Launches: launches, Leaking: true, Tell: func(done, total int64, what string) {
 		if tell != nil {
 			tell(done, total, what+" of an agent made to leak")
@@ -72,8 +75,9 @@ func leaking(ctx context.Context, tell func(done, total int64, what string)) (Ro
 	return row, err
 }
 
-// runDays runs the days of the agent's room, which has the clock in its hand.
-func runDays(ctx context.Context, short bool, tell func(done, total int64, what string)) ([]*Log, error) {
+// runDays runs the days of the rooms of agent and backend, which have the clock in
+// their hand.
+func runDays(ctx context.Context, short bool, tell func(done, total int64, what string)) ([]*steady.Log, error) {
 	if tell != nil {
 		tell(0, 0, "days")
 	}
@@ -86,16 +90,23 @@ func runDays(ctx context.Context, short bool, tell func(done, total int64, what 
 	if short {
 		hours = "8"
 	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-run", "^TestADayOn", "./internal/agent", "-daylog", dir, "-dayhours", hours)
+	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-run", "^TestADayO", "./internal/agent", "./internal/orgserver", "-daylog", dir, "-dayhours", hours)
+	// What go starts ends with it: they are a process group of their own.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 20 * time.Second
 	said, failed := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {
 		return nil, err
 	}
-	var days []*Log
+	var days []*steady.Log
 	told := false // a row says why the test failed
 	for _, file := range files {
-		day, err := ReadLog(file)
+		day, err := steady.ReadLog(file)
 		if err != nil {
 			return days, err
 		}
@@ -107,13 +118,13 @@ func runDays(ctx context.Context, short bool, tell func(done, total int64, what 
 	switch {
 	case failed != nil && !told:
 		return days, fmt.Errorf("the days: %w\n%s", failed, said)
-	case len(days) != 2:
-		return days, fmt.Errorf("of 2 days %d have told what they read", len(days))
+	case len(days) != 3:
+		return days, fmt.Errorf("of 3 days %d have told what they read", len(days))
 	}
 	return days, nil
 }
 
-func pictureOfLaunches(l *Log) chart.Lines {
+func pictureOfLaunches(l *steady.Log) chart.Lines {
 	series := func(name, quantity string) chart.Series { return chart.Series{Name: name, Points: l.Read[quantity]} }
 	memory := chart.Panel{
 		Y: chart.Axis{Name: "agent's memory", Unit: "MB", Zero: true}, Bounds: []chart.Bound{{Name: "allowed at rest", At: idleBound}},
@@ -135,20 +146,20 @@ func pictureOfLaunches(l *Log) chart.Lines {
 	}
 }
 
-func pictureOfDay(l *Log) chart.Lines {
+func pictureOfDay(l *steady.Log) chart.Lines {
 	series := func(name, quantity string) chart.Series { return chart.Series{Name: name, Points: l.Read[quantity]} }
 	return chart.Lines{
-		Title: "What the agent holds in a day on " + l.What, Description: described(l),
+		Title: "What is held in a day of " + l.What, Description: described(l),
 		X: chart.Axis{Name: "hours", Zero: true},
 		Panels: []chart.Panel{
-			{Y: chart.Axis{Name: "live heap", Unit: "MB", Zero: true}, Series: []chart.Series{series("agent, with the test around it", Heap)}},
-			{Y: chart.Axis{Name: "number", Zero: true}, Series: []chart.Series{series(Goroutines, Goroutines), series(Descriptors, Descriptors)}},
+			{Y: chart.Axis{Name: "live heap", Unit: "MB", Zero: true}, Series: []chart.Series{series("with the test around it", steady.Heap)}},
+			{Y: chart.Axis{Name: "number", Zero: true}, Series: []chart.Series{series(steady.Goroutines, steady.Goroutines), series(steady.Descriptors, steady.Descriptors)}},
 		},
 	}
 }
 
 // described says in words what a picture of a log shows.
-func described(l *Log) string {
+func described(l *steady.Log) string {
 	var b strings.Builder
 	b.WriteString("Done:")
 	for _, what := range slices.Sorted(maps.Keys(l.Done)) {

@@ -5,12 +5,13 @@ package faults
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
+
+	"encounterlauncher/internal/stage"
 )
 
 // diskBytes is the size of a disk that can be filled.
@@ -74,15 +75,25 @@ func (s *station) freeDisks() error {
 	return nil
 }
 
-func (s *station) remount(flags uintptr) error {
+// readOnly makes the disks read-only, or writable again. The kernel does that only where
+// no file is open for writing: so agent and keyring end before, and the keyring is
+// started again.
+func (s *station) readOnly(ctx context.Context, on bool) error {
+	if err := s.killAgent(ctx); err != nil {
+		return err
+	}
+	s.session.StopKeyring()
+	flags := uintptr(syscall.MS_REMOUNT | syscall.MS_BIND)
+	if on {
+		flags |= syscall.MS_RDONLY
+	}
 	for _, dir := range s.disks {
-		// A file that is open for writing holds the disk: a mount of the same folder can
-		// still be made read-only, as the home of an account that was frozen.
-		if err := syscall.Mount(dir, dir, "", syscall.MS_REMOUNT|syscall.MS_BIND|flags, ""); err != nil {
-			return fmt.Errorf("making a disk read-only: %w", err)
+		err := stage.Await(ctx, "a disk without a writer", func() bool { return syscall.Mount(dir, dir, "", flags, "") == nil })
+		if err != nil {
+			return err
 		}
 	}
-	return nil
+	return s.session.StartKeyring(ctx)
 }
 
 // setClock sets the launcher's clock, by so much from the machine's.

@@ -260,7 +260,7 @@ func (w *world) proxy(secure bool, target string, p *Proxy) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		server := w.authority.ServeOn(l, p)
+		server := w.authority.ServeOn(l, p, noteConnected)
 		w.later(func() { _ = server.Close() })
 		return "https://" + l.Addr().String(), nil
 	}
@@ -268,7 +268,7 @@ func (w *world) proxy(secure bool, target string, p *Proxy) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	server := &http.Server{Handler: p, ReadHeaderTimeout: stage.Patience}
+	server := &http.Server{Handler: p, ReadHeaderTimeout: stage.Patience, ConnContext: noteConnected}
 	go func() { _ = server.Serve(l) }()
 	w.later(func() { _ = server.Close() })
 	return "http://" + l.Addr().String(), nil
@@ -431,12 +431,15 @@ func (w *world) heavy(s *station) []Event {
 // click has every station press its button until enough links were clicked. Step n is
 // station n modulo the number of stations, so that a step's plan is known by its number.
 func (w *world) click(ctx context.Context, progress func(string)) error {
+	// Nobody's fault of the issuer may hit somebody who signs in for the first time.
+	for _, s := range w.stations {
+		if err := s.signInFirst(ctx); err != nil {
+			return fmt.Errorf("station %d: %w", s.number, err)
+		}
+	}
 	if len(w.o.Only) > 0 {
 		for _, step := range w.o.Only {
 			s := w.stations[step%len(w.stations)]
-			if err := s.signInFirst(ctx); err != nil {
-				return err
-			}
 			p := planOf(w.o.Seed, step, w.heavy(s))
 			progress(fmt.Sprintf("%+v", p))
 			if err := s.press(ctx, p); err != nil {
@@ -451,10 +454,6 @@ func (w *world) click(ctx context.Context, progress func(string)) error {
 	var all sync.WaitGroup
 	for _, s := range w.stations {
 		all.Go(func() {
-			if err := s.signInFirst(ctx); err != nil {
-				cancel(fmt.Errorf("station %d: %w", s.number, err))
-				return
-			}
 			for step := s.number; done.Load() < int64(w.o.Launches) && ctx.Err() == nil; step += len(w.stations) {
 				before := s.launches
 				if err := s.press(ctx, planOf(w.o.Seed, step, w.heavy(s))); err != nil {
@@ -488,13 +487,10 @@ func (w *world) click(ctx context.Context, progress func(string)) error {
 // signInFirst signs the person in by the first link of the day.
 func (s *station) signInFirst(ctx context.Context) error {
 	p := Plan{Step: 20_000_000 + s.number, Form: Handle, Pattern: Once, Links: 1}
-	if s.launches > 0 {
-		return nil
-	}
 	if err := s.press(ctx, p); err != nil {
 		return err
 	}
-	s.launches = max(s.launches-1, 0)
+	s.launches-- // it is none of the run
 	if s.audit.opened() == 0 {
 		return errors.New("the first link of the day opened nothing")
 	}
@@ -503,9 +499,6 @@ func (s *station) signInFirst(ctx context.Context) error {
 
 func (w *world) heal(ctx context.Context) error {
 	for _, s := range w.stations {
-		if len(w.o.Only) > 0 && s.audit.lines() == 0 {
-			continue
-		}
 		if err := s.heal(ctx); err != nil {
 			return fmt.Errorf("station %d: %w", s.number, err)
 		}

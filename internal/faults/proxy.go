@@ -65,6 +65,8 @@ type Exchange struct {
 	Reply   http.Header
 	Answer  []byte
 	Began   time.Time
+	// Connected is when the connection was accepted.
+	Connected time.Time
 	// Delivered says that the answer was passed on whole.
 	Delivered bool
 }
@@ -102,6 +104,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	e := &Exchange{Method: r.Method, Path: r.URL.Path, Header: r.Header.Clone(), Body: body, Began: time.Now()}
+	e.Connected, _ = r.Context().Value(connected{}).(time.Time)
 	if p.Done != nil {
 		defer p.Done(e)
 	}
@@ -176,6 +179,14 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(e.Status)
 	_, err = w.Write(e.Answer)
 	e.Delivered = err == nil && r.Context().Err() == nil && (kind == "" || kind == Delayed || kind == Late)
+}
+
+// connected is the key of the moment at which a connection was accepted.
+type connected struct{}
+
+// noteConnected is ConnContext of a server with a Proxy.
+func noteConnected(ctx context.Context, _ net.Conn) context.Context {
+	return context.WithValue(ctx, connected{}, time.Now())
 }
 
 // instead answers without carrying out.

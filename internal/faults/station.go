@@ -32,6 +32,9 @@ const (
 	// burst and window are the launcher's limit of links.
 	burst  = 5
 	window = 10 * time.Second
+	// accepting is how long a connection may have waited to be accepted: one of an agent
+	// that was killed may be seen a moment after that.
+	accepting = 20 * time.Millisecond
 	// afterToken is how long after a token was given a crash may lose it: it is being
 	// stored.
 	afterToken = 2 * time.Second
@@ -56,6 +59,7 @@ type station struct {
 	launches int
 	pages    int
 	counts   map[string]int
+	history  []string // of the newest presses
 
 	mu sync.Mutex
 	// guarded by mu
@@ -64,6 +68,7 @@ type station struct {
 	armed     bool // the plan's faults may happen
 	inFlight  int  // token calls under way
 	lastToken time.Time
+	lastCrash time.Time
 	// signedOut says that a sign-in page has a cause; unstored that the newest token may
 	// be in memory only.
 	signedOut, unstored bool
@@ -108,6 +113,8 @@ func (s *station) gotToken(e *Exchange) {
 	s.lastToken = time.Now()
 	switch {
 	case e.Carried == 0:
+	case e.Connected.Before(s.lastCrash.Add(accepting)): // who asked is no more
+		s.signedOut = true
 	case e.Status != 200 || !e.Delivered || e.Fault.carriedOut():
 		s.signedOut = true
 	default:
@@ -123,7 +130,7 @@ func (s *station) crashed() {
 	if s.inFlight > 0 || time.Since(s.lastToken) < afterToken || s.unstored {
 		s.signedOut = true
 	}
-	s.taken = nil
+	s.taken, s.lastCrash = nil, time.Now()
 }
 
 func (s *station) setUnwell(on bool) {
@@ -136,7 +143,8 @@ func (s *station) setUnwell(on bool) {
 }
 
 func (s *station) violate(format string, args ...any) {
-	s.w.ledger.violate(s.plan.Step, "station %d, %s: %s", s.number, s.plan.Event, fmt.Sprintf(format, args...))
+	text, _ := os.ReadFile(filepath.Join(s.session.Folder("state"), "encounter-launcher", "agent.log"))
+	s.w.ledger.violate(s.plan.Step, "station %d, %s: %s (before: %s) %s LOG %s", s.number, s.plan.Event, fmt.Sprintf(format, args...), strings.Join(s.history, ", "), time.Now().Format(time.StampMilli), text[max(0, len(text)-3000):])
 }
 
 func (s *station) count(what string) { s.counts[what]++ }
@@ -169,6 +177,7 @@ func (s *station) press(ctx context.Context, p Plan) error {
 		s.mu.Unlock()
 	}()
 	s.pages = 0
+	s.history = append(s.history[max(0, len(s.history)-6):], fmt.Sprintf("%d %s %s %s %s %s", p.Step, p.Form, p.Pattern, p.Event, p.Pair, p.Kind))
 	if err := s.makeRoom(ctx, &p); err != nil {
 		return err
 	}
@@ -185,11 +194,14 @@ func (s *station) press(ctx context.Context, p Plan) error {
 	if err != nil {
 		return errors.Join(err, restore(ctx))
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	s.judgeClicks(p, clicks)
 	wanted := map[string]bool{}
 	for _, c := range clicks {
 		if c.accepts && !crashed {
-			wanted[c.link] = true
+			wanted[canonical(c.link)] = true
 		}
 	}
 	if err := s.settle(ctx, len(wanted), encounters); err != nil {
@@ -197,6 +209,11 @@ func (s *station) press(ctx context.Context, p Plan) error {
 	}
 	if err := restore(ctx); err != nil {
 		return err
+	}
+	if p.Event == TrayHost || p.Event == Bus {
+		if err := s.iconIsBack(ctx); err != nil {
+			return err
+		}
 	}
 	lines := s.audit.since()
 	s.judge(p, clicks, encounters, lines, crashed)
@@ -313,8 +330,8 @@ func (s *station) perform(ctx context.Context, p Plan, links []string) (clicks [
 	now := time.Now()
 	counted := map[string]bool{}
 	for _, c := range clicks {
-		if c.accepts && !counted[c.link] {
-			counted[c.link] = true
+		if (c.accepts || c.killed) && !counted[canonical(c.link)] {
+			counted[canonical(c.link)] = true
 			s.taken = append(s.taken, now)
 		}
 	}
@@ -359,10 +376,10 @@ func (s *station) before(ctx context.Context, p Plan) (restore func(context.Cont
 		return func(context.Context) error { defer s.setUnwell(false); return s.freeDisks() }, nil
 	case ReadOnly:
 		s.setUnwell(true)
-		if err := s.remount(syscall.MS_RDONLY); err != nil {
+		if err := s.readOnly(ctx, true); err != nil {
 			return nothing, err
 		}
-		return func(context.Context) error { defer s.setUnwell(false); return s.remount(0) }, nil
+		return func(ctx context.Context) error { defer s.setUnwell(false); return s.readOnly(ctx, false) }, nil
 	case Locked:
 		s.setUnwell(true)
 		if p.Order%2 == 0 { // and an agent that must ask it
@@ -585,6 +602,24 @@ func (s *station) over(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
+// iconIsBack looks that a running agent has given its icon to the new tray host.
+func (s *station) iconIsBack(ctx context.Context) error {
+	for until := time.Now().Add(quick); s.session.TrayItems() == 0; {
+		if _, err := s.session.Agent(); err != nil {
+			return nil // none runs
+		}
+		if time.Now().After(until) {
+			s.violate("the icon has not come back %v after there was a tray host again", quick)
+			return nil
+		}
+		if err := stage.Sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	s.count("icon back in the tray")
+	return nil
+}
+
 // judgeClicks looks at how the handlers have ended.
 func (s *station) judgeClicks(p Plan, clicks []click) {
 	for _, c := range clicks {
@@ -626,7 +661,7 @@ func (s *station) judge(p Plan, clicks []click, encounters []string, lines []aud
 	for _, c := range clicks {
 		if c.accepts {
 			accepted++
-			distinct[c.link] = true
+			distinct[canonical(c.link)] = true
 		} else if c.killed || c.ended.Status == 3 {
 			maybe++
 		}
@@ -677,6 +712,15 @@ func (s *station) judge(p Plan, clicks []click, encounters []string, lines []aud
 	if noDisk && tabs < opened {
 		s.violate("%d launches were opened, says the audit, and %d tabs are there", opened, tabs)
 	}
+}
+
+// canonical is a link as the launcher tells links apart: the order of the ids is none
+// of its meaning.
+func canonical(link string) string {
+	if q := queryOf(link); q.Get("external_encounter_id") != "" {
+		return q.Encode()
+	}
+	return link
 }
 
 func suffix(code string) string {

@@ -312,12 +312,12 @@ func FuzzSignedRequest(f *testing.F) {
 	}
 	for i, s := range signers {
 		header := with(with(validHeader(s.alg), "kid", s.kid), "alg", s.alg)
-		f.Add(text(header), text(with(validClaims(), "iss", s.iss)), uint8(i), uint16(0), int64(0))
+		f.Add(text(header), text(with(validClaims(), "iss", s.iss)), uint8(i)*64, uint16(0), int64(0))
 	}
 	for name, value := range map[string]any{
 		"aud": []string{backend}, "iat": json.Number("-0"), "exp": json.Number("1800000300.5"), "jti": "\ufffd", "external_patient_id": "%41", "iss": "EHR", "name": "Grace",
 	} {
-		f.Add(text(validHeader("ES256")), text(with(validClaims(), name, value)), uint8(0), uint16(0), int64(0))
+		f.Add(text(validHeader("EdDSA")), text(with(validClaims(), name, value)), uint8(1), uint16(0), int64(0))
 	}
 	for name, value := range map[string]any{"crit": []string{"exp"}, "b64": false, "typ": "JWT", "alg": "none", "jwk": object{}} {
 		f.Add(text(with(validHeader("EdDSA"), name, value)), text(validClaims()), uint8(1), uint16(0), int64(0))
@@ -329,7 +329,11 @@ func FuzzSignedRequest(f *testing.F) {
 		f.Add(text(validHeader("EdDSA")), text(validClaims()), uint8(1), uint16(0), at)
 	}
 	f.Fuzz(func(t *testing.T, header, claims []byte, signer uint8, flip uint16, at int64) {
-		s := signers[signer%uint8(len(signers))]
+		// One that signs the same text the same, and quickly, does most of the work.
+		s := signers[1]
+		if signer%64 == 0 {
+			s = signers[signer/64]
+		}
 		compact := sign(t, s.key, string(header), string(claims))
 		now := noon.Add(time.Duration(at%(1<<31)) * time.Second)
 		if flip > 0 { // one bit of the signature

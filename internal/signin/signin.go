@@ -406,6 +406,11 @@ func (c *Client) Reach(ctx context.Context) error {
 // then on where the provider rotates: the caller stores Grant.Refresh before it
 // does anything else.
 //
+// With an error that came after the provider had answered (its keys could not be
+// fetched, or the ID token does not stand up to them or to this computer's clock) the
+// Grant holds Refresh and nothing else. That is to be stored too, though it gives
+// nobody access now: with the old token the person would be signed out for good.
+//
 // Errors are problems: signin_needed when the provider does not accept the token
 // any more; org_unreachable when it could not be asked (the person stays signed
 // in); cancelled; policy_invalid, tls_untrusted and proxy_auth_needed; anything
@@ -429,7 +434,7 @@ func (c *Client) Refresh(ctx context.Context, refresh secret.Text) (Grant, error
 	var who person
 	if got.idToken != "" {
 		if who, err = c.verify(ctx, d, got); err != nil {
-			return Grant{}, c.refreshProblem(ctx, "verifying", err)
+			return Grant{Refresh: got.refresh}, c.refreshProblem(ctx, "verifying", err)
 		}
 	}
 	return c.grant(got, who), nil

@@ -1151,6 +1151,37 @@ func TestAnIDTokenOfARefreshIsVerifiedToo(t *testing.T) {
 	wantCode(t, err, problem.SigninFailed)
 }
 
+func TestARefreshThatCannotBeVerifiedLosesNoToken(t *testing.T) {
+	for what, c := range map[string]struct {
+		spoil func(*issuer)
+		want  problem.Code
+	}{
+		"keys that are not there":   {func(i *issuer) { i.setTake("/keys", unavailable) }, problem.OrgUnreachable},
+		"a clock that is wrong":     {func(i *issuer) { i.claims = func(c map[string]any) { c["exp"] = 1 } }, problem.SigninFailed},
+		"an ID token of somebody's": {func(i *issuer) { i.claims = func(c map[string]any) { c["aud"] = "canary" } }, problem.SigninFailed},
+	} {
+		t.Run(what, func(t *testing.T) {
+			i := newIssuer(t)
+			g, _, err := signIn(t, i, New(configOf(i)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.spoil(i)
+			client := New(configOf(i)) // which has not seen the keys yet
+			kept, err := client.Refresh(t.Context(), g.Refresh)
+			wantCode(t, err, c.want)
+			if kept.Refresh.Empty() || kept.Refresh.Equal(g.Refresh) || !kept.Access.Empty() || kept.Subject != "" {
+				t.Fatal("only the next refresh token should be there")
+			}
+			i.claims = nil
+			i.setTake("/keys", nil)
+			if _, err := client.Refresh(t.Context(), kept.Refresh); err != nil {
+				t.Errorf("with what was kept: %v", err)
+			}
+		})
+	}
+}
+
 func TestCancellingARefreshIsACancel(t *testing.T) {
 	i := newIssuer(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -1247,6 +1278,9 @@ func TestManyRefreshesAtOnceAskForTheDescriptionOnce(t *testing.T) {
 	}
 }
 
+// FuzzCallback: a request on the loopback port is the answer exactly when it is a GET of
+// /callback under the port's own address, each parameter there once, with our state and
+// either a code or an error, in visible characters; every other gives nothing.
 func FuzzCallback(f *testing.F) {
 	const host, state = "127.0.0.1:4711", "STATESTATESTATESTATESTATE"
 	for _, seed := range [][3]string{
@@ -1264,6 +1298,16 @@ func FuzzCallback(f *testing.F) {
 		}
 		r := &http.Request{Method: method, Host: requestHost, URL: u}
 		a, status := parseCallback(r, host, state)
+		query, decodes := url.ParseQuery(strings.TrimPrefix(target, "/callback?"))
+		want := method == "GET" && requestHost == host && strings.HasPrefix(target, "/callback?") && decodes == nil && slices.Equal(query["state"], []string{state})
+		for name, most := range map[string]int{"code": maxCodeBytes, "error": 128, "iss": 2048} {
+			text := query.Get(name)
+			want = want && len(query[name]) <= 1 && len(text) <= most && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
+		}
+		want = want && (query.Get("code") == "") != (query.Get("error") == "")
+		if want != (status == http.StatusOK) || want && (a != authorizationAnswer{query.Get("code"), query.Get("error"), query.Get("iss")}) {
+			t.Errorf("%q %q %q: %d, %+v", method, requestHost, target, status, a)
+		}
 		switch status {
 		case http.StatusOK:
 			if method != "GET" || requestHost != host || !strings.HasPrefix(target, "/callback?") || !slices.Equal(u.Query()["state"], []string{state}) {

@@ -3,6 +3,7 @@
 package stage
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -94,14 +95,15 @@ func (a *Authority) Serve(h http.Handler) (*http.Server, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	return a.ServeOn(l, h), "https://" + l.Addr().String(), nil
+	return a.ServeOn(l, h, nil), "https://" + l.Addr().String(), nil
 }
 
-// ServeOn serves a handler over TLS on a listener, which it owns from then on.
-func (a *Authority) ServeOn(l net.Listener, h http.Handler) *http.Server {
+// ServeOn serves a handler over TLS on a listener, which it owns from then on. of, when
+// not nil, is the server's ConnContext.
+func (a *Authority) ServeOn(l net.Listener, h http.Handler, of func(context.Context, net.Conn) context.Context) *http.Server {
 	s := &http.Server{
 		Handler: h, TLSConfig: &tls.Config{Certificates: []tls.Certificate{a.cert}, MinVersion: tls.VersionTLS12},
-		ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: Patience,
+		ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: Patience, ConnContext: of,
 	}
 	go func() { _ = s.ServeTLS(l, "", "") }()
 	return s

@@ -69,7 +69,7 @@ func StartIssuer(a *Authority, o IssuerOptions) (*Issuer, error) {
 	if o.Around != nil {
 		h = o.Around(h)
 	}
-	return &Issuer{Issuer: is, URL: o.URL, Own: own, authority: a, server: a.ServeOn(l, h)}, nil
+	return &Issuer{Issuer: is, URL: o.URL, Own: own, authority: a, server: a.ServeOn(l, h, nil)}, nil
 }
 
 // Close ends the issuer.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/godbus/dbus/v5"
@@ -44,14 +45,16 @@ type Session struct {
 	// Notes hears what the opener is given.
 	Notes *Notes
 
-	programs Programs
-	env      []string
-	busAt    string
-	daemon   *Program // the bus
-	keyring  *Program
-	bus      *dbus.Conn // ours
-	tray     *dbus.Conn // the tray host's
-	noTray   bool
+	programs  Programs
+	env       []string
+	busAt     string
+	daemon    *Program // the bus
+	keyring   *Program
+	bus       *dbus.Conn // ours
+	tray      *dbus.Conn // the tray host's
+	items     *atomic.Int64
+	noTray    bool
+	noKeyring bool
 
 	mu      sync.Mutex
 	started []*Program // guarded by mu
@@ -69,7 +72,7 @@ func NewSession(ctx context.Context, o SessionOptions) (_ *Session, err error) {
 	if err := adoptOrphans(); err != nil {
 		return nil, err
 	}
-	s := &Session{Dir: o.Dir, programs: o.Programs, busAt: "unix:path=" + filepath.Join(o.Dir, "bus"), noTray: o.NoTray}
+	s := &Session{Dir: o.Dir, programs: o.Programs, busAt: "unix:path=" + filepath.Join(o.Dir, "bus"), noTray: o.NoTray, items: new(atomic.Int64), noKeyring: o.NoKeyring}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -186,12 +189,11 @@ func (s *Session) StopBus() {
 
 // RestartBus ends the bus and starts it, the keyring and the tray host again.
 func (s *Session) RestartBus(ctx context.Context) error {
-	had := s.keyring != nil
 	s.StopBus()
 	if err := s.StartBus(ctx); err != nil {
 		return err
 	}
-	if had {
+	if !s.noKeyring {
 		if err := s.StartKeyring(ctx); err != nil {
 			return err
 		}
@@ -203,10 +205,16 @@ func (s *Session) RestartBus(ctx context.Context) error {
 }
 
 // watcher is the other end of a tray icon: it takes every one and shows none.
-type watcher struct{}
+type watcher struct{ taken *atomic.Int64 }
 
 // RegisterStatusNotifierItem is called by the agent.
-func (watcher) RegisterStatusNotifierItem(string) *dbus.Error { return nil }
+func (w watcher) RegisterStatusNotifierItem(string) *dbus.Error {
+	w.taken.Add(1)
+	return nil
+}
+
+// TrayItems is how many icons have been given to the tray host since it was started.
+func (s *Session) TrayItems() int { return int(s.items.Load()) }
 
 // StartTrayHost offers a tray.
 func (s *Session) StartTrayHost() error {
@@ -221,7 +229,8 @@ func (s *Session) offerTray() (err error) {
 	if s.tray, err = dbus.Connect(s.busAt); err != nil {
 		return err
 	}
-	if err := s.tray.Export(watcher{}, path, name); err != nil {
+	s.items = new(atomic.Int64)
+	if err := s.tray.Export(watcher{s.items}, path, name); err != nil {
 		return err
 	}
 	if _, err := prop.Export(s.tray, path, prop.Map{name: {"IsStatusNotifierHostRegistered": {Value: true, Emit: prop.EmitTrue}}}); err != nil {

@@ -173,17 +173,9 @@ func (t *roundTripper) trust(system Roots, extra []*x509.Certificate) {
 // readCertificates is strict where x509's own reader skips what it does not
 // understand: a file that is only half used would fail later, far from its cause.
 func readCertificates(file string) ([]*x509.Certificate, error) {
-	f, err := os.Open(file)
+	text, err := readBounded(file, authoritiesAreOurs)
 	if err != nil {
-		return nil, fmt.Errorf("opening the file of certificates: %w", pathless(err))
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxCAFileBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading the file of certificates: %w", pathless(err))
-	}
-	if len(text) > maxCAFileBytes {
-		return nil, errors.New("the file of certificates is too large")
+		return nil, fmt.Errorf("reading the file of certificates: %w", err)
 	}
 	var all []*x509.Certificate
 	for {

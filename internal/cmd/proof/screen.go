@@ -67,8 +67,14 @@ func (s *screen) newBar(total int64) {
 		_ = s.bar.Clear()
 	}
 	s.total = total
-	s.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(s.to), progressbar.OptionSetWidth(24), progressbar.OptionShowCount(),
-		progressbar.OptionClearOnFinish(), progressbar.OptionSpinnerType(14), progressbar.OptionSetDescription(s.part), progressbar.OptionThrottle(100*time.Millisecond))
+	how := []progressbar.Option{
+		progressbar.OptionSetWriter(s.to), progressbar.OptionSetWidth(24), progressbar.OptionClearOnFinish(), progressbar.OptionSpinnerType(14),
+		progressbar.OptionSetDescription(s.part), progressbar.OptionThrottle(100 * time.Millisecond),
+	}
+	if total > 0 {
+		how = append(how, progressbar.OptionShowCount())
+	}
+	s.bar = progressbar.NewOptions64(total, how...)
 }
 
 // step is the progress of the part that runs.

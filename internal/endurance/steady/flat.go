@@ -1,14 +1,10 @@
 //go:build linux
 
-// Package endurance has the real programs do for hours' worth of work what they do for
-// a moment elsewhere: 100,000 launches through the launcher's agent, the backend and
-// the simulator as processes, and whole days by a clock that is turned. It reads what
-// each holds (memory, threads, goroutines, descriptors, files), judges whether that is
-// flat, and draws it.
+// Package steady keeps what was read of a program along the way, and judges whether it
+// is flat.
 //
-// It never judges by one reading, never takes the person's own launcher, keyring or
-// browser, and ends only what it has started. It is for Linux.
-package endurance
+// It never judges by one reading, and reads nothing but the process that it is in.
+package steady
 
 import (
 	"fmt"
@@ -26,14 +22,14 @@ type Row struct {
 	Met            bool
 }
 
-// fewest is how many readings a judgement needs: below it, noise decides.
-const fewest = 8
+// Fewest is how many readings a judgement needs: below it, noise decides.
+const Fewest = 8
 
 // growth is by how much a quantity rises over the readings: the median of the slopes
 // between every two of them (Theil 1950, Sen 1968), times the length. Up to 29 % of the
 // readings may be as wrong as they like. It is not a number where readings are too few.
 func growth(readings []chart.Point) float64 {
-	if len(readings) < fewest {
+	if len(readings) < Fewest {
 		return math.NaN()
 	}
 	var slopes []float64
@@ -55,22 +51,22 @@ func median(values []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-// settled leaves out the first fifth, in which caches fill.
-func settled(readings []chart.Point) []chart.Point {
+// Settled leaves out the first fifth, in which caches fill.
+func Settled(readings []chart.Point) []chart.Point {
 	return readings[len(readings)/5:]
 }
 
 // Flat judges that a quantity does not rise by more than allowed over all readings, the
 // first fifth left out. times is how often what might make it rise was done.
 func Flat(what, unit string, readings []chart.Point, allowed float64, times int64) Row {
-	rises := growth(settled(readings))
+	rises := growth(Settled(readings))
 	return Row{
 		Tried: what + ": growth", Times: times, Found: fmt.Sprintf("%+.3g %s", rises+0, unit), Allowed: fmt.Sprintf("≤ +%.3g %s", allowed, unit),
 		Met: rises <= allowed, // false where it is not a number
 	}
 }
 
-// atMost judges a value by a bound.
-func atMost(what, unit string, value, bound float64, times int64) Row {
+// AtMost judges a value by a bound.
+func AtMost(what, unit string, value, bound float64, times int64) Row {
 	return Row{Tried: what, Times: times, Found: fmt.Sprintf("%.2f %s", value, unit), Allowed: fmt.Sprintf("≤ %g %s", bound, unit), Met: value <= bound}
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package endurance
+package steady
 
 import (
 	"math"
@@ -48,7 +48,7 @@ func TestWhatFallsIsFlat(t *testing.T) {
 }
 
 func TestTooFewReadingsShowNothing(t *testing.T) {
-	for _, readings := range [][]chart.Point{nil, held(0, 1)[:fewest], make([]chart.Point, 50)} {
+	for _, readings := range [][]chart.Point{nil, held(0, 1)[:Fewest], make([]chart.Point, 50)} {
 		if row := Flat("memory", "MB", readings, 1, 1); row.Met {
 			t.Errorf("%d readings: %+v", len(readings), row)
 		}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package endurance
+package steady
 
 import (
 	"encoding/json"
