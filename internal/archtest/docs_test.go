@@ -440,30 +440,6 @@ func TestTheUserGuideNamesTheWordsOfItsTableAndNoOthers(t *testing.T) {
 	}
 }
 
-func TestThePageOfDependenciesHasEveryOneAtItsVersion(t *testing.T) {
-	mod, err := os.ReadFile(filepath.Join(root(t), "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	page := documents(t)["docs/dependencies.md"]
-	pinned := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^\t(\S+) (v\S+)$`).FindAllStringSubmatch(string(mod), -1) {
-		pinned[m[1]] = m[2]
-		version := m[2]
-		if stamp := regexp.MustCompile(`^(v0\.0\.0-\d{14})-`).FindStringSubmatch(version); stamp != nil {
-			version = stamp[1]
-		}
-		if !strings.Contains(page, "`"+m[1]+"` "+version) {
-			t.Errorf("docs/dependencies.md lacks `%s` %s", m[1], version)
-		}
-	}
-	for _, m := range regexp.MustCompile("`([a-z0-9.-]+\\.[a-z]+/[^`]+)` v").FindAllStringSubmatch(page, -1) {
-		if pinned[m[1]] == "" {
-			t.Errorf("docs/dependencies.md names %s, which go.mod does not", m[1])
-		}
-	}
-}
-
 func TestNoKeyOfPolicyIsOfALaterVersionThanTheRelease(t *testing.T) {
 	makefile, err := os.ReadFile(filepath.Join(root(t), "Makefile"))
 	if err != nil {
