@@ -4,10 +4,9 @@ VERSION ?= 0.1.0
 GO      ?= go
 BIN     := build/bin
 LDFLAGS := -s -w -X main.version=$(VERSION)
-DEMO    := -X encounterlauncher/internal/paths.flavour=demo
+DEMO    := -X encounterlauncher/internal/ground.flavour=demo
 WINDOW_TAGS  := desktop,production,webkit2_41
 WINDOWS_TAGS := desktop,production,wv2runtime.error
-FUZZTIME ?= 10s
 
 export GOFLAGS ?= -mod=readonly
 BUILD = CGO_ENABLED=0 $(GO) build -trimpath
@@ -69,7 +68,7 @@ window-dev: setup-window frontend/node_modules/.stamp ## the window with live re
 
 # --- prove ---------------------------------------------------------------------------
 
-.PHONY: test check format vet unit test-cluster fuzz-seeds frontend-check bindings builds play e2e
+.PHONY: test check format vet unit test-cluster frontend-check bindings builds play e2e
 test: setup-test check unit test-cluster test-fhir test-idp frontend-check bindings builds play wine test-msi msi-reproducible test-sign test-deb test-rpm test-backend-deb e2e ## everything that must pass before anything lands
 
 check: format vet
@@ -107,11 +106,7 @@ play: build-demo ## play the demo: no display, bus, keyring or browser needed
 e2e: setup-test build-demo build-demo-window frontend/node_modules/.stamp ## a real browser, keyring, tray and identity provider
 	build/e2e/run.sh
 
-.PHONY: fuzz bench
-fuzz: ## fuzz every target for FUZZTIME each
-	@for p in $$($(GO) list ./internal/...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
-
+.PHONY: bench
 bench: setup-test frontend/dist/index.html ## measure against peers, as ratios in one run; writes build/out/bench.json
 	$(GO) run ./internal/cmd/bench
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,7 +83,7 @@ func TestNoLinkIsLostWhileTheAgentIsReplaced(t *testing.T) {
 	h.upgrade(mine, released)
 	h.until("the other version runs", func() bool {
 		// Whoever is the agent now: the answer is always an agent's.
-		h.expect(h.run(mine, link), 2, "policy_missing")
+		h.expect(h.run(mine, link), 2)
 		return h.status(mine).Version == released
 	})
 	h.agent()
@@ -244,4 +245,35 @@ echo "` + windowUp + `"; read -r never <&3`) // in the shell itself: a process t
 		h.expect(h.run(mine, "window"), 0)
 		return strings.Count(string(mustRead(t, filepath.Join(h.dir, "clicks"))), "\n") == 2
 	})
+}
+
+// raised starts a program with the limit for cores as high as this user may have it,
+// and has Go's runtime crash as other programs do.
+func (h *home) raised(program string, args ...string) *exec.Cmd {
+	cmd := h.command("/bin/sh", append([]string{"-c", `ulimit -S -c "$(ulimit -H -c)"; exec "$0" "$@"`, program}, args...)...)
+	cmd.Env = append(cmd.Env, "GOTRACEBACK=crash")
+	return cmd
+}
+
+func TestACrashWritesNoMemoryToTheDisk(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, "encounter-launcher")
+	path := program(t, released)
+	agent := h.raised(path, "agent")
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.until("the agent answers", func() bool { return h.status(path).Agent == "running" })
+	limits := string(mustRead(t, fmt.Sprintf("/proc/%d/limits", agent.Process.Pid)))
+	_, rest, _ := strings.Cut(limits, "Max core file size")
+	if fields := strings.Fields(rest); len(fields) < 2 || fields[0] != "0" {
+		t.Errorf("the agent may write a core:\n%s", limits)
+	}
+	if err := agent.Process.Signal(syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	_ = agent.Wait()
+	if status := agent.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.CoreDump() {
+		t.Errorf("it ended with %v, a core written: %v", agent.ProcessState, status.CoreDump())
+	}
 }

@@ -43,8 +43,13 @@ func handOver(layout paths.Layout, link intake.Candidate) int {
 	// link. Handing the same link over again is safe: it is joined, and its
 	// Idempotency-Key is the same.
 	again := time.Now().Add(agentPatience)
+	taken := offeredFirst
 	for pause := dialAgain; ; pause = min(2*pause, longestOffer) {
-		ack, asked, err := offer(layout, link, click)
+		ack, asked, err := taken()
+		if !asked {
+			ack, asked, err = offer(layout, link, click)
+		}
+		taken = nobodyAsked
 		ending := err == nil && !ack.Accepted && ack.Code == problem.AgentUnreachable
 		switch {
 		case (ending || asked && !errors.Is(err, context.DeadlineExceeded) && err != nil) && time.Now().Before(again):
@@ -61,6 +66,9 @@ func handOver(layout paths.Layout, link intake.Candidate) int {
 		}
 	}
 }
+
+// nobodyAsked is offeredFirst once that has been heeded.
+func nobodyAsked() (ack control.Ack, asked bool, err error) { return control.Ack{}, false, nil }
 
 // offer reaches the agent and hands it the link once. asked says that an agent
 // was there; the error of one that did not answer in time is
@@ -89,7 +97,7 @@ func reach(layout paths.Layout) (*control.Client, error) {
 	if !errors.Is(err, control.ErrNoAgent) {
 		return client, err
 	}
-	ended, err := startAgent()
+	ended, err := startedFirst()
 	if errors.Is(err, fs.ErrNotExist) { // a .com without its .exe
 		return nil, problem.With(problem.AgentUnreachable, "Its program is not installed.", err)
 	}

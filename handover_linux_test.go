@@ -358,6 +358,37 @@ func TestALinkThatAnEndingAgentDidNotTakeGoesToTheNext(t *testing.T) {
 	}
 }
 
+// What is initialised before the link has gone is what a click waits for.
+func TestALinkThatARunningAgentTakesWaitsForNothingElseOfTheProgram(t *testing.T) {
+	t.Parallel()
+	path, h := program(t, released), newHome(t, "encounter-launcher")
+	imposter(t, h, func(_ int, conn net.Conn) {
+		defer conn.Close()
+		if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+			t.Error(err)
+			return
+		}
+		const ack = `{"accepted":true,"id":"1","code":"","sentence":"","next_step":"","reference":""}`
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(ack), ack)
+	})
+	h.env = append(h.env, "GODEBUG=inittrace=1")
+	r := h.run(path, link)
+	h.expect(r, 0)
+	if !strings.Contains(r.stderr, "init os @") {
+		t.Fatalf("it does not tell what it initialises: %q", r.stderr)
+	}
+	for line := range strings.Lines(r.stderr) {
+		name, _, _ := strings.Cut(strings.TrimPrefix(line, "init "), " ")
+		if name == "net" || strings.HasPrefix(name, "net/") || strings.Contains(name, ".") || strings.HasPrefix(name, "crypto/x509") {
+			t.Errorf("%s was initialised before the link had gone", name)
+		}
+	}
+	// Everything else has it all, or this test proves nothing.
+	if r := h.run(path, "version"); !strings.Contains(r.stderr, "init net/http @") {
+		t.Error("net/http is never initialised")
+	}
+}
+
 // An agent that ends holds its role until it has ended, and does not listen any more.
 func TestALinkThatComesWhileAnAgentEndsStartsTheNextOne(t *testing.T) {
 	t.Parallel()

@@ -23,7 +23,10 @@ import (
 // version is set with -ldflags "-X main.version=…".
 var version = "0.0.0-dev"
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	withoutCore()
+	os.Exit(run(os.Args[1:]))
+}
 
 func run(args []string) int {
 	layout := layout()

@@ -4,6 +4,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	// Before every other: see there.
+	_ "encounterlauncher/internal/libraries"
 )
 
 // ownProgram is the file that the system starts for a link, at logon and as the

@@ -65,7 +65,7 @@ func TestMain(m *testing.M) {
 func build(version, flavour, tags string) (string, error) {
 	path := filepath.Join(builds.dir, version, "encounter-launcher")
 	cmd := exec.Command("go", "build", "-o", path, "-tags", tags, "-ldflags", "-s -w -X main.version="+version+
-		" -X encounterlauncher/internal/paths.flavour="+flavour+
+		" -X encounterlauncher/internal/ground.flavour="+flavour+
 		" -X encounterlauncher/internal/paths.machineRoot="+machineRoot(), ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -33,7 +33,8 @@ export class Browser {
     browser.context = await chromium.launchPersistentContext(browser.profile, {
       executablePath: chromiumPath, headless: false, viewport: null, env,
       args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
-        '--disable-sync', '--disable-dev-shm-usage', '--test-type', '--password-store=basic', '--window-size=1240,900', '--window-position=10,10'],
+        '--disable-sync', '--disable-dev-shm-usage', '--test-type', '--password-store=basic', '--window-size=1240,900', '--window-position=10,10',
+        '--host-resolver-rules=MAP rebound.example 127.0.0.1'], // a name whose owner has it lead here
     });
     browser.context.setDefaultTimeout(patience);
     browser.ehr = browser.context.pages()[0] ?? await browser.context.newPage();

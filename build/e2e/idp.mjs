@@ -70,7 +70,7 @@ const page = (uid) => `<!doctype html><html lang="en"><meta charset="utf-8"><tit
 async function signIn(request, response) {
   const details = await provider.interactionDetails(request, response);
   if (request.method !== 'POST') {
-    say({ event: 'page' });
+    say({ event: 'page', params: details.params });
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8', 'cache-control': 'no-store' });
     response.end(page(details.uid));
     return;

@@ -7,7 +7,7 @@
 # managed policy that lets the EHR's page open a link without asking only from
 # /etc/chromium. The file is removed afterwards, whatever happens.
 #
-# E2E_KEEP=1 keeps the folder of the run.
+# E2E_KEEP=1 keeps the folder of the run; E2E_PARTS=attackers runs that part alone.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -68,7 +68,7 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-CGO_ENABLED=0 "${GO:-go}" build -trimpath -o "$run/e2e-desktop" ./internal/cmd/e2e-desktop
+CGO_ENABLED=0 "${GO:-go}" build -trimpath -o "$run/" ./internal/cmd/e2e-desktop ./internal/cmd/org-backend
 
 # The one origin whose links Chromium hands over without a question.
 port=$(node -e 'const s=require("net").createServer().listen(0,"127.0.0.1",()=>{console.log(s.address().port);s.close()})')
@@ -85,7 +85,7 @@ mkdir -m 0700 "$run/home" "$run/runtime" "$run/tmp"
 env -i PATH="$PATH" LANG=C.UTF-8 TZ="${TZ:-UTC}" \
   HOME="$run/home" XDG_RUNTIME_DIR="$run/runtime" TMPDIR="$run/tmp" \
   XDG_CONFIG_HOME="$run/home/.config" XDG_DATA_HOME="$run/home/.local/share" XDG_STATE_HOME="$run/home/.local/state" XDG_CACHE_HOME="$run/home/.cache" \
-  E2E_RUN="$run" E2E_OUT="$out" E2E_BIN="$PWD/build/bin" E2E_EHR_PORT="$port" E2E_SLOW="${E2E_SLOW:-1}" \
+  E2E_RUN="$run" E2E_OUT="$out" E2E_BIN="$PWD/build/bin" E2E_EHR_PORT="$port" E2E_SLOW="${E2E_SLOW:-1}" E2E_PARTS="${E2E_PARTS:-}" \
   timeout --kill-after=10 --foreground "$limit" dbus-run-session -- sh -c 'exec node build/e2e/all.mjs >&3 2>&3' 3> >(exec tee "$out/e2e.log") >"$run/bus.log" 2>&1 &
 main=$!
 status=0

@@ -37,7 +37,7 @@ export const socket = () => join(process.env.XDG_RUNTIME_DIR, 'encounter-launche
 
 /** Everything that must never be found in a file, by name. */
 export const secrets = new Map();
-export const issued = { refresh: [], access: [], revoked: 0, ended: 0, pages: 0, trouble: [] };
+export const issued = { refresh: [], access: [], revoked: 0, ended: 0, pages: 0, asked: null, trouble: [] };
 export let desktop, browser, door, at;
 
 function keepSecret(name, text) {
@@ -56,7 +56,10 @@ function startIdentityProvider(port, audience) {
     child.once('exit', () => refuse(new Wrong('the identity provider did not start')));
     child.on('message', (m) => {
       if (m.event === 'ready') ready({ issuer: m.issuer, clientID });
-      if (m.event === 'page') issued.pages++;
+      if (m.event === 'page') {
+        issued.pages++;
+        issued.asked = m.params;
+      }
       if (m.event === 'revoked') issued.revoked++;
       if (m.event === 'ended') issued.ended++;
       if (m.event === 'trouble') issued.trouble.push(`${m.name}: ${m.text}`);

@@ -15,18 +15,21 @@ nfpm = $(packed) GOFLAGS=-mod=mod $(GO) run $(NFPM) package --config build/linux
 .PHONY: package package-deb package-rpm package-docs test-deb test-rpm
 package: package-msi package-deb package-rpm ## build the packages of every system into build/out
 
-package-docs: frontend/node_modules/.stamp
+package-docs: build-agent build-window
 	rm -rf build/out/linux
 	mkdir -p build/out/linux
 	$(GO) run ./internal/cmd/linux-docs --version '$(VERSION)' --maintainer '$(MAINTAINER)' build/out/linux
-	build/linux/notices.sh $(WINDOW_TAGS) >build/out/linux/third-party-notices
+	$(SUPPLY) notices $(BIN)/encounter-launcher $(BIN)/encounter-launcher-window >build/out/linux/third-party-notices
+	{ cat build/linux/copyright && $(SUPPLY) notices --form debian $(BIN)/encounter-launcher $(BIN)/encounter-launcher-window; } >build/out/linux/copyright
 	gzip -9n build/out/linux/*.1 build/out/linux/*.5 build/out/linux/changelog build/out/linux/third-party-notices
 
-package-deb: build-agent build-window package-docs ## build the package for Debian and its relatives into build/out
+package-deb: package-docs ## build the package for Debian and its relatives into build/out
 	$(nfpm) --packager deb --target $(DEB)
+	$(SUPPLY) sbom --version '$(VERSION)' $(DEB)
 
-package-rpm: build-agent build-window package-docs ## build the package for Fedora, RHEL and SUSE into build/out
+package-rpm: package-docs ## build the package for Fedora, RHEL and SUSE into build/out
 	$(nfpm) --packager rpm --target $(RPM)
+	$(SUPPLY) sbom --version '$(VERSION)' $(RPM)
 
 test-deb: setup-test package-deb ## install, use, upgrade, remove and purge the deb as docs/enterprise.md says (as root), in layers over the machine
 	$(packed) build/linux/check-same.sh deb $(DEB)

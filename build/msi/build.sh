@@ -14,7 +14,7 @@ fail() { echo "msi: $*" >&2; exit 1; }
 if [ "${1:-}" = --codes ] && [ $# -eq 2 ]; then set -- "$2" --codes "" ""; fi
 [ $# -ge 4 ] && [ $# -le 5 ] || fail "usage: build/msi/build.sh VERSION EXE COM OUT.msi [demo]"
 version=$1 exe=$2 com=$3 out=$4 flavour=${5:-}
-for tool in wixl node msibuild msiinfo convert perl; do command -v "$tool" >/dev/null || fail "$tool is missing: run build/setup.sh test"; done
+for tool in "${GO:-go}" wixl node msibuild msiinfo convert perl; do command -v "$tool" >/dev/null || fail "$tool is missing: run build/setup.sh test"; done
 
 # Windows Installer compares three numbers and no more.
 [[ $version =~ ^(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,4})$ ]] || fail "a version of Windows Installer is three numbers, as 1.2.3; this is $version"
@@ -50,7 +50,9 @@ cp "$com" "$work/launcher.com"
 icons=()
 for size in 16 24 32 48 64 256; do icons+=("$here/../icons/encounter-launcher-$size.png"); done
 convert "${icons[@]}" -strip "$work/launcher.ico"
-touch -d "@$SOURCE_DATE_EPOCH" "$work"/launcher.*
+exe=$(realpath "$exe") com=$(realpath "$com")
+(cd "$here/../.." && "${GO:-go}" run ./internal/cmd/supply notices --of "$title" --form windows "$exe" "$com") >"$work/notices.txt"
+touch -d "@$SOURCE_DATE_EPOCH" "$work"/launcher.* "$work/notices.txt"
 
 define=(-D "Version=$version" -D "Name=$name" -D "Title=$title" -D "Key=$key"
   -D "UpgradeCode=$(uuid "$name upgrade")" -D "ProductCode=$(uuid "$name product $version x64")")
@@ -72,7 +74,7 @@ began=$(date +%s)
 (cd "$work" && wixl -a x64 "${define[@]}" -o launcher.msi launcher.wxs) >"$work/said" 2>&1 || { cat "$work/said" >&2; fail "wixl failed"; }
 # It leaves out what it does not know and ends with 0 all the same.
 [ ! -s "$work/said" ] || { cat "$work/said" >&2; fail "wixl warns, so something is not in the MSI"; }
-node "$here/cab.mjs" "$work/programs.cab" "Exe=$work/launcher.exe" "Com=$work/launcher.com"
+node "$here/cab.mjs" "$work/programs.cab" "Exe=$work/launcher.exe" "Com=$work/launcher.com" "Notices=$work/notices.txt"
 msibuild "$work/launcher.msi" -a programs.cab "$work/programs.cab" "${queries[@]}" >"$work/said" 2>&1 || { cat "$work/said" >&2; fail "msibuild failed"; }
 [ ! -s "$work/said" ] || { cat "$work/said" >&2; fail "msibuild warns"; }
 

@@ -8,6 +8,7 @@ MSI_NEXT := 99.0.1
 .PHONY: package-msi msi-reproducible test-msi msi-pairs
 package-msi: setup-test build-windows ## build the MSI for Windows into build/out
 	build/msi/build.sh $(VERSION) $(BIN)/encounter-launcher.exe $(BIN)/encounter-launcher.com $(MSI)
+	$(SUPPLY) sbom --version '$(VERSION)' $(MSI)
 
 msi-reproducible: package-msi ## build the MSI again and compare
 	build/msi/reproducible.sh $(VERSION) $(BIN)/encounter-launcher.exe $(BIN)/encounter-launcher.com

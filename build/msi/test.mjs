@@ -204,7 +204,10 @@ await step('it installs silently with its properties', async () => {
   const said = await msiexec('/i', release.old(), '/qn', ...properties(given));
   installs(said);
   times.install = said.seconds;
-  for (const path of [release.exe, release.com]) expect(existsSync(unix(path)), `${path} is missing`);
+  const notices = `${release.folder}\\third-party-notices.txt`;
+  for (const path of [release.exe, release.com, notices]) expect(existsSync(unix(path)), `${path} is missing`);
+  const texts = readFileSync(unix(notices), 'latin1');
+  for (const part of ['The Go programming language', 'github.com/wailsapp/wails/v2', 'svelte (npm)']) expect(texts.includes(part), `the notices lack ${part}`);
   expect(readFileSync(unix(release.exe)).equals(readFileSync(join(oldFolder, 'encounter-launcher.exe'))), 'the installed exe is another one');
 });
 

@@ -26,4 +26,4 @@ $(BIN)/encounter-launcher-demo.exe: frontend/dist/index.html windows-always
 	$(call windows,amd64,$(BIN)/encounter-launcher-demo,$(DEMO))
 
 windows-reproducible: build-windows build-windows-arm64 ## build the Windows program again elsewhere and compare
-	VERSION=$(VERSION) build/windows/reproducible.sh
+	@VERSION='$(VERSION)' build/supply/reproducible.sh build-windows build-windows-arm64 -- $(addprefix $(BIN)/,encounter-launcher.exe encounter-launcher.com arm64/encounter-launcher.exe arm64/encounter-launcher.com)

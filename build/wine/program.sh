@@ -44,6 +44,15 @@ begin "both files have icon, version and manifest, and their own subsystem"
 go run ./internal/cmd/windows-resources -check -version "$version" "$exe" "$com" || fail "see above"
 done_
 
+begin "a library that lies beside the program is not loaded"
+# It is none: where Windows takes it for one, the program does not start.
+for library in gdiplus comctl32 uxtheme dwmapi version winhttp; do printf 'MZ, and no library' >"$dir/$library.dll"; done
+for program in "$exe" "$com"; do
+  run 0 "$program" version
+done
+for library in gdiplus comctl32 uxtheme dwmapi version winhttp; do rm "$dir/$library.dll"; done
+done_
+
 begin "without an agent the verbs print, wait and say by their status how it went"
 run 0 "$com" version
 says "^$version\$"; silent err

@@ -26,7 +26,7 @@ play=$!
 # The stories of the command line speak to a shell of Unix; program.sh stands for
 # them. The rooms that touch Windows, and those that touch files.
 rooms=()
-for room in audit autostart browserpolicy control doctor intake launch notify paths policy policyfiles recents scheme session signin text tokenstore transport tray view; do
+for room in audit autostart browserpolicy control doctor intake launch libraries notify paths policy policyfiles recents scheme session signin text tokenstore transport tray view; do
   rooms+=("./internal/$room")
 done
 GOOS=windows CGO_ENABLED=0 go test -p 2 -timeout 10m -overlay "$out/overlay.json" -exec wine \

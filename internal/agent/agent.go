@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ import (
 	"encounterlauncher/internal/scheme"
 	"encounterlauncher/internal/text"
 	"encounterlauncher/internal/tokenstore"
+	"encounterlauncher/internal/transport"
 	"encounterlauncher/internal/tray"
 	"encounterlauncher/internal/view"
 )
@@ -42,6 +44,17 @@ import (
 // keyringDeadline bounds one call to the OS keyring: longer than a healthy one
 // takes by a thousand times (3–5 ms), shorter than a person waits.
 const keyringDeadline = 4 * time.Second
+
+// viewsAfter is how long tray and notices wait at the start: a link that started the
+// agent has gone to the browser by then, and before it nobody would see them. Both make
+// a connection to the session bus and many calls over it, when the keyring is asked over
+// the same bus.
+const viewsAfter = 250 * time.Millisecond
+
+// leastProcs is of how many goroutines the runtime lets run at the same time at least.
+// With one for each of two processors, one of them reads certificates at the start and
+// the other sits in a write-through of the audit, while the sign-in waits for its turn.
+const leastProcs = 4
 
 // Options are what main gives the agent.
 type Options struct {
@@ -95,6 +108,10 @@ type Agent struct {
 	settings *settings
 	slow     *slowWatch
 
+	// roots are the system's certificates, read while this program starts; nil once a
+	// policy has taken them. Only build uses it.
+	roots transport.Roots
+
 	quit         context.CancelFunc
 	windowLife   context.Context // ends when every window has to go
 	endWindow    context.CancelFunc
@@ -143,10 +160,13 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer server.Close()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), leastProcs)))
+	roots := transport.BeginRoots()
 	a, err := newAgent(opts)
 	if err != nil {
 		return err
 	}
+	a.roots = roots
 	return a.run(ctx, server)
 }
 
@@ -196,6 +216,7 @@ func newAgent(opts Options) (*Agent, error) {
 }
 
 func (a *Agent) run(parent context.Context, server *control.Server) error {
+	usual := startLightly()
 	ctx, quit := context.WithCancel(parent)
 	defer quit()
 	a.quit = quit
@@ -219,7 +240,7 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 		}
 	})
 	others.Go(func() { a.launches.run(ctx, a.launch) })
-	others.Go(func() { settle(ctx, a.used) })
+	others.Go(func() { settle(ctx, a.used, usual) })
 	others.Go(func() { a.keepRecents(ctx) })
 	others.Go(func() { a.keepChecking(ctx) })
 	others.Go(func() { a.keepExamining(ctx) })
@@ -237,11 +258,17 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	var views sync.WaitGroup
 	if !a.opts.Headless {
 		views.Go(func() {
+			if !rest(viewing, nil, viewsAfter) {
+				return
+			}
 			if err := tray.Run(viewing, a.board.watch(viewing), viewDo{a}, tray.Options{ID: a.opts.Layout.Name, Now: a.now, Log: a.log}); err != nil {
 				a.log.Info("no tray", "reason", err.Error())
 			}
 		})
 		views.Go(func() {
+			if !rest(viewing, nil, viewsAfter) {
+				return
+			}
 			if err := notify.Run(viewing, a.board.watch(viewing), viewDo{a}, notify.Options{ID: a.opts.Layout.Name, Log: a.log}); err != nil {
 				a.log.Info("no notices", "reason", err.Error())
 			}

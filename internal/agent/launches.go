@@ -19,6 +19,10 @@ const (
 	// mostLinks distinct launches are accepted in linkWindow.
 	mostLinks  = 5
 	linkWindow = 10 * time.Second
+	// mostAgain known links whose launch has ended are taken up again in linkWindow,
+	// over all links: more than anybody presses, and a page that sends one link
+	// without end asks the backend and tells the person no more often than this.
+	mostAgain = 5
 	// rememberLinks is how long a link is known after its launch ended: longer
 	// than any link lives, so that a further click finds what became of it.
 	rememberLinks = 30 * time.Minute
@@ -85,6 +89,7 @@ type launches struct {
 	byLink   map[linkDigest]*tracked // guarded by mu: the newest launch of each link
 	jtis     map[[2]string]jtiSeen   // guarded by mu: issuer and jti of signed requests
 	arrivals []time.Time             // guarded by mu: distinct links in the window
+	returns  []time.Time             // guarded by mu: known links taken up again in the window
 	ending   bool                    // guarded by mu: no link is taken any more
 	wake     bell
 }
@@ -124,6 +129,9 @@ func (q *launches) link(r launch.Request, once launch.Once, arrived flow.Person,
 		known != nil && known.stage == view.Opened && now.Sub(known.endedAt) < flow.OneTab && !now.Before(known.endedAt):
 		q.mu.Unlock()
 		return known, nil // joined
+	case known != nil && !within(&q.returns, mostAgain, now):
+		q.mu.Unlock()
+		return nil, problem.New(problem.TooManyLinks, nil)
 	case known != nil && known.stage == view.Opened:
 		encounter := known.outcome.Encounter
 		t = q.track(flow.Launch{Reopen: &encounter, Arrived: arrived, Click: click}, digest, now)
@@ -157,18 +165,27 @@ func (q *launches) admit(digest linkDigest, once launch.Once, now time.Time) err
 
 // count applies the rate limit; the caller holds mu.
 func (q *launches) count(now time.Time) error {
-	kept := q.arrivals[:0]
-	for _, at := range q.arrivals {
+	if !within(&q.arrivals, mostLinks, now) {
+		return problem.New(problem.TooManyLinks, nil)
+	}
+	return nil
+}
+
+// within notes one more moment of a kind of which there may be most in linkWindow, or
+// reports false and notes nothing.
+func within(moments *[]time.Time, most int, now time.Time) bool {
+	kept := (*moments)[:0]
+	for _, at := range *moments {
 		if age := now.Sub(at); age >= 0 && age < linkWindow {
 			kept = append(kept, at)
 		}
 	}
-	q.arrivals = kept
-	if len(q.arrivals) >= mostLinks {
-		return problem.New(problem.TooManyLinks, nil)
+	*moments = kept
+	if len(kept) >= most {
+		return false
 	}
-	q.arrivals = append(q.arrivals, now)
-	return nil
+	*moments = append(kept, now)
+	return true
 }
 
 // spend looks a signed request up in the replay cache, and with note set puts it
@@ -243,11 +260,9 @@ func (q *launches) refused(r launch.Request, arrived flow.Person, click any, p *
 	q.mu.Lock()
 	now, digest := q.now(), digestOf(r)
 	known := q.byLink[digest]
-	if known == nil {
-		if err := q.count(now); err != nil {
-			q.mu.Unlock()
-			return nil, err
-		}
+	if known != nil && !within(&q.returns, mostAgain, now) || known == nil && !within(&q.arrivals, mostLinks, now) {
+		q.mu.Unlock()
+		return nil, problem.New(problem.TooManyLinks, nil)
 	}
 	t := q.track(flow.Launch{Request: &r, Arrived: arrived, Click: click}, digest, now)
 	q.queue = q.queue[:len(q.queue)-1]

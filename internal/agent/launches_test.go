@@ -201,6 +201,35 @@ func TestAFloodOfDistinctLinksIsRefusedAndRepeatsAndRetriesDoNotCount(t *testing
 	q.finish(outcome("E-99"), nil)
 }
 
+func TestOneLinkWithoutEndIsTakenUpAgainNoMoreOftenThanTheLimit(t *testing.T) {
+	q := newQueue(t)
+	fail := problem.New(problem.HandleExpired, nil)
+	begun, refused := 0, 0
+	for range 1000 {
+		if _, err := q.link(request(t, 1), launch.Once{}, flow.Person{}, nil, nil); problem.IsCode(err, problem.TooManyLinks) {
+			refused++
+			continue
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		begun++
+		q.finish(flow.Outcome{}, fail)
+	}
+	if begun != 1+mostAgain || refused != 1000-begun {
+		t.Errorf("%d launches, %d refusals", begun, refused)
+	}
+	for range 1000 {
+		if _, err := q.refused(request(t, 1), flow.Person{}, nil, fail); !problem.IsCode(err, problem.TooManyLinks) {
+			t.Fatalf("the same link, which policy refuses now: %v", err)
+		}
+	}
+	q.press(2) // another link is no part of it
+	q.finish(outcome("E-2"), nil)
+	q.clock.turn(linkWindow)
+	q.press(1)
+	q.finish(outcome("E-1"), nil)
+}
+
 func TestASignedRequestUnderAnotherLinkIsAReplay(t *testing.T) {
 	q := newQueue(t)
 	once := launch.Once{Issuer: "ehr", ID: "jti-1", Until: q.clock.now().Add(5 * time.Minute)}

@@ -115,7 +115,13 @@ func (a *Agent) build(p policy.Snapshot, words text.Catalogue) *rooms {
 		// computer was shared would speak for all.
 		credentials = nil
 	}
-	if r.http, r.refuse = transport.NewClient(p, credentials); r.refuse != nil {
+	if roots := a.roots; roots != nil {
+		a.roots = nil
+		r.http, r.refuse = transport.NewClientTrusting(p, credentials, roots)
+	} else {
+		r.http, r.refuse = transport.NewClient(p, credentials)
+	}
+	if r.refuse != nil {
 		return r
 	}
 	r.org, r.refuse = orgclient.New(orgclient.Config{
@@ -148,7 +154,8 @@ func (a *Agent) build(p policy.Snapshot, words text.Catalogue) *rooms {
 			}
 			return openerOf{a.opener}.Open(ctx, target, click)
 		},
-		left: func() { transport.ForgetCredentials(r.http) },
+		ahead: func(ctx context.Context) { transport.Connect(ctx, r.http, p.BackendURL) },
+		left:  func() { transport.ForgetCredentials(r.http) },
 	}
 	return r
 }

@@ -49,6 +49,9 @@ type identity struct {
 	maxAge time.Duration
 	// show opens the sign-in page, with the person's click.
 	show func(ctx context.Context, page signin.Page, click any) error
+	// ahead opens the connection to the backend before the first launch asks for it;
+	// may be nil.
+	ahead func(ctx context.Context)
 	// left forgets, without waiting for anything, what the person has lent to the
 	// network; may be nil.
 	left func()
@@ -397,7 +400,15 @@ func samePerson(g signin.Grant, p flow.Person) error {
 // one person would else present a rotated token twice and be taken for a thief (RFC
 // 9700 §4.14.2).
 func (s *session) refreshStored(ctx context.Context, id *identity, epoch uint64) (session flow.Session, later func(), err error) {
-	go id.client.Prepare(ctx) // while the keyring is read
+	s.mu.Lock()
+	cold := s.access.Empty()
+	s.mu.Unlock()
+	go func() { // while the keyring is read and the issuer asked
+		id.client.Prepare(ctx)
+		if cold && id.ahead != nil {
+			id.ahead(ctx)
+		}
+	}()
 	unlock, err := s.store.Lock(ctx)
 	if err != nil {
 		return flow.Session{}, nil, err

@@ -42,7 +42,7 @@ func documents(t *testing.T) map[string]string {
 			texts[filepath.ToSlash(path)] = string(text)
 		}
 	}
-	for _, must := range []string{"README.md", "SECURITY.md", "CHANGELOG.md", "docs/architecture.md", "docs/dependencies.md", "docs/not-verified.md"} {
+	for _, must := range []string{"README.md", "SECURITY.md", "docs/threat-model.md", surface, "CHANGELOG.md", "docs/architecture.md", "docs/dependencies.md", "docs/not-verified.md"} {
 		if texts[must] == "" {
 			t.Errorf("%s is missing", must)
 		}
@@ -148,29 +148,129 @@ func TestEveryPictureIsSmallUsedAndSaidInWords(t *testing.T) {
 	}
 }
 
-func TestEveryTestThatADocumentNamesExists(t *testing.T) {
-	tests := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
-	known := map[string]bool{}
-	err := filepath.WalkDir(filepath.Join(root(t), "internal"), func(path string, _ os.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
-			return err
+// testsOf are the tests and fuzz targets of the tree, whatever build they are of, by
+// name: with † what runs on Windows only, with ‡ what needs two users.
+func testsOf(t *testing.T) map[string]string {
+	t.Helper()
+	head := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(\w+ \*testing\.[TFB]\)`)
+	known := map[string]string{}
+	goFiles(t, func(path string, text []byte) {
+		mark := ""
+		switch {
+		case !strings.HasSuffix(path, "_test.go"):
+			return
+		case strings.HasSuffix(path, "_windows_test.go"):
+			mark = "†"
+		case strings.Contains(filepath.ToSlash(path), "internal/attackers/"):
+			mark = "‡"
 		}
-		text, err := os.ReadFile(path)
-		for _, m := range tests.FindAllStringSubmatch(string(text), -1) {
-			known[m[1]] = true
+		for _, m := range head.FindAllSubmatch(text, -1) {
+			of := mark
+			if other, twice := known[string(m[1])]; twice && other != mark {
+				of = "" // it runs elsewhere too
+			}
+			known[string(m[1])] = of
 		}
-		return err
 	})
-	if err != nil {
-		t.Fatal(err)
+	if len(known) < 1000 {
+		t.Errorf("only %d tests were found", len(known))
 	}
-	named := regexp.MustCompile(`\bTest[A-Z]\w+`)
+	return known
+}
+
+func TestEveryTestThatADocumentNamesExists(t *testing.T) {
+	known := testsOf(t)
+	named := regexp.MustCompile("\\b((?:Test|Fuzz)[A-Z]\\w+)(?:` ([†‡]))?")
 	for name, text := range documents(t) {
-		for _, test := range named.FindAllString(text, -1) {
-			if !known[test] {
-				t.Errorf("%s names %s, which does not exist", name, test)
+		for _, m := range named.FindAllStringSubmatch(text, -1) {
+			mark, exists := known[m[1]]
+			switch {
+			case !exists:
+				t.Errorf("%s names %s, which does not exist", name, m[1])
+			case name == "docs/threat-model.md" && mark != m[2]:
+				t.Errorf("%s marks %s with %q, not with %q", name, m[1], m[2], mark)
 			}
 		}
+	}
+}
+
+func TestEveryTestInJavaScriptThatADocumentNamesExists(t *testing.T) {
+	for _, of := range []struct{ mark, folder, ends, begins string }{
+		{"vitest", "frontend/src", ".test.ts", "('"},
+		{"e2e", "build/e2e", ".mjs", "step('"},
+	} {
+		var tests []byte
+		err := filepath.WalkDir(filepath.Join(root(t), filepath.FromSlash(of.folder)), func(path string, _ os.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, of.ends) {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			tests = append(tests, text...)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for name, text := range documents(t) {
+			for _, m := range regexp.MustCompile(of.mark+` “([^”]+)”`).FindAllStringSubmatch(text, -1) {
+				found++
+				if !bytes.Contains(tests, []byte(of.begins+m[1]+"',")) {
+					t.Errorf("%s names “%s” of %s, which does not exist", name, m[1], of.folder)
+				}
+			}
+		}
+		if found == 0 {
+			t.Errorf("no document names a test of %s", of.folder)
+		}
+	}
+}
+
+// promises are the rows of the tables of promises: each has a test, in its last cell.
+func promises(t *testing.T) map[string][]string {
+	t.Helper()
+	rows := map[string][]string{}
+	for name, begins := range map[string]string{"docs/threat-model.md": "| promised |", "docs/org-backend.md": "| who | tries |"} {
+		in := 0 // 1: the line below the head, 2: rows
+		for _, line := range strings.Split(documents(t)[name], "\n") {
+			switch {
+			case strings.HasPrefix(line, begins):
+				in = 1
+			case !strings.HasPrefix(line, "|"):
+				in = 0
+			case in == 1:
+				in = 2
+			case in == 2:
+				rows[name] = append(rows[name], line)
+			}
+		}
+	}
+	return rows
+}
+
+func TestEveryPromiseNamesATestAndStandsOnce(t *testing.T) {
+	where := map[string]string{}
+	for name, rows := range promises(t) {
+		for _, row := range rows {
+			cells := strings.Split(strings.Trim(row, "| "), " | ")
+			test := cells[len(cells)-1]
+			if !strings.Contains(test, "`Test") && !strings.Contains(test, "`Fuzz") && !strings.Contains(test, "vitest “") && !strings.Contains(test, "e2e “") && !strings.Contains(test, "`make ") {
+				t.Errorf("%s: no test shows this promise:\n%s", name, row)
+			}
+			for _, one := range regexp.MustCompile(`\bTest\w+`).FindAllString(test, -1) {
+				if where[one] != "" {
+					t.Errorf("%s is named by two promises:\n%s\n%s", one, where[one], row)
+				}
+				where[one] = row
+			}
+		}
+		if len(rows) < 10 {
+			t.Errorf("%s: only %d promises were found", name, len(rows))
+		}
+	}
+	// The short version tells what it points to, and holds no promise of its own.
+	if strings.Contains(documents(t)["SECURITY.md"], "`Test") {
+		t.Error("SECURITY.md names a test: promises stand in docs/threat-model.md")
 	}
 }
 
@@ -341,30 +441,6 @@ func TestTheUserGuideNamesTheWordsOfItsTableAndNoOthers(t *testing.T) {
 	for word := range translated {
 		if !named[word] {
 			t.Errorf("the table has %q, which the guide does not name", word)
-		}
-	}
-}
-
-func TestThePageOfDependenciesHasEveryOneAtItsVersion(t *testing.T) {
-	mod, err := os.ReadFile(filepath.Join(root(t), "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	page := documents(t)["docs/dependencies.md"]
-	pinned := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^\t(\S+) (v\S+)$`).FindAllStringSubmatch(string(mod), -1) {
-		pinned[m[1]] = m[2]
-		version := m[2]
-		if stamp := regexp.MustCompile(`^(v0\.0\.0-\d{14})-`).FindStringSubmatch(version); stamp != nil {
-			version = stamp[1]
-		}
-		if !strings.Contains(page, "`"+m[1]+"` "+version) {
-			t.Errorf("docs/dependencies.md lacks `%s` %s", m[1], version)
-		}
-	}
-	for _, m := range regexp.MustCompile("`([a-z0-9.-]+\\.[a-z]+/[^`]+)` v").FindAllStringSubmatch(page, -1) {
-		if pinned[m[1]] == "" {
-			t.Errorf("docs/dependencies.md names %s, which go.mod does not", m[1])
 		}
 	}
 }

@@ -127,6 +127,26 @@ func judge(row Room, imported pkg, path string) string {
 	}
 }
 
+// Go initialises, again and again, the package whose path comes first of those that
+// import nothing more that is not initialised.
+func TestLibrariesOfTheSystemAreSettledBeforeAnyLibraryIsInitialised(t *testing.T) {
+	const room = module + "/internal/libraries"
+	for _, b := range builds {
+		if !slices.Contains(b.env, "GOOS=windows") {
+			continue
+		}
+		all := list(t, b, ".")
+		if found, there := all[room]; !there || !slices.Equal(found.Imports, []string{"syscall"}) {
+			t.Errorf("%s: the room imports %q, or the program does not import it", b.name, found.Imports)
+		}
+		for path, p := range all {
+			if !p.Standard && path != module && path < room && !strings.HasPrefix(path, module) {
+				t.Errorf("%s: %s may be initialised before it", b.name, path)
+			}
+		}
+	}
+}
+
 func TestTheWorkstationProgramLinksNoServer(t *testing.T) {
 	for _, b := range builds {
 		t.Run(b.name, func(t *testing.T) {

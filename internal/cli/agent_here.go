@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	stdlog "log"
 	"log/slog"
 	"os"
@@ -19,13 +18,8 @@ import (
 
 	"encounterlauncher/internal/agent"
 	"encounterlauncher/internal/control"
-	"encounterlauncher/internal/paths"
 	"encounterlauncher/internal/problem"
 )
-
-// mostLog is the size in bytes at which the log is set aside at the next start;
-// one older log is kept.
-const mostLog = 1 << 20
 
 // agent runs the agent in this process.
 func (p Program) agent(ctx context.Context) error {
@@ -86,17 +80,11 @@ func (p Program) examineApart(ctx context.Context, line func([]byte)) error {
 	return nil
 }
 
-func (p Program) openLog(level slog.Leveler) (*slog.Logger, *os.File, error) {
+func (p Program) openLog(level slog.Leveler) (*slog.Logger, *logFile, error) {
 	if _, err := p.Layout.EnsureStateDir(); err != nil {
 		return nil, nil, problem.New(problem.Internal, err)
 	}
-	path := p.Layout.LogFile()
-	if info, err := os.Stat(path); err == nil && info.Size() > mostLog {
-		if err := os.Rename(path, path+".1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, problem.New(problem.Internal, fmt.Errorf("setting the old log aside: %w", err))
-		}
-	}
-	file, err := paths.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	file, err := openLogFile(p.Layout.LogFile())
 	if err != nil {
 		return nil, nil, problem.New(problem.Internal, fmt.Errorf("opening the log: %w", err))
 	}

@@ -56,9 +56,12 @@ type Program struct {
 	Executable string
 }
 
+// agentVerb is how the agent is started.
+const agentVerb = "agent"
+
 // verbs are the first words of a command line that is not a link.
 var verbs = [...]string{
-	"agent", "audit", "browser-policy", "cancel", "check-link", "completion", "doctor", "fresh-link", "help", "open-recent", "policy", "proxy-credential", "quit", "recents", "register",
+	agentVerb, "audit", "browser-policy", "cancel", "check-link", "completion", "doctor", "fresh-link", "help", "open-recent", "policy", "proxy-credential", "quit", "recents", "register",
 	"retry", "settings", "sign-in", "sign-out", "status", "unregister", "version", "window",
 	"--help", "-h", "--version", "-v", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd,
 }
@@ -94,6 +97,15 @@ func (u usage) Error() string { return string(u) }
 // Run carries out a command line that begins with a verb and returns the exit
 // status.
 func Run(ctx context.Context, p Program, args []string) int {
+	if len(args) == 1 && args[0] == agentVerb {
+		// The one command line that a link waits for: it needs no tree of commands.
+		if err := p.agent(ctx); err != nil {
+			prob := problem.Of(err)
+			PrintProblem(p.Stderr, prob)
+			return exitOf(prob)
+		}
+		return Done
+	}
 	letExplorerIn()
 	root := p.root()
 	root.SetArgs(dashed(args))

@@ -16,7 +16,7 @@ import (
 
 func (p Program) agentCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "agent", Short: "Run the agent in the foreground", GroupID: "parts", Args: cobra.NoArgs,
+		Use: agentVerb, Short: "Run the agent in the foreground", GroupID: "parts", Args: cobra.NoArgs,
 		Long: "Runs the agent in the foreground until it is told to quit. The first link starts it by itself; run it here to see why it does not start.\n\nExit status: 0 told to quit, or another agent of this user runs already.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.agent(cmd.Context()) },
 	}

@@ -90,6 +90,24 @@ func (c *Client) Link(ctx context.Context, link intake.Candidate, a Activation) 
 	if err != nil {
 		return Ack{}, err
 	}
+	return readAck(text)
+}
+
+// ReadAck reads the whole HTTP answer of the link's route, as a handler has taken it
+// from the agent that it had asked without a Client. Errors are as of Link.
+func ReadAck(answer []byte) (Ack, error) {
+	response, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(answer)), nil)
+	if err != nil {
+		return Ack{}, unreachable(err)
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return Ack{}, unreachable(err)
+	}
+	return readAck(text)
+}
+
+func readAck(text []byte) (Ack, error) {
 	var ack Ack
 	if err := json.Unmarshal(text, &ack); err != nil || (!ack.Accepted && !problem.Known(string(ack.Code)) && ack.Sentence == "") {
 		return Ack{}, problem.New(problem.AgentUnreachable, errors.New("the acknowledgement could not be read"))

@@ -98,13 +98,30 @@ func (s *station) readOnly(ctx context.Context, on bool) error {
 
 // setClock sets the launcher's clock, by so much from the machine's.
 func (s *station) setClock(by time.Duration) error {
-	return os.WriteFile(s.clockFile, []byte(strconv.FormatInt(int64(by), 10)), 0o600)
+	return stage.SetClock(s.clockFile, by)
 }
 
-// clockVariable names the file that holds a launcher's clock.
-const clockVariable = "STAGE_CLOCK"
-
-func (w *world) buildClocked(context.Context) error { return nil }
+// buildClocked builds the launcher of the workstations whose clock is set.
+func (w *world) buildClocked(ctx context.Context) error {
+	if w.o.Cheap {
+		return nil
+	}
+	dir := filepath.Join(w.dir, "clocked")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	programs, err := stage.NewPrograms(dir)
+	if err != nil {
+		return err
+	}
+	launcher, err := programs.ClockedLauncher(ctx, dir)
+	if err != nil {
+		w.cannot("clock set: " + err.Error())
+		return nil
+	}
+	w.clocked = programs
+	return programs.Build(ctx, launcher, programs.Opener())
+}
 
 // spoilOpener makes the mutant of the opener.
 func (w *world) spoilOpener() error {

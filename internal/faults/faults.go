@@ -385,7 +385,10 @@ func (w *world) openStations(ctx context.Context) error {
 		env := []string{"DBUS_SYSTEM_BUS_ADDRESS=" + w.bus.Address}
 		if w.clocked.Bin != "" && n%3 == 1 {
 			s.clockFile = filepath.Join(folder, "clock")
-			env = append(env, clockVariable+"="+s.clockFile)
+			if err := stage.SetClock(s.clockFile, 0); err != nil {
+				return err
+			}
+			env = append(env, stage.ClockVariable+"="+s.clockFile)
 		}
 		var err error
 		if s.session, err = stage.NewSession(ctx, stage.SessionOptions{Dir: folder, Programs: w.programs(s), Env: env}); err != nil {

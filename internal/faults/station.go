@@ -75,6 +75,9 @@ type station struct {
 	// unwell says that something of the desktop is away: what is stored meanwhile may
 	// not be.
 	unwell bool
+	// loose says that the agent may have started while the keyring was away: what makes
+	// its Idempotency-Keys is then in its memory only. wasLoose is that of the agent before.
+	loose, wasLoose bool
 }
 
 // fault decides about one call of a pair.
@@ -133,11 +136,13 @@ func (s *station) crashed() {
 		s.signedOut = true
 	}
 	s.taken, s.lastCrash = nil, time.Now()
+	s.wasLoose, s.loose = s.loose, s.unwell
 }
 
 func (s *station) setUnwell(on bool) {
 	s.mu.Lock()
 	s.unwell = on
+	s.loose = s.loose || on
 	if on && time.Since(s.lastToken) < afterToken {
 		s.unstored = true
 	}
@@ -657,6 +662,7 @@ func (s *station) judgeClicks(p Plan, clicks []click) {
 			s.count("click: nobody answered")
 			switch p.Event {
 			case Asleep, DiskFull, ReadOnly:
+			case KillAgent: // the one that the handler had just started
 			default:
 				s.violate("nobody answered a click: %s", strings.TrimSpace(c.ended.Err))
 			}
@@ -829,7 +835,7 @@ func (s *station) insist(ctx context.Context, p Plan, links, encounters []string
 	s.count("clicked again in vain: " + code)
 	switch {
 	case code == "vendor_unavailable" || code == "org_busy": // others' faults have made the backend leave Nabla alone
-	case code == "handle_spent" && (p.Event == Gone || p.Event == Bus || p.Event == Locked || p.Event == DiskFull || p.Event == ReadOnly): // the key's secret was in memory only
+	case code == "handle_spent" && (s.loose || s.wasLoose): // another key, because the first was in memory only
 	case (code == "handle_expired" || code == "handle_spent") && s.w.backendDied(p.Step):
 	case strings.HasPrefix(code, "signin"), code == "org_unreachable" && s.w.issuerFaulty():
 	default:

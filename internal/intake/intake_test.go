@@ -189,25 +189,3 @@ func TestACandidateCannotBePrinted(t *testing.T) {
 		t.Errorf("printed:\n%s", out.String())
 	}
 }
-
-func FuzzFromArgs(f *testing.F) {
-	f.Add(link, "", uint8(1))
-	f.Add("check-link", link, uint8(2))
-	f.Add("status", "--json", uint8(2))
-	f.Fuzz(func(t *testing.T, first, second string, n uint8) {
-		args := []string{first, second}[:n%3]
-		c, found, err := FromArgs(scheme, args, isVerb, carriesLink)
-		if found && (err != nil || len(args) != 1 || c.Text().Reveal() != first || len(first) > launch.MaxLinkBytes) {
-			t.Errorf("%q: a candidate that is not exactly one argument", args)
-		}
-		if !found && !c.Text().Empty() {
-			t.Errorf("%q: a candidate that was not found", args)
-		}
-		if !found && err == nil && len(args) > 0 && !isVerb(first) {
-			t.Errorf("%q: passed on without a verb", args)
-		}
-		if len(args) > 1 && strings.Contains(first+second, "://") && err == nil && !carriesLink(first) {
-			t.Errorf("%q: a link beside something else", args)
-		}
-	})
-}

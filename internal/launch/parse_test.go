@@ -395,34 +395,3 @@ func checkPrintsBack(t *testing.T, text string, r Request) {
 		t.Error("no form")
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	file, err := os.Open("testdata/links.jsonl")
-	if err != nil {
-		f.Fatal(err)
-	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var v vector
-		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
-			f.Fatal(err)
-		}
-		if len(v.Link) < 2*MaxLinkBytes {
-			f.Add(v.Link)
-		}
-	}
-	f.Add(ids("Zo%C3%AB%2B%26%25"))
-	f.Add(testScheme + "://launch?request=" + sign(f, newTestKeys(f).es256, validHeader("ES256"), validClaims()))
-	f.Fuzz(func(t *testing.T, text string) {
-		r, err := Parse(testScheme, text)
-		if err != nil {
-			if !problem.IsCode(err, problem.LinkInvalid) {
-				t.Errorf("refused with %v", err)
-			}
-			return
-		}
-		checkPrintsBack(t, text, r)
-	})
-}

@@ -178,7 +178,7 @@ func audienceOf(raw json.RawMessage) (string, error) {
 func instantOf(raw json.RawMessage) (time.Time, error) {
 	const lastSecondOfYear9999 = 253402300799
 	seconds, err := strconv.ParseInt(string(raw), 10, 64)
-	if err != nil || seconds < 0 || seconds > lastSecondOfYear9999 {
+	if err != nil || seconds < 0 || seconds > lastSecondOfYear9999 || raw[0] == '-' {
 		return time.Time{}, errors.New("not a time in whole seconds")
 	}
 	return time.Unix(seconds, 0), nil

@@ -542,21 +542,3 @@ func TestTheLogHoldsNoIDsURLsOrTokens(t *testing.T) {
 		}
 	}
 }
-
-func FuzzReadFields(f *testing.F) {
-	f.Add([]byte(goodCreate))
-	f.Add([]byte(`{"structured_context":{"patient_demographics":{"name":"a","name":"b"}}}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		texts, err := readFields(body, createFields)
-		if err != nil {
-			return
-		}
-		var lax map[string]any
-		if json.Unmarshal(body, &lax) != nil {
-			t.Fatal("accepted, but not JSON")
-		}
-		if lax["external_encounter_id"] != texts["external_encounter_id"] || texts["external_encounter_id"] == "" {
-			t.Fatalf("%q was read as %q", body, texts)
-		}
-	})
-}

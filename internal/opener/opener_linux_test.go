@@ -261,6 +261,41 @@ func TestWithoutAnOpenerThereIsNoBrowser(t *testing.T) {
 	checkUnavailable(t, err)
 }
 
+func TestAProgramThatAnybodyCanPutIntoThePathNeverGetsAnAddress(t *testing.T) {
+	calls := fake(t)
+	good := os.Getenv("PATH")
+	open := filepath.Join(t.TempDir(), "open")
+	if err := os.Mkdir(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	got := filepath.Join(t.TempDir(), "got")
+	planted := "#!/bin/sh\necho \"$1\" >" + got + "\n"
+	if err := os.WriteFile(filepath.Join(open, "xdg-open"), []byte(planted), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(open)
+	for _, mode := range []os.FileMode{0o777, 0o777 | os.ModeSticky} {
+		if err := os.Chmod(open, mode); err != nil {
+			t.Fatal(err)
+		}
+		for _, first := range []string{open, ".", "", "../open"} {
+			t.Setenv("PATH", first+":"+good)
+			if err := patient(io.Discard).Open(context.Background(), target(t, "https://app.nabla.com/e"), Activation{}); err != nil {
+				t.Fatalf("%q first: %v", first, err)
+			}
+			next(t, calls) // the right one
+			if path := os.Getenv("PATH"); path != first+":"+good {
+				t.Errorf("PATH stays as %q", path)
+			}
+			t.Setenv("PATH", first)
+			checkUnavailable(t, patient(io.Discard).Open(context.Background(), target(t, "https://app.nabla.com/e?t=canary"), Activation{}))
+		}
+	}
+	if _, err := os.Stat(got); err == nil {
+		t.Error("what was planted was started")
+	}
+}
+
 func TestAnOpenerThatFailsAtOnceIsReported(t *testing.T) {
 	fake(t)
 	t.Setenv("FAKE_FAILS", "1")

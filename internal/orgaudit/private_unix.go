@@ -5,6 +5,7 @@ package orgaudit
 import (
 	"errors"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +19,9 @@ func checkFolder(folder string) error {
 	}
 	if info.Mode().Perm()&0o022 != 0 {
 		return errors.New("its folder can be written by others; chmod go-w it")
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); !ok || stat.Uid != 0 && int(stat.Uid) != os.Getuid() {
+		return errors.New("its folder belongs to another user; chown it")
 	}
 	return nil
 }

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"encounterlauncher/internal/orgapi"
@@ -71,7 +74,46 @@ func (f fields) text(name string) (string, error) {
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return "", fmt.Errorf("%s is not a string", name)
 	}
+	// encoding/json makes U+FFFD of half a surrogate pair: two ids could become one.
+	if strings.ContainsRune(s, utf8.RuneError) && holdsHalfAPair(raw) {
+		return "", fmt.Errorf("%s holds half a surrogate pair", name)
+	}
 	return s, nil
+}
+
+// holdsHalfAPair looks into a JSON string for an escape of one half of a surrogate pair
+// without the other (RFC 8259 §8.2).
+func holdsHalfAPair(raw []byte) bool {
+	for i := 0; i+1 < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		r := escaped(raw[i:])
+		switch {
+		case r < 0: // \n and its like
+			i++
+		case !utf16.IsSurrogate(r):
+			i += 5
+		case utf16.DecodeRune(r, escaped(raw[min(i+6, len(raw)):])) == utf8.RuneError:
+			return true
+		default:
+			i += 11
+		}
+	}
+	return false
+}
+
+// escaped returns the number of a \u escape at the beginning of a text, -1 where there
+// is none.
+func escaped(text []byte) rune {
+	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
 }
 
 func (f fields) identifier(name string) (string, error) {

@@ -3,7 +3,6 @@ package orgclient
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -776,33 +775,6 @@ func TestABackendURLMayHaveAPortAndAPath(t *testing.T) {
 	if _, err := c.Me(t.Context(), secret.New(token)); err != nil {
 		t.Error(err)
 	}
-}
-
-func FuzzAnswers(f *testing.F) {
-	for _, seed := range []string{good, reopen, me, "{}", "[]", `{"a":1,"a":2}`, `{"encounter_url":null}`, `{"code":"internal","reference":"ABCDEFGH"}`, "{\"a\"", "\xff"} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		address, e, err := readCreateAnswer(body)
-		if err == nil {
-			if address.Empty() || !identifier(e.ExternalEncounterID) || !identifier(e.ExternalProviderID) || len(e.Label) > orgapi.MaxLabelBytes {
-				t.Errorf("accepted %+v", e)
-			}
-			var loose orgapi.CreateAnswer
-			if json.Unmarshal(body, &loose) != nil {
-				t.Error("accepted what encoding/json refuses")
-			}
-		} else if !address.Empty() || e != (orgapi.Encounter{}) {
-			t.Error("a refused answer gave something")
-		}
-		if me, err := readMe(body); err == nil && (!identifier(me.Subject) || len(me.ProviderEmail) > maxEmailBytes) {
-			t.Errorf("accepted %+v", me)
-		}
-		code, reference := readProblem(body)
-		if p := problem.Restore(string(code), reference, ""); !problem.Known(string(p.Code)) {
-			t.Errorf("%q", p.Code)
-		}
-	})
 }
 
 func TestABackendIsThereWhenItRefusesACallerWithoutATokenAsTheContractSays(t *testing.T) {

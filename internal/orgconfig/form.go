@@ -38,7 +38,7 @@ var (
 func form(err error) error {
 	var typed *yaml.TypeError
 	if !errors.As(err, &typed) {
-		return err
+		return syntax(err)
 	}
 	e := &FormError{Read: true}
 	for _, text := range typed.Errors {
@@ -69,8 +69,34 @@ func form(err error) error {
 			}
 			e.Faults, e.Read = append(e.Faults, m[1]+": the key was given already"+where), false
 		default:
-			e.Faults, e.Read = append(e.Faults, text), false
+			e.Faults, e.Read = append(e.Faults, lineOf.FindString(text)+"what stands here cannot be used"), false
 		}
 	}
 	return e
+}
+
+var (
+	lineOf = regexp.MustCompile(`^line \d+: `)
+	// plainWords is what the library says of a file that is no YAML, where it quotes
+	// nothing of it.
+	plainWords = regexp.MustCompile(`^yaml: (?:line \d+: )?[a-zA-Z][a-zA-Z0-9 ',:()\[\]{}<>.-]*$`)
+)
+
+// syntax says what is wrong with a file that is no YAML. Some errors of the library
+// hold what stands in the file, and a password may begin with a * or a !.
+func syntax(err error) error {
+	text := err.Error()
+	switch {
+	case strings.HasPrefix(text, "yaml: unknown anchor "):
+		return errors.New("an alias has no anchor: a text that begins with * must be in quotes")
+	case strings.HasPrefix(text, "yaml: anchor "):
+		return errors.New("an anchor holds itself")
+	case strings.HasPrefix(text, "yaml: cannot decode "), strings.HasPrefix(text, "yaml: !!binary "):
+		return errors.New("a value is not what its tag says: a text that begins with ! must be in quotes")
+	case strings.HasPrefix(text, "yaml: invalid map key"):
+		return errors.New("a key is a list or a section")
+	case plainWords.MatchString(text):
+		return err
+	}
+	return errors.New("it is not YAML")
 }

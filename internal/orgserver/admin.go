@@ -69,6 +69,10 @@ func OpenAdmin(cfg orgconfig.Config, server *Server, log *slog.Logger) (closing 
 	if err := checkAdminFolder(filepath.Dir(cfg.AdminSocket)); err != nil {
 		return nil, err
 	}
+	// Only here, and not where a configuration is looked at: root may look at a service's.
+	if info, err := os.Stat(filepath.Dir(cfg.AdminSocket)); err != nil || ofAnother(info) {
+		return nil, errors.New("admin_socket: its folder belongs to another user, who could exchange a socket there")
+	}
 	listener, release, err := bindAdmin(cfg.AdminSocket)
 	if err != nil {
 		return nil, fmt.Errorf("admin_socket: %w", err)

@@ -398,7 +398,12 @@ func goodLaunch() orgapi.LaunchRequest {
 
 func (w *world) mint(t *testing.T) string {
 	t.Helper()
-	got := w.do(t, request{path: orgapi.PathLaunches, bearer: ehrSecret, body: goodLaunch()})
+	return w.mintOf(t, goodLaunch())
+}
+
+func (w *world) mintOf(t *testing.T, launch orgapi.LaunchRequest) string {
+	t.Helper()
+	got := w.do(t, request{path: orgapi.PathLaunches, bearer: ehrSecret, body: launch})
 	var a orgapi.LaunchAnswer
 	if err := json.Unmarshal(got.body, &a); got.status != http.StatusOK || err != nil {
 		t.Fatalf("launches: %d %s", got.status, got.body)

@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -52,7 +54,7 @@ func newRequestKeys(file string) (requestKeys, error) {
 	if file == "" {
 		return nil, nil
 	}
-	body, err := orgconfig.ReadBounded(file, 1<<20)
+	body, err := orgconfig.ReadTrusted(file, 1<<20)
 	if err != nil {
 		return nil, fmt.Errorf("link_keys_file: %w", err)
 	}
@@ -142,13 +144,11 @@ func (k requestKeys) verify(compact, audience string, now time.Time) (signedRequ
 	if header.ExtraHeaders[jose.HeaderType] != requestType {
 		return invalid("typ is another")
 	}
-	var unverified struct {
-		Issuer string `json:"iss"`
+	unverified, err := claimsIn(parsed.UnsafePayloadWithoutVerification())
+	if err != nil {
+		return invalid("the claims are not a JSON object with each name once")
 	}
-	if json.Unmarshal(parsed.UnsafePayloadWithoutVerification(), &unverified) != nil {
-		return invalid("the claims are not JSON")
-	}
-	key, known := k[[2]string{unverified.Issuer, header.KeyID}]
+	key, known := k[[2]string{text(unverified["iss"]), header.KeyID}]
 	if !known || string(key.algorithm) != header.Algorithm {
 		return invalid("iss, kid and alg name no key")
 	}
@@ -157,12 +157,16 @@ func (k requestKeys) verify(compact, audience string, now time.Time) (signedRequ
 		return invalid("the signature is wrong")
 	}
 	var c requestClaims
-	if err := oneObject(payload, &c); err != nil || c.Issuer == nil || c.IssuedAt == nil || c.Expiry == nil || c.ID == nil ||
-		c.EncounterID == nil || c.PatientID == nil || c.ProviderID == nil {
+	if err := readRequest(payload, &c); err != nil {
 		return invalid("a claim is missing, unknown or of the wrong type")
 	}
-	if *c.Issuer != unverified.Issuer || string(c.Audience) != audience {
+	if string(c.Audience) != audience {
 		return invalid("aud is another backend")
+	}
+	// Half a surrogate pair and bytes that are no UTF-8 become U+FFFD, so that two ids
+	// would become one.
+	if strings.ContainsRune(*c.ID+*c.EncounterID+*c.PatientID+*c.ProviderID, utf8.RuneError) {
+		return invalid("an id holds a broken character")
 	}
 	if *c.ID == "" || len(*c.ID) > maxJTIBytes || !identifier(*c.EncounterID) || !identifier(*c.PatientID) || !identifier(*c.ProviderID) {
 		return invalid("an id is empty, too long or holds control characters")
@@ -191,16 +195,56 @@ func times(issued, expires float64) (time.Time, time.Time, bool) {
 	return time.Unix(int64(issued), 0), time.Unix(int64(expires), 0), true
 }
 
-// oneObject reads claims without unknown names and without anything behind them.
-// (A signature stands over them: doubled names and letter case are its maker's.)
-func oneObject(payload []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(payload))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
+// readRequest reads exactly the claims of a signed request. encoding/json would take a
+// name in any letter case.
+func readRequest(payload []byte, c *requestClaims) error {
+	named, err := claimsIn(payload)
+	if err != nil {
 		return err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the claims")
+	known := []string{"iss", "aud", "iat", "exp", "jti", "external_encounter_id", "external_patient_id", "external_provider_id"}
+	for _, name := range known {
+		if _, there := named[name]; !there {
+			return errors.New("a claim is missing")
+		}
+	}
+	if len(named) != len(known) {
+		return errors.New("a claim is unknown")
+	}
+	if err := json.Unmarshal(payload, c); err != nil {
+		return err
+	}
+	if c.Issuer == nil || c.IssuedAt == nil || c.Expiry == nil || c.ID == nil || c.EncounterID == nil || c.PatientID == nil || c.ProviderID == nil {
+		return errors.New("a claim is null")
 	}
 	return nil
+}
+
+// claimsIn reads claims, which are an object with each name once (RFC 7519 §4): where a
+// name stands twice, or in another letter case, two readers could see two persons.
+func claimsIn(payload []byte) (map[string]json.RawMessage, error) {
+	d := json.NewDecoder(bytes.NewReader(payload))
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return nil, errors.New("the claims are not a JSON object")
+	}
+	claims := map[string]json.RawMessage{}
+	for d.More() {
+		token, err := d.Token()
+		name, isText := token.(string)
+		var raw json.RawMessage
+		if err != nil || !isText || d.Decode(&raw) != nil {
+			return nil, errors.New("the claims are not JSON")
+		}
+		if _, twice := claims[name]; twice {
+			return nil, errors.New("a claim stands there twice")
+		}
+		claims[name] = raw
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, errors.New("the claims are not JSON")
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something follows the claims")
+	}
+	return claims, nil
 }

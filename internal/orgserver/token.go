@@ -130,12 +130,34 @@ func (a *accessTokens) examine(ctx context.Context, token secret.Text, audience 
 	if err != nil {
 		return knownToken{}, problem.New(problem.Unauthorized, classify(err, set))
 	}
-	var claims map[string]json.RawMessage
+	var claims onceNamed
 	if err := verified.Claims(&claims); err != nil {
 		return knownToken{}, problem.New(problem.Unauthorized, errors.New("the access token's claims cannot be read"))
 	}
 	now := a.now()
 	return knownToken{claims, set.generation, now, verified.Expiry, new(atomic.Pointer[person])}, a.checkClaims(verified, claims, now)
+}
+
+// onceNamed are claims in which no name stands twice, and none of those that the
+// verifier reads in another letter case: it takes the last of them, whatever its case,
+// and who reads the claims by their names would see another person or time.
+type onceNamed map[string]json.RawMessage
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *onceNamed) UnmarshalJSON(payload []byte) error {
+	claims, err := claimsIn(payload)
+	if err != nil {
+		return err
+	}
+	for name := range claims {
+		for _, read := range []string{"iss", "sub", "aud", "exp", "iat", "nbf", "nonce", "at_hash", "_claim_names", "_claim_sources"} {
+			if name != read && strings.EqualFold(name, read) {
+				return errors.New("a claim is named in another letter case")
+			}
+		}
+	}
+	*c = claims
+	return nil
 }
 
 // checkType accepts at+jwt (RFC 9068 §2.1), the plain JWT that most issuers

@@ -1,7 +1,8 @@
 // Package paths knows where everything of the launcher lives on this machine:
 // per-user folders, per-machine folders, and the flavour of this build.
 //
-// Two variables are set when the program is linked and by nothing else. No
+// Two variables, that of ground and the one here, are set when the program is linked
+// and by nothing else. No
 // environment variable, flag, link or policy can turn a release into a demo or
 // move the machine's folders. (The user's own folders follow the XDG base
 // directory specification, as every program of that user does.)
@@ -17,21 +18,17 @@ import (
 	"path/filepath"
 
 	"github.com/adrg/xdg"
+
+	"encounterlauncher/internal/ground"
 )
 
-// Set with -ldflags "-X encounterlauncher/internal/paths.flavour=demo".
-var (
-	// flavour is empty in a release and "demo" in the build for the sandbox.
-	flavour string
-	// machineRoot is empty in a release. In tests it prefixes every machine
-	// folder, and the owner of that folder stands for root.
-	machineRoot string
-)
+// machineRoot is empty in a release. In tests it prefixes every machine folder, and
+// the owner of that folder stands for root. Set with -ldflags
+// "-X encounterlauncher/internal/paths.machineRoot=…".
+var machineRoot string
 
 // Demo is the flavour that the sandbox starts.
 const Demo = "demo"
-
-const releaseName = "encounter-launcher"
 
 // Layout is the set of places of one flavour. It is a value: reading it does no
 // I/O and creates nothing.
@@ -49,17 +46,13 @@ type Layout struct {
 }
 
 // Current returns the layout of this build.
-func Current() Layout { return Of(flavour) }
+func Current() Layout { return Of(ground.Flavour()) }
 
 // Of returns the layout of a flavour; the sandbox asks for that of the launcher
 // which it starts. The machine root is always that of this build.
 func Of(flavour string) Layout {
-	name := releaseName
-	if flavour != "" {
-		name += "-" + flavour
-	}
 	return Layout{
-		Name: name, Flavour: flavour,
+		Name: ground.Name(flavour), Flavour: flavour,
 		stateHome: xdg.StateHome, configHome: xdg.ConfigHome, dataHome: xdg.DataHome,
 		machineRoot: machineRoot,
 	}

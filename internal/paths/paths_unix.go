@@ -3,11 +3,11 @@
 package paths
 
 import (
-	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
+
+	"encounterlauncher/internal/ground"
 )
 
 const (
@@ -18,32 +18,9 @@ const (
 
 func (l Layout) stateName() string { return l.Name }
 
-// sessionRuntimeBase returns $XDG_RUNTIME_DIR when it is an absolute path to a
-// folder of ours that nobody else can enter, as the XDG base directory
-// specification demands. xdg.RuntimeDir is not used: it invents a folder where
-// the variable is unset.
-func sessionRuntimeBase() (string, bool) {
-	base := os.Getenv("XDG_RUNTIME_DIR")
-	if !filepath.IsAbs(base) {
-		return "", false
-	}
-	info, err := os.Lstat(base)
-	if err != nil || !info.IsDir() || checkPrivate(info) != nil {
-		return "", false
-	}
-	return base, true
-}
+func sessionRuntimeBase() (string, bool) { return ground.Session() }
 
-func checkPrivate(info fs.FileInfo) error {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || int(stat.Uid) != os.Getuid() {
-		return errors.New("a private folder belongs to another user")
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return errors.New("a private folder is open to other users")
-	}
-	return nil
-}
+func checkPrivate(info fs.FileInfo) error { return ground.Private(info) }
 
 // TrustedMachineFile reports whether a file of the machine's folders may be
 // believed: it belongs to root (in tests to the owner of the machine root, in a

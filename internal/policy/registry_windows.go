@@ -3,10 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"errors"
-	"slices"
-	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"golang.org/x/sys/windows/registry"
 )
@@ -87,16 +84,7 @@ func installedHosts(k registry.Key, name string) (raw json.RawMessage, unset boo
 		}
 		return raw, unset, wrong
 	}
-	if text == "" {
-		return nil, true, ""
-	}
-	if len(text) > maxFile || !utf8.ValidString(text) {
-		return nil, false, "must be a REG_SZ of at most 256 KiB"
-	}
-	if raw, err = json.Marshal(strings.Split(text, ";")); err != nil {
-		return nil, false, "must be a REG_SZ with ; between the hosts"
-	}
-	return raw, false, ""
+	return fromHosts(text)
 }
 
 func registryValue(k registry.Key, name string, t Type) (raw json.RawMessage, unset bool, wrong string) {
@@ -106,42 +94,18 @@ func registryValue(k registry.Key, name string, t Type) (raw json.RawMessage, un
 		if err != nil || kind != registry.DWORD {
 			return nil, false, "must be a REG_DWORD"
 		}
-		if t == Number {
-			return json.RawMessage(strconv.FormatUint(n, 10)), false, ""
-		}
-		if n > 1 {
-			return nil, false, "must be a REG_DWORD of 0 or 1"
-		}
-		return json.RawMessage(strconv.FormatBool(n == 1)), false, ""
+		return fromNumber(n, t)
 	case List:
 		items, kind, err := k.GetStringsValue(name)
 		if err != nil || kind != registry.MULTI_SZ {
 			return nil, false, "must be a REG_MULTI_SZ"
 		}
-		// An empty line in an editor's box becomes one; nothing else can end there.
-		if slices.Contains(items, "") {
-			return nil, false, "must be a REG_MULTI_SZ without empty lines"
-		}
-		raw, err := json.Marshal(append([]string{}, items...))
-		if err != nil {
-			return nil, false, "must be a REG_MULTI_SZ"
-		}
-		return raw, len(items) == 0, ""
+		return fromList(items)
 	}
 	text, kind, err := k.GetStringValue(name)
 	// REG_EXPAND_SZ is refused: what it means depends on the person's environment.
 	if err != nil || kind != registry.SZ {
 		return nil, false, "must be a REG_SZ"
 	}
-	if len(text) > maxFile || !utf8.ValidString(text) {
-		return nil, false, "must be a REG_SZ of at most 256 KiB"
-	}
-	if t == Object && text != "" {
-		raw := json.RawMessage(text)
-		if !json.Valid(raw) || repeatsAKey(raw) {
-			return nil, false, "must be a REG_SZ that holds valid JSON without a repeated key"
-		}
-		return raw, false, ""
-	}
-	return json.RawMessage(quote(text)), text == "", ""
+	return fromText(text, t)
 }

@@ -115,22 +115,22 @@ func readHeader(header []string) (places, error) {
 	if len(header) == 1 && strings.Contains(header[0], ";") {
 		return nil, errors.New("its columns are separated by semicolons; save it separated by commas")
 	}
-	var faults []error
+	var faults faultList
 	for i, name := range header {
 		if !slices.Contains(columns, name) {
-			faults = append(faults, fmt.Errorf("column %d is none of %s", i+1, strings.Join(columns, ", ")))
+			faults.list = append(faults.list, fmt.Errorf("column %d is none of %s", i+1, strings.Join(columns, ", ")))
 		} else if slices.Index(header, name) != i {
-			faults = append(faults, fmt.Errorf("the column %s is there twice", name))
+			faults.list = append(faults.list, fmt.Errorf("the column %s is there twice", name))
 		}
 	}
 	at := make(places, len(columns))
 	for i, name := range columns {
 		at[i] = slices.Index(header, name)
 		if i < needed && at[i] < 0 {
-			faults = append(faults, fmt.Errorf("the column %s is missing", name))
+			faults.list = append([]error{fmt.Errorf("the column %s is missing", name)}, faults.list...)
 		}
 	}
-	return at, errors.Join(faults...)
+	return at, faults.err()
 }
 
 func (p places) user(record []string) nabla.User {

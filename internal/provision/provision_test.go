@@ -432,27 +432,3 @@ func TestProgressIsABarOnATerminalAndLinesElsewhere(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
-
-func FuzzAListThatIsTakenHoldsOnlyUsersThatAreRight(f *testing.F) {
-	for _, seed := range []string{
-		head + "a@a.example,D-1,OTHER,x,,\n", "provider_email,external_provider_id\r\na@a.example,\"D\"\"1\"\r\n", "\xef\xbb\xbf" + head, "a;b", "\"", head + "a@a.example,D\u200b,,,,\n",
-	} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		lines, err := ReadCSV(strings.NewReader(text))
-		if err != nil {
-			return
-		}
-		ids, emails, last := map[string]bool{}, map[string]bool{}, 1
-		for _, l := range lines {
-			if Check(l.User) != nil || ids[l.User.ExternalProviderID] || emails[strings.ToLower(l.User.ProviderEmail)] || l.Number <= last {
-				t.Errorf("%+v", l)
-			}
-			ids[l.User.ExternalProviderID], emails[strings.ToLower(l.User.ProviderEmail)], last = true, true, l.Number
-		}
-		if len(lines) == 0 {
-			t.Error("an empty list was taken")
-		}
-	})
-}

@@ -549,7 +549,18 @@ func FuzzWhatIsReadStaysWithinBounds(f *testing.F) {
 		if err := l.store.seal(&sealed, input); err != nil {
 			t.Fatal(err)
 		}
+		// One bit of it changed, and nothing of it is read.
+		if changed := bytes.Clone(sealed.Bytes()); len(input) > 0 {
+			at := int(input[0]) * len(changed) / 256
+			changed[at] ^= 1 << (len(input) % 8)
+			if entries, err := unseal(changed, l.store.name, l.store.identity); !errors.As(err, &bad) || entries != nil {
+				t.Fatalf("byte %d was changed, and %d entries are read, %v", at, len(entries), err)
+			}
+		}
 		entries, err := unseal(sealed.Bytes(), l.store.name, l.store.identity)
+		if entries2, err := unseal(sealed.Bytes(), l.store.name+"x", l.store.identity); err == nil || entries2 != nil {
+			t.Fatal("another person's list was read")
+		}
 		if err != nil {
 			if !errors.As(err, &bad) {
 				t.Fatalf("outcome %v", err)

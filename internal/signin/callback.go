@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,9 @@ const (
 
 	maxHeaderBytes = 16 << 10
 	maxCodeBytes   = 8 << 10
+	// mostConnections is how many connections that brought no answer yet may be open. A
+	// browser needs two or three, and sends at once what it has to say.
+	mostConnections = 64
 	// linger is how long the last page may be fetched after the sign-in has ended.
 	linger = 5 * time.Second
 )
@@ -108,7 +112,13 @@ type callbackServer struct {
 
 	answered atomic.Bool
 	stray    sync.Once
+
+	mu   sync.Mutex
+	open []net.Conn // guarded by mu; the connections that brought no answer yet, oldest first
 }
+
+// connKey is under which the context of a request has its connection.
+type connKey struct{}
 
 func serveCallback(l net.Listener, state string, words Words, logger *slog.Logger) *callbackServer {
 	s := &callbackServer{
@@ -120,7 +130,9 @@ func serveCallback(l net.Listener, state string, words Words, logger *slog.Logge
 		// No ReadTimeout: it would run out while the callback waits for the exchange,
 		// and the server would take that for a browser that has gone.
 		ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 3 * callTime,
-		ErrorLog: log.New(io.Discard, "", 0), // it would quote requests
+		ErrorLog:    log.New(io.Discard, "", 0), // it would quote requests
+		ConnState:   s.connection,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 	}
 	s.server.SetKeepAlivesEnabled(false)
 	go func() {
@@ -128,6 +140,30 @@ func serveCallback(l net.Listener, state string, words Words, logger *slog.Logge
 		_ = s.server.Serve(l)
 	}()
 	return s
+}
+
+// connection keeps the number of connections bounded: everybody on this computer may
+// open them. The oldest has to go, since the browser's own is always a young one.
+func (s *callbackServer) connection(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.open) == mostConnections {
+			_ = s.open[0].Close()
+			s.open = slices.Delete(s.open, 0, 1)
+		}
+		s.open = append(s.open, c)
+	case http.StateClosed, http.StateHijacked:
+		s.forget(c)
+	}
+}
+
+// forget leaves a connection out of the count.
+func (s *callbackServer) forget(c net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open = slices.DeleteFunc(s.open, func(other net.Conn) bool { return other == c })
 }
 
 // ServeHTTP answers everything that reaches the port.
@@ -145,6 +181,14 @@ func (s *callbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if status != http.StatusOK {
 		s.turnAway(w, status)
 		return
+	}
+	if ofAnotherUser(r.RemoteAddr, s.host) {
+		s.turnAway(w, http.StatusForbidden)
+		return
+	}
+	// Who knows the state waits for the outcome, whoever comes meanwhile.
+	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
+		s.forget(c)
 	}
 	// Only the first counts; a reload of the page waits for the same outcome.
 	if s.answered.CompareAndSwap(false, true) {

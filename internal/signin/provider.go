@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -29,6 +30,8 @@ type description struct {
 	hosts       []string
 	algorithms  []string
 	keys        *oidc.RemoteKeySet
+	// fetchKeys is done once the keys were asked for ahead of their first use.
+	fetchKeys sync.Once
 }
 
 // cache keeps one description for descriptionLife. A failure is not kept.

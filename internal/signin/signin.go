@@ -24,6 +24,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
 	"encounterlauncher/internal/problem"
@@ -359,12 +360,28 @@ func (c *Client) checkAge(authTime, begun time.Time) error {
 }
 
 // Prepare fetches the provider's discovery document unless it is known, so that a
-// Refresh that follows need not wait for it. What goes wrong is left to that.
+// Refresh that follows need not wait for it, and then begins to fetch its keys, for the
+// ID token that most refreshes bring. What goes wrong is left to that.
 func (c *Client) Prepare(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	describe, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	_, _ = c.provider.get(ctx)
+	d, err := c.provider.get(describe)
+	if err != nil {
+		return
+	}
+	d.fetchKeys.Do(func() {
+		go func() {
+			ctx, cancel := context.WithTimeout(ctx, callTime)
+			defer cancel()
+			// The library has no other door to its keys: it fetches them to find that
+			// none of them has signed this.
+			_, _ = d.keys.VerifySignature(oidc.ClientContext(ctx, c.http), unsigned)
+		}()
+	})
 }
+
+// unsigned is a JWS of an empty object under an empty signature: no key has made it.
+const unsigned = "eyJhbGciOiJFUzI1NiJ9.e30."
 
 // Reach asks the provider for its discovery document, whether or not it is known
 // already, and says what is wrong: nil when people could sign in as far as that

@@ -232,6 +232,8 @@ type BackendOptions struct {
 	Deliver string
 	// More is added to its configuration (YAML).
 	More string
+	// Env is added to its environment.
+	Env []string
 }
 
 // Backend is one run of org-backend.
@@ -271,7 +273,7 @@ func StartBackend(ctx context.Context, p Programs, s *Secrets, o BackendOptions)
 	}
 	b := &Backend{Address: address, Own: "http://" + address, URL: o.PublicURL, AuditFile: filepath.Join(o.Dir, "audit.jsonl"), client: http.DefaultClient}
 	more := o.More
-	env := os.Environ()
+	env := append(os.Environ(), o.Env...)
 	if o.Authority != nil {
 		b.Own, b.client = "https://"+address, o.Authority.Client()
 		more += fmt.Sprintf("\ntls_cert_file: %q\ntls_key_file: %q\n", o.Authority.CertFile, o.Authority.KeyFile)
@@ -302,7 +304,7 @@ limits: {person_per_minute: 10000000, ehr_per_minute: 10000000}
 	}
 	b.cmd = func() *exec.Cmd {
 		cmd := server(ctx, p.Path(o.Program), "serve", "--config", path)
-		cmd.Env = env
+		cmd.Env, cmd.Dir = env, o.Dir
 		return cmd
 	}
 	check := exec.CommandContext(ctx, p.Path(o.Program), "check-config", "--config", path)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -67,6 +68,8 @@ type Build struct {
 	// Window is set for programs with a webview: cgo, and linked as the window is
 	// released.
 	Window bool
+	// Overlay is a file as go build's -overlay wants it; empty for none.
+	Overlay string
 }
 
 // Launcher is the launcher as it is released, apart from the place where it looks for
@@ -106,6 +109,9 @@ func (p Programs) Build(ctx context.Context, builds ...Build) error {
 			mode, cgo, ldflags = "pie", "1", ldflags+" -bindnow"
 		}
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildmode="+mode, "-ldflags", ldflags, "-tags", b.Tags, "-o", p.Path(b.Name), b.Source)
+		if b.Overlay != "" {
+			cmd.Args = slices.Insert(cmd.Args, 2, "-overlay", b.Overlay)
+		}
 		cmd.Dir, cmd.Env = p.Module, append(os.Environ(), "CGO_ENABLED="+cgo)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w\n%s", b.Name, err, out)

@@ -17,6 +17,9 @@ func (osKeyring) Get(service, user string) (string, error) {
 	if err := reachable(); err != nil {
 		return "", err
 	}
+	if value, ok := shortcut(service, user); ok {
+		return value, nil
+	}
 	value, err := keyring.Get(service, user)
 	return value, told(err)
 }

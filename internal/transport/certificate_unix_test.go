@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -264,5 +265,35 @@ func TestValuesOfPolicyThatNameNoClientCertificateMakeNoClient(t *testing.T) {
 		if c != nil || problem.Of(err).Fact != fact {
 			t.Errorf("%v, fact %q", c, problem.Of(err).Fact)
 		}
+	}
+}
+
+func TestAuthoritiesThatOthersCouldHaveWrittenAreNotTrusted(t *testing.T) {
+	for what, spoil := range map[string]func(file string) error{
+		"group may write": func(file string) error { return os.Chmod(file, 0o664) },
+		"all may write":   func(file string) error { return os.Chmod(file, 0o646) },
+		"another user's": func(file string) error {
+			if os.Geteuid() != 0 {
+				return os.Chmod(file, 0o666) // only root can give a file away
+			}
+			return os.Chown(file, 12345, 12345)
+		},
+		"a pipe": func(file string) error { return errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			file := caFile(t, server(t, greeting))
+			if err := os.Chmod(file, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := NewClient(policy.Snapshot{ProxyMode: "direct", ExtraCAFile: file}, nil); err != nil {
+				t.Fatalf("before: %v", err)
+			}
+			if err := spoil(file); err != nil {
+				t.Fatal(err)
+			}
+			_, err := NewClient(policy.Snapshot{ProxyMode: "direct", ExtraCAFile: file}, nil)
+			wantCode(t, err, problem.PolicyInvalid)
+			wantNoAddress(t, err)
+		})
 	}
 }

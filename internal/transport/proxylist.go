@@ -4,7 +4,9 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // parseProxies reads a list of proxies as Windows writes it (WINHTTP_PROXY_INFO,
@@ -48,10 +50,30 @@ func parseProxy(server string) (*url.URL, error) {
 		server = "http://" + server
 	}
 	u, err := url.Parse(server)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Path != "" && u.Path != "/" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || !isHost(u.Hostname()) || !isPort(u) || u.User != nil || u.Path != "" && u.Path != "/" {
 		return nil, errors.New("a proxy is not named as a host and a port")
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+}
+
+// isHost reports whether a text may name a server: an IP address, or letters, digits,
+// dots, hyphens and underscores. net/url takes far more, such as "=x".
+func isHost(text string) bool {
+	if net.ParseIP(text) != nil {
+		return true
+	}
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '.' && r != '-' && r != '_'
+	})
+}
+
+// isPort reports whether an address has no port, or one that there is.
+func isPort(u *url.URL) bool {
+	if u.Port() == "" {
+		return !strings.HasSuffix(u.Host, ":")
+	}
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	return err == nil && n > 0
 }
 
 // bypassed reports whether Windows' list of exceptions names a target: names with *

@@ -26,6 +26,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"slices"
@@ -75,6 +76,31 @@ const (
 // Client.CloseIdleConnections closes what is not in use; Retire is for when the policy
 // has changed and a new client takes over.
 func NewClient(p policy.Snapshot, k Credentials) (*http.Client, error) {
+	return NewClientTrusting(p, k, systemRoots)
+}
+
+// Roots are the system's certificates, for one client.
+type Roots func() (*x509.CertPool, error)
+
+// BeginRoots begins to read the system's certificates, which takes milliseconds, before
+// there is a policy and a client that needs them. What it returns is for one client,
+// which adds the policy's to them.
+func BeginRoots() Roots {
+	read := make(chan struct{})
+	var roots *x509.CertPool
+	var err error
+	go func() {
+		defer close(read)
+		roots, err = systemRoots()
+	}()
+	return func() (*x509.CertPool, error) {
+		<-read
+		return roots, err
+	}
+}
+
+// NewClientTrusting is NewClient with the system's certificates given.
+func NewClientTrusting(p policy.Snapshot, k Credentials, system Roots) (*http.Client, error) {
 	proxies, err := newChooser(p)
 	if err != nil {
 		return nil, err
@@ -115,7 +141,7 @@ func NewClient(p policy.Snapshot, k Credentials) (*http.Client, error) {
 	}
 	// The system's certificates take milliseconds to read, in which a starting agent
 	// can already take a link and ask the keyring.
-	go t.trust(systemRoots, extra)
+	go t.trust(system, extra)
 	return &http.Client{CheckRedirect: sameHostOnly, Transport: t}, nil
 }
 
@@ -127,7 +153,7 @@ func extraCertificates(file string) ([]*x509.Certificate, error) {
 }
 
 // trust reads the roots and lets the exchanges begin.
-func (t *roundTripper) trust(system func() (*x509.CertPool, error), extra []*x509.Certificate) {
+func (t *roundTripper) trust(system Roots, extra []*x509.Certificate) {
 	defer close(t.ready)
 	roots, err := system()
 	if err != nil {
@@ -147,17 +173,9 @@ func (t *roundTripper) trust(system func() (*x509.CertPool, error), extra []*x50
 // readCertificates is strict where x509's own reader skips what it does not
 // understand: a file that is only half used would fail later, far from its cause.
 func readCertificates(file string) ([]*x509.Certificate, error) {
-	f, err := os.Open(file)
+	text, err := readBounded(file, authoritiesAreOurs)
 	if err != nil {
-		return nil, fmt.Errorf("opening the file of certificates: %w", pathless(err))
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxCAFileBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading the file of certificates: %w", pathless(err))
-	}
-	if len(text) > maxCAFileBytes {
-		return nil, errors.New("the file of certificates is too large")
+		return nil, fmt.Errorf("reading the file of certificates: %w", err)
 	}
 	var all []*x509.Certificate
 	for {
@@ -313,6 +331,29 @@ func (t *roundTripper) CloseIdleConnections() {
 	t.base.CloseIdleConnections()
 	if t.backend != nil {
 		t.backend.CloseIdleConnections()
+	}
+}
+
+// Connect opens a connection to a server ahead of the request that will need it, as far
+// as TLS, and returns once that has begun. It is for a time at which none is open yet;
+// where one is, nothing may come of it but a request without a body and without a token.
+// What goes wrong is left to the request that will need it.
+//
+// A request begins that is given up as soon as it has to wait for a connection: net/http
+// goes on to make that for the next one (Transport.getConn).
+func Connect(ctx context.Context, c *http.Client, address string) {
+	ctx, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		ConnectStart: func(string, string) { giveUp() },
+		GotConn:      func(httptrace.GotConnInfo) { giveUp() },
+	})
+	r, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
+	if err != nil {
+		return
+	}
+	if answer, err := c.Transport.RoundTrip(r); err == nil {
+		_ = answer.Body.Close()
 	}
 }
 

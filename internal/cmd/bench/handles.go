@@ -21,7 +21,7 @@ const (
 	keptHandles = 4 * time.Minute
 	// headroomKB is what the backend counts as in use and never touches (memory.go of its
 	// command): it is no memory.
-	headroomKB = 256 << 10
+	headroomKB = 64 << 10
 	// mintedAtOnce are those that the bench knows at a time.
 	mintedAtOnce = 50_000
 )

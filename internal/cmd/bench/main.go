@@ -1,9 +1,10 @@
 //go:build linux
 
 // Command bench measures the launcher against its peers, as ratios in one run: the
-// least program that connects to a socket, a shell script with curl, and a stock
-// Wails program; and the organisation's backend against nginx. It prints one table
-// and writes build/out/bench.json.
+// least program that connects to a socket, the least that answers it by one request and
+// the opener, a shell script with curl, and a stock Wails program; and the organisation's backend against nginx. It prints one table
+// and writes build/out/bench.json and bench.svg. What other commands have left there stands
+// below the table, as not of this run.
 //
 // The launcher runs in a session of its own (bus, keyring, display, folders) that
 // ends with it. The bench is run in the module's root. It never judges by absolute times,
@@ -19,6 +20,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -35,6 +37,7 @@ func main() {
 	flag.IntVar(&o.rests, "rests", 5, "samples of a launch after a rest, each of which takes 12 s; 0 for none")
 	flag.DurationVar(&o.idle, "idle", 20*time.Second, "how long a program is left alone before its memory is read")
 	flag.BoolVar(&o.onlyWindow, "window", false, "measure only the window")
+	flag.BoolVar(&o.onlyLauncher, "launcher", false, "measure only hand-off, warm and cold launches, and the agent's memory")
 	flag.BoolVar(&o.onlyBackend, "backend", false, "measure only the organisation's backend; needs neither display nor keyring")
 	flag.IntVar(&o.handles, "handles", 1_000_000, "handles that expire; 0 for none")
 	flag.IntVar(&o.streams, "streams", 10_000, "idle streams of events; 0 for none")
@@ -59,6 +62,7 @@ type options struct {
 	rounds, presses int
 	rests           int
 	onlyWindow      bool
+	onlyLauncher    bool
 	onlyBackend     bool
 	handles         int
 	streams         int
@@ -88,26 +92,31 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	if !o.onlyWindow {
+	if !o.onlyWindow && !o.onlyLauncher {
 		if err := b.servers(ctx, dir); err != nil {
 			return err
 		}
 	}
+	b.report.Recorded = recall(filepath.Dir(o.out))
 	if err := b.report.write(o.out); err != nil {
 		return err
 	}
+	picture := strings.TrimSuffix(o.out, ".json") + ".svg"
+	if err := b.report.draw(picture); err != nil {
+		return err
+	}
 	b.report.print(os.Stdout)
-	say("written to " + o.out)
+	say("written to " + o.out + " and " + picture)
 	return nil
 }
 
 // desktop measures the launcher, in a desktop session that ends with it.
 func (b *bench) desktop(ctx context.Context, dir string) error {
-	if _, err := os.Stat(filepath.Join(frontEnd, "index.html")); err != nil {
+	if _, err := os.Stat(filepath.Join(frontEnd, "index.html")); err != nil && !b.onlyLauncher {
 		return errors.New("the window's page is not built: make frontend")
 	}
 	say("building the launcher and its peers")
-	if err := b.built.desktop(ctx); err != nil {
+	if err := b.built.desktop(ctx, !b.onlyLauncher); err != nil {
 		return err
 	}
 	world, err := newWorld(dir)
@@ -134,6 +143,9 @@ func (b *bench) desktop(ctx context.Context, dir string) error {
 	}
 	if b.onlyWindow {
 		return b.follow(ctx, append([]phase{signIn}, window...))
+	}
+	if b.onlyLauncher {
+		window = nil
 	}
 	return b.follow(ctx, append([]phase{
 		signIn,
@@ -186,15 +198,18 @@ type built struct{ stage.Programs }
 
 // desktop compiles everything alike: the launcher is a release, apart from the place
 // where it looks for the machine's policy.
-func (b built) desktop(ctx context.Context) error {
+func (b built) desktop(ctx context.Context, windows bool) error {
 	const here = "./internal/cmd/bench/testdata/"
 	const windowTags = "desktop,production,webkit2_41"
 	peer := func(name string) stage.Build { return stage.Build{Name: name, Source: here + name} }
 	window := func(name string) stage.Build {
 		return stage.Build{Name: name, Source: here + name, Tags: windowTags, Window: true}
 	}
-	err := b.Build(ctx, b.Launcher(), b.Opener(), b.WindowProgram(), peer("empty"), peer("socketclient"), window("wails"), window("window"), window("filter"))
-	if err != nil {
+	builds := []stage.Build{b.Launcher(), b.Opener(), peer("empty"), peer("socketclient"), peer("direct"), window("wails")}
+	if windows {
+		builds = append(builds, b.WindowProgram(), window("window"), window("filter"))
+	}
+	if err := b.Build(ctx, builds...); err != nil {
 		return err
 	}
 	script, err := os.ReadFile(here + "script/launch.sh")

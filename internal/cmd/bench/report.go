@@ -96,6 +96,8 @@ type report struct {
 	Kernel  string   `json:"kernel"`
 	Load    []string `json:"load"`
 	Figures []figure `json:"figures"`
+	// Recorded are figures that other commands have left behind.
+	Recorded []recorded `json:"recorded,omitempty"`
 }
 
 func newReport() *report {
@@ -152,6 +154,12 @@ func (r *report) print(to io.Writer) {
 		}
 		fmt.Fprintf(w, "%s\t\n", f.outcome())
 	}
+	for i, x := range r.Recorded {
+		if i == 0 {
+			fmt.Fprint(w, "\t\t\t\t\t\t\t\t\nnot of this run\tvalue\t\tby\tat\t\t\tgoal\t\n")
+		}
+		fmt.Fprintf(w, "%s\t%s\t\t%s\t%s\t\t\t%s\t\n", x.Name, x.Value, x.By, x.At.UTC().Format("2006-01-02 15:04"), outcome(x.Goal, x.Met))
+	}
 	_ = w.Flush() // the table goes where errors would go
 	fmt.Fprintf(to, "\n%d processors, %s, Linux %s, load %s before and %s after\n", r.CPUs, r.Go, r.Kernel, r.Load[0], r.Load[len(r.Load)-1])
 }
@@ -174,16 +182,28 @@ func (f figure) outcome() string {
 	if f.Goal == nil {
 		return ""
 	}
-	sign, bound := "≤", f.Goal.AtMost
-	if f.Goal.AtLeast > 0 {
-		sign, bound = "≥", f.Goal.AtLeast
+	return outcome(f.Goal.text(f.Unit), f.Met)
+}
+
+// outcome is a goal and whether it was reached.
+func outcome(goal string, met *bool) string {
+	switch {
+	case met == nil:
+		return goal
+	case *met:
+		return goal + "  met"
 	}
-	text := fmt.Sprintf("%s %.0f %s", sign, bound, f.Unit)
-	if f.Goal.Of == "ratio" {
-		text = sign + " " + times(bound)
+	return goal + "  MISSED"
+}
+
+// text is the goal of a figure of that unit, in words.
+func (g goal) text(unit string) string {
+	sign, bound := "≤", g.AtMost
+	if g.AtLeast > 0 {
+		sign, bound = "≥", g.AtLeast
 	}
-	if *f.Met {
-		return text + "  met"
+	if g.Of == "ratio" {
+		return sign + " " + times(bound)
 	}
-	return text + "  MISSED"
+	return fmt.Sprintf("%s %.0f %s", sign, bound, unit)
 }

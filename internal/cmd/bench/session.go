@@ -35,7 +35,7 @@ func newSession(ctx context.Context, dir string, b built, w *world) (*stage.Sess
 	}
 	return stage.NewSession(ctx, stage.SessionOptions{
 		Dir: dir, Programs: b.Programs, Display: true,
-		Env: []string{"BENCH_SERVER=" + server, "BENCH_CA=" + w.authority.CAFile, "BENCH_TOKEN=" + w.scriptToken, "BENCH_BACKEND=" + w.backend},
+		Env: []string{"BENCH_SERVER=" + server, "BENCH_DIRECT=" + filepath.Join(dir, "direct"), "BENCH_CA=" + w.authority.CAFile, "BENCH_TOKEN=" + w.scriptToken, "BENCH_BACKEND=" + w.backend},
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 )
 
 func main() {
+	withoutCore()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The second signal ends the process at once: only the first is waited for.
 	context.AfterFunc(ctx, stop)

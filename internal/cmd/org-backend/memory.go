@@ -10,12 +10,15 @@ import (
 
 const (
 	// headroomBytes is how much garbage may at least be made before it is collected.
-	headroomBytes = 256 << 20
+	headroomBytes = 64 << 20
 	// garbageBytes is about how much may at most be there, unless what is in use is so
 	// large that it would be collected more often than leastPercent of it are made.
-	garbageBytes = 2 * headroomBytes
-	leastPercent = 25
+	// Handles hold no pointers, so a million of them take no longer to collect beside.
+	garbageBytes = headroomBytes * 3 / 2
+	leastPercent = 10
 	mostPercent  = 100
+	// lookTime is how often it is looked at: many handles come in a second.
+	lookTime = time.Second
 	// In a quiet time less than quietBytes are allocated in restTime. What is worth
 	// giving back is at least worthBytes.
 	restTime   = 10 * time.Second
@@ -36,22 +39,26 @@ func headroom() (release func()) {
 // keeps as much as it would need for the same again.
 func giveBack(ctx context.Context) {
 	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/gc/heap/live:bytes"}}
-	t := time.NewTicker(restTime)
-	defer t.Stop()
+	looks, rests := time.NewTicker(lookTime), time.NewTicker(restTime)
+	defer looks.Stop()
+	defer rests.Stop()
 	before := debug.SetGCPercent(mostPercent)
 	defer debug.SetGCPercent(before)
 	for r, percent := (rest{}), mostPercent; ; {
+		rested := false
 		select {
 		case <-ctx.Done():
 			return
-		case <-t.C:
+		case <-looks.C:
+		case <-rests.C:
+			rested = true
 		}
 		metrics.Read(samples)
 		if now := percentFor(samples[2].Value.Uint64()); now != percent {
 			percent = now
 			debug.SetGCPercent(percent)
 		}
-		if r.worthwhile(samples[0].Value.Uint64(), samples[1].Value.Uint64()) {
+		if rested && r.worthwhile(samples[0].Value.Uint64(), samples[1].Value.Uint64()) {
 			debug.FreeOSMemory() // it collects garbage first
 		}
 	}

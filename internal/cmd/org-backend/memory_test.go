@@ -26,7 +26,7 @@ func TestMemoryIsGivenBackInAQuietTimeAfterABusyOne(t *testing.T) {
 
 func TestTheMoreIsInUseTheLessGarbageIsMadeBesideIt(t *testing.T) {
 	for inUse, want := range map[uint64]int{
-		0: 100, headroomBytes: 100, garbageBytes: 100, 2 * garbageBytes: 50, 4 * garbageBytes: 25, 100 * garbageBytes: 25,
+		0: 100, headroomBytes: 100, garbageBytes: 100, 2 * garbageBytes: 50, 4 * garbageBytes: 25, 100 * garbageBytes: 10,
 	} {
 		if got := percentFor(inUse); got != want {
 			t.Errorf("%d bytes: %d, want %d", inUse, got, want)
