@@ -100,7 +100,6 @@ var Rooms = []Room{
 	{"cmd/sandbox", "encounter-launcher-sandbox: flags, run", []string{"sandbox", "problem"}, []string{"github.com/spf13/cobra"}, "a program is flags and a handler"},
 	{"cmd/policyfiles", "writes what policyfiles makes into the tree", []string{"policyfiles"}, nil, "go generate runs it"},
 	{"cmd/e2e-desktop", "stand-in for a desktop's tray host and notification service, for the end-to-end test", []string{"sessionsim"}, nil, "it meets the program on the bus only, and shares the stand-in for logind with the tests"},
-	{"cmd/bench", "measures the launcher and the backend against their peers, as ratios in one run", []string{"stage"}, []string{"github.com/go-jose/go-jose/v4"}, "it meets the programs from outside, as the desktop does"},
 	{"cmd/faults", "runs faulted launches and single presses of them again: flags, run", []string{"faults"}, nil, "a program is flags and a run"},
 	{"cmd/proof", "runs every part of the proof and prints one table of what was tried and found", []string{"canary", "endurance", "faults", "fuzzing"}, []string{"github.com/schollz/progressbar/v3", "golang.org/x/term"}, "it runs what shows something, and shows nothing itself; the bar is of the library that provision has, for a terminal only"},
 	{"cmd/bench", "measures the launcher and the backend against their peers, as ratios in one run", []string{"chart", "stage"}, []string{"github.com/go-jose/go-jose/v4"}, "it meets the programs from outside, as the desktop does"},

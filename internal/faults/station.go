@@ -337,7 +337,7 @@ func (s *station) perform(ctx context.Context, p Plan, links []string) (clicks [
 	counted := map[string]bool{}
 	for _, c := range clicks {
 		// A link whose handler had no answer may have been accepted all the same.
-		if (c.accepts || c.killed || c.ended.Status == 3) && !counted[canonical(c.link)] {
+		if (c.accepts || c.killed || c.ended.Status == 3 || c.code() == "link_expired") && !counted[canonical(c.link)] {
 			counted[canonical(c.link)] = true
 			s.taken = append(s.taken, now)
 		}
@@ -679,8 +679,8 @@ func (s *station) judge(p Plan, clicks []click, encounters []string, lines []aud
 		if c.accepts {
 			accepted++
 			distinct[canonical(c.link)] = true
-		} else if c.killed || c.ended.Status == 3 {
-			maybe++
+		} else if c.killed || c.ended.Status == 3 || c.code() == "link_expired" {
+			maybe++ // a link that has expired is a launch too, which the person sees and may try again
 		}
 	}
 	outcomes, opened := 0, 0
