@@ -1288,6 +1288,7 @@ func FuzzCallback(f *testing.F) {
 		{"GET", host, "/callback?code=c&state=" + state + "&state=x"}, {"POST", host, "/callback?code=c&state=" + state},
 		{"GET", "localhost:4711", "/callback?code=c&state=" + state}, {"GET", host, "/%63allback?code=c&state=" + state}, {"GET", host, "//callback?code=%zz"},
 		{"GET", host, "http://" + host + "/callback?code=c&state=" + state}, {"GET", host, "/callback?code=%00&state=" + state}, {"GET", host, "*"},
+		{"GET", host, "/callback?code=c&state=" + state + "x"}, {"GET", host, "/callback?code=c&error=x&state=" + state}, {"GET", host, "/callback?code=c&iss=%0a&state=" + state},
 	} {
 		f.Add(seed[0], seed[1], seed[2])
 	}
