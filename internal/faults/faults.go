@@ -363,6 +363,19 @@ func (w *world) restartBackend(ctx context.Context) error {
 	return w.backend.Start(ctx)
 }
 
+// mint registers a launch, when the backend is there. An EHR tries again where a
+// connection was lost with the backend before.
+func (w *world) mint(ctx context.Context, l stage.Launch) (link string, err error) {
+	w.backendGate.RLock()
+	defer w.backendGate.RUnlock()
+	for range 3 {
+		if link, err = w.backend.Mint(ctx, l); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return link, err
+}
+
 // backendDied says whether the backend was killed in the last minute.
 func (w *world) backendDied(int) bool {
 	w.mu.Lock()
