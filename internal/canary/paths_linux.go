@@ -478,6 +478,27 @@ func (r *run) refusals() []step {
 		{"a verb with a link and an unknown verb with a name", "request_invalid", false, func(ctx context.Context) error {
 			return errors.Join(r.does(ctx, 2, "status", linkStart+"handle="+handle), r.does(ctx, 2, familyName), r.does(ctx, 2, "status", "--"+familyName))
 		}},
+		{"a configuration of the backend with secrets in place of the names of their files", "refused", false, func(ctx context.Context) error {
+			seal, err := os.ReadFile(filepath.Join(r.hospital.secrets.Dir, "seal.key"))
+			if err != nil {
+				return err
+			}
+			file := filepath.Join(r.dir, "pasted.yaml")
+			text := fmt.Sprintf("listen: 127.0.0.1:0\npublic_url: %[1]q\nehrs: [{name: ehr, secret_file: %[2]q}, {name: %[2]q, secret: %[2]q}]\ncallbacks: {secret_files: [%[3]q]}\n"+
+				"nats: {seal_key_files: [%[4]q]}\ntraces: {endpoint: %[5]q}\nlog_level: %[2]q\n%[2]s: 1\n",
+				"https://user:"+stage.EHRSecret+"@x.example", stage.EHRSecret, stage.CallbackSecret, strings.TrimSpace(string(seal)), "https://u:"+stage.EHRSecret+"@otel.example")
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				return err
+			}
+			for _, verb := range []string{"check-config", "serve"} {
+				said, err := r.session.Command(ctx, r.hospital.programs.Path(stage.BackendName), verb, "--config", file).CombinedOutput()
+				if err == nil {
+					return errors.New(verb + " took it")
+				}
+				r.evidence.add(BackendAnswers, verb, said)
+			}
+			return nil
+		}},
 		{"bad bodies at POST /launches", "400 and so on", false, func(ctx context.Context) error {
 			for _, body := range []any{
 				map[string]any{familyName: givenName}, map[string]any{"provider_email": familyName}, []string{familyName, birthDate, freeText},
@@ -786,6 +807,22 @@ func (r *run) more() []step {
 			}
 			return r.does(ctx, 2, "window")
 		}},
+		{"a policy into which somebody has written a password", "policy_invalid", false, r.under(
+			map[string]any{"ProxyMode": "manual", "ProxyURL": "http://" + proxyName + ":" + proxyWord + "@proxy.canary.example:3128", "Language": proxyWord},
+			func(ctx context.Context) error {
+				archive := filepath.Join(r.dir, "support.zip")
+				for _, args := range [][]string{{"policy"}, {"policy", "--json"}, {"status", "--json"}, {"doctor"}, {"doctor", "--json", "--bundle", archive}} {
+					if _, _, err := r.launcher(ctx, "", args...); err != nil {
+						return err
+					}
+				}
+				data, err := os.ReadFile(archive)
+				if err != nil {
+					return err
+				}
+				r.evidence.add(Bundle, "support.zip", data)
+				return errors.Join(os.Remove(archive), r.ends(r.identifiers, "policy_invalid")(ctx))
+			})},
 		{"no policy", "policy_missing", true, r.under(map[string]any{"BackendURL": nil}, r.ends(r.identifiers, "policy_missing"))},
 		{"a backend whose authority is not known", "tls_untrusted", true, r.under(map[string]any{"ExtraCAFile": nil}, r.ends(r.fresh, "tls_untrusted"))},
 		{"a keyring that is locked", "keyring_locked", true, func(ctx context.Context) error {
