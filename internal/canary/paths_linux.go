@@ -79,7 +79,7 @@ func (r *run) mint(ctx context.Context, who sandbox.Person, i ids) (link string,
 		"unstructured_context": freeText,
 	})
 	if err != nil || status != http.StatusOK {
-		return "", fmt.Errorf("POST /launches answered %d, %w", status, errors.Join(err))
+		return "", fmt.Errorf("POST /launches answered %d, %w", status, because(err))
 	}
 	return texts(answer)["link"], nil
 }
@@ -93,7 +93,7 @@ func (r *run) ehr(ctx context.Context, secret string, body any) (int, []byte, er
 }
 
 // ask calls the backend by the address that launchers know.
-func (r *run) ask(ctx context.Context, method, path, authorization string, body []byte) (int, []byte, error) {
+func (r *run) ask(ctx context.Context, method, path, authorization string, body []byte, headers ...string) (int, []byte, error) {
 	q, err := http.NewRequestWithContext(ctx, method, r.hospital.backend.URL+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
@@ -101,6 +101,9 @@ func (r *run) ask(ctx context.Context, method, path, authorization string, body 
 	q.Header.Set("Content-Type", "application/json")
 	q.Header.Set("Authorization", authorization)
 	q.Header.Set("Idempotency-Key", word("key-"))
+	for i := 0; i+1 < len(headers); i += 2 {
+		q.Header.Set(headers[i], headers[i+1])
+	}
 	client := r.hospital.authority.Client()
 	defer client.CloseIdleConnections()
 	answer, err := client.Do(q)
@@ -144,6 +147,14 @@ func (r *run) click(ctx context.Context, link string) (launched, error) {
 		return end.ID != before.ID && end.over()
 	})
 	return end, err
+}
+
+// because is an error, or says that there was none.
+func because(err error) error {
+	if err == nil {
+		return errors.New("which is not the end that it should have")
+	}
+	return err
 }
 
 // codeIn is the code that the handler prints with a refusal.
@@ -218,7 +229,7 @@ func (r *run) held(ctx context.Context, link, person, code string) error {
 		return err
 	}
 	if status, said, err := r.launcher(ctx, "", link); err != nil || status != 0 {
-		return fmt.Errorf("the handler ended with %d (%s), %w", status, codeIn(said), errors.Join(err))
+		return fmt.Errorf("the handler ended with %d (%s), %w", status, codeIn(said), because(err))
 	}
 	if err := r.signIn(ctx, person); err != nil {
 		return err
@@ -248,7 +259,7 @@ func (r *run) launches() []step {
 			}
 			for range 2 {
 				if end, err := r.click(ctx, link); err != nil || end.Stage != "opened" {
-					return fmt.Errorf("it ended with %q, %w", end.Code, errors.Join(err))
+					return fmt.Errorf("it ended with %q, %w", end.Code, because(err))
 				}
 				if err := stage.Sleep(ctx, 3200*time.Millisecond); err != nil { // later it opens anew
 					return err
@@ -507,10 +518,33 @@ func (r *run) refusals() []step {
 				map[string]any{"unstructured_context": strings.Repeat(freeText, 4000)},
 			} {
 				if status, _, err := r.ehr(ctx, stage.EHRSecret, body); err != nil || status < 400 || status > 499 {
-					return fmt.Errorf("a bad body was answered %d, %w", status, errors.Join(err))
+					return fmt.Errorf("a bad body was answered %d, %w", status, because(err))
 				}
 			}
 			return nil
+		}},
+		{"headers full of the patient at the backend, good calls and bad", "as without them", false, func(ctx context.Context) error {
+			i := r.newIDs()
+			trace := "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+			headers := []string{
+				"User-Agent", familyName, "Referer", "https://ehr.example/" + i.patient, "Tracestate", "ehr=" + i.patient, "Traceparent", trace, "Baggage", "patient=" + i.patient,
+				"Cookie", "patient=" + url.QueryEscape(givenName), "X-Forwarded-For", familyName, "Forwarded", "for=" + familyName, "X-Patient", birthDate,
+			}
+			for _, c := range []struct {
+				path, bearer, body string
+				status             int
+			}{
+				{"/encounters", r.hospital.bearerSeen(), fmt.Sprintf(`{"external_encounter_id":%q,"external_patient_id":%q,"external_provider_id":%q}`, i.encounter, i.patient, ada().ProviderID), http.StatusOK},
+				{"/encounters/url", r.hospital.bearerSeen(), fmt.Sprintf(`{"external_encounter_id":%q,"external_provider_id":%q}`, i.encounter, ada().ProviderID), http.StatusOK},
+				{"/encounters/url", r.hospital.bearerSeen(), fmt.Sprintf(`{"external_encounter_id":%q,"external_provider_id":%q}`, i.encounter, ben().ProviderID), http.StatusForbidden},
+				{"/launches", "Bearer " + stage.EHRSecret, `{"name":"` + familyName + `"}`, http.StatusBadRequest},
+			} {
+				if status, _, err := r.ask(ctx, http.MethodPost, c.path, c.bearer, []byte(c.body), headers...); err != nil || status != c.status {
+					return fmt.Errorf("%s was answered %d, %w", c.path, status, because(err))
+				}
+			}
+			_, _, err := r.ask(ctx, http.MethodPost, "/launches", "Bearer "+stage.EHRSecret, nil, "X-Request-Id", familyName+" "+birthDate)
+			return err
 		}},
 		{"wrong credentials, routes, queries and headers at the backend", "401, 404, 405", false, func(ctx context.Context) error {
 			for _, c := range []struct{ method, path, bearer, body string }{
@@ -520,7 +554,7 @@ func (r *run) refusals() []step {
 				{http.MethodPost, "/nabla/callbacks", "Bearer " + handle, `{"note":"` + noteText + `"}`},
 			} {
 				if status, _, err := r.ask(ctx, c.method, c.path, c.bearer, []byte(c.body)); err != nil || status < 400 {
-					return fmt.Errorf("%s %s was answered %d, %w", c.method, c.path[:3], status, errors.Join(err))
+					return fmt.Errorf("%s %s was answered %d, %w", c.method, c.path[:3], status, because(err))
 				}
 			}
 			return nil
