@@ -312,6 +312,11 @@ func FuzzVerifyNeverPanicsAndFindsAnyChangedByte(f *testing.F) {
 	for _, name := range d.files() {
 		wholes = append(wholes, d.text(name))
 		f.Add(d.text(name), uint(0), byte(0))
+		for at := range uint(len(d.text(name))) {
+			if at%97 == 0 {
+				f.Add([]byte{}, uint(len(d.text(name)))-1-at, byte(at))
+			}
+		}
 	}
 	f.Add([]byte("\n\n{}\n"), uint(7), byte('\n'))
 	f.Fuzz(func(t *testing.T, text []byte, at uint, with byte) {

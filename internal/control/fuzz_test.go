@@ -61,6 +61,7 @@ func FuzzRequests(f *testing.F) {
 	f.Add("GET", "/v1/snapshot", host, "", true, []byte{})
 	f.Add("GET", "/v1/policy", "127.0.0.1", "", true, []byte{})
 	f.Add("POST", "/v1/quit", host, "", false, []byte{})
+	f.Add("POST", "/v1/sign-in", host, "", false, []byte{})
 	f.Add("POST", "/v1/sign-in", host, "https://evil.example", true, []byte{})
 	f.Add("POST", "/v1/quit?x", host, "", false, []byte{})
 	f.Add("POST", "//v1/quit", host, "", true, bytes.Repeat([]byte(" "), MaxBody+1))

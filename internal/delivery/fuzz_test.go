@@ -42,6 +42,8 @@ func FuzzMessages(f *testing.F) {
 	f.Add("r-1", "r-2", Queued, known, note, false, uint16(0))
 	f.Add("r-1", "r-1", Queued, known, note, true, uint16(0))
 	f.Add("r-1", "r-1", Delivered, known, []byte("x"), false, uint16(9))
+	f.Add("r-1", "r-1", Queued, known, pack(note)[:40], true, uint16(0))
+	f.Add("r-1", "r-1", Queued, known, []byte("odd"), false, uint16(0))
 	f.Add("", "", "", []byte(`{"received":"x"}`), []byte{}, false, uint16(0))
 	f.Add("r", "r", Queued, []byte(`[]`), []byte{0x1f, 0x8b}, true, uint16(0))
 	f.Fuzz(func(t *testing.T, id, other, state string, about, content []byte, packed bool, flip uint16) {
@@ -134,6 +136,7 @@ func FuzzWhatIsDelivered(f *testing.F) {
 	f.Add(id, nabla.NoteExport, raw, 200, "3")
 	f.Add("../../etc/passwd", nabla.PatientInstructionsExport, raw, 503, "-1")
 	f.Add("A", "x", []byte(`{"request_uuid":"r","type":"PATIENT_INSTRUCTIONS_EXPORT","data":{"external_patient_id":"P","external_encounter_id":"E","external_provider_id":"D","patient_instructions":{"instructions":" x\n "}}}`), 429, "99999999999")
+	f.Add("a/b", "", []byte(`{"request_uuid":"r","type":"NOTE_EXPORT","data":{"external_patient_id":"P","external_encounter_id":"E","external_provider_id":"D","note":{"sections":[{"key":"k","title":"T","content":"C"}]},"visit_diagnoses":[{"system":"s","code":"c","display":"one"},{"system":"s","code":"d","display":"two"}]}}`), 404, "")
 	f.Add("\u202e", "", []byte(`{}`), 409, "Wed, 21 Oct 2115 07:28:00 GMT")
 	f.Fuzz(func(t *testing.T, id, kind string, raw []byte, status int, retryAfter string) {
 		for _, kind := range []string{nabla.NoteExport, nabla.PatientInstructionsExport} {
@@ -141,7 +144,9 @@ func FuzzWhatIsDelivered(f *testing.F) {
 			if filepath.Base(name) != name || !regexp.MustCompile(`^[0-9A-Za-z-]{1,64}_(note_export|patient_instructions_export)\.json$`).MatchString(name) || !filepath.IsLocal(name) {
 				t.Fatalf("%q makes the file %q", id, name)
 			}
-			// Two that differ only in what a file system may not tell apart are two files, or refused as a conflict.
+			if word, _, _ := strings.Cut(name, "_"); word != id && word != string(keyOf(id)) {
+				t.Fatalf("%q makes the file %q of another", id, name)
+			}
 			if other := fileName(id+"x", kind); other == name {
 				t.Fatalf("%q and another make one file", id)
 			}

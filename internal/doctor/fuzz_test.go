@@ -71,7 +71,7 @@ func FuzzTheScrubber(f *testing.F) {
 	for _, seed := range []string{
 		"opening the browser: exit status 3", "dial tcp 10.0.0.7:443: connect: connection refused", somebody, "born 1980-01-31, +49 30 1234567", "encounter-launcher://launch?handle=Zk3vQ9x1T7mB2nR5wY8uLg",
 		"https://a.nabla.com/e?t=x", "ada@hospital.example", `/home/ada/.config/x.json`, "error\u202e3\u200b", "१२३४", "x509: certificate signed by unknown authority", "[redacted] [redacted]", "eyJhbGciOiJFUzI1NiJ9.e30.AA", "12 34 56", "3 4", "7ms 2s",
-		"\xff\xfe", "ＧＲＡＣＥ", "policy.json", "=1+1", "the-the_the/the", "...", "~/~",
+		"\xff\xfe", "ＧＲＡＣＥ", "policy.json", "=1+1", "the-the_the/the", "OPENING THE BROWSER", "a.b1@9x.example", "ädä@x", "...", "~/~",
 	} {
 		f.Add(seed, "")
 		f.Add("the agent ", seed)

@@ -114,6 +114,7 @@ func FuzzCalls(f *testing.F) {
 		f.Add(uint16(200), "application/json; charset=utf-8", "x", "7", []byte(body), []byte(token), []byte(found))
 		f.Add(uint16(201), fhirJSON, "", "Wed, 21 Oct 2115 07:28:00 GMT", []byte(body), []byte(token), []byte(found))
 	}
+	f.Add(uint16(404), fhirJSON, "", "", []byte(`{"resourceType":"DocumentReference"}`), []byte(token), []byte(found))
 	for _, token := range []string{`{"access_token":"a\nX: y","token_type":"Bearer","expires_in":300}`, `{"access_token":"a","token_type":"mac","expires_in":300}`, `{"access_token":"a","token_type":"bearer","expires_in":-3}`} {
 		f.Add(uint16(200), fhirJSON, "", "", []byte(ada), []byte(token), []byte(found))
 	}

@@ -54,6 +54,9 @@ type Options struct {
 	Cache string
 	// Progress gets a line for each run; nil means nowhere.
 	Progress io.Writer
+	// After is told after each run what was run until then, so that a long run that is
+	// ended loses nothing; nil is told nothing. Its error ends the run.
+	After func(Report) error
 }
 
 // Report is what was run: one row for each target, in the order of their names.
@@ -140,7 +143,11 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		if row == nil {
 			break
 		}
-		if err := r.run(ctx, row, amount); err != nil {
+		err := r.run(ctx, row, amount)
+		if err == nil && r.After != nil {
+			err = r.After(r.report())
+		}
+		if err != nil {
 			return r.report(), err
 		}
 	}

@@ -36,9 +36,13 @@ func module(t *testing.T) string {
 
 func TestEveryTargetIsRunAndWhatFailsIsARowWithItsInput(t *testing.T) {
 	root := module(t)
-	r, err := Run(t.Context(), Options{Root: root, Time: "500x", Least: 1200, Cache: t.TempDir()})
+	told := 0
+	r, err := Run(t.Context(), Options{Root: root, Time: "500x", Least: 1200, Cache: t.TempDir(), After: func(r Report) error { told++; return nil }})
 	if err != nil || len(r.Targets) != 2 || r.Short != "1 targets have not had their executions yet" {
 		t.Fatalf("%+v, %v", r, err)
+	}
+	if told < 3 {
+		t.Errorf("told %d times", told)
 	}
 	holds, fails := r.Targets[0], r.Targets[1]
 	if holds.String() != "a.FuzzHolds" || holds.Executions < 1200 || len(holds.Violations) != 0 {

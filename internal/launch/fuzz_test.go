@@ -17,6 +17,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	jose "github.com/go-jose/go-jose/v4"
+
 	"encounterlauncher/internal/problem"
 	"encounterlauncher/internal/secret"
 )
@@ -260,6 +262,7 @@ func FuzzParse(f *testing.F) {
 	})
 	f.Add(ids("Zo%C3%AB%2B%26%25"))
 	f.Add(ids("%EF%BC%84") + "&")
+	f.Add(ids("%EF%BF%BC"))
 	f.Add(testScheme + "://launch?request=" + sign(f, newTestKeys(f).es256, validHeader("ES256"), validClaims()))
 	f.Add("ENCOUNTER-LAUNCHER://LAUNCH/?external_provider_id=%C3%A9&external_patient_id=a&external_encounter_id=" + strings.Repeat("%F0%9F%99%82", 30))
 	f.Fuzz(checkLink)
@@ -388,6 +391,11 @@ func FuzzLinkKeys(f *testing.F) {
 		f.Add(keySet(f, with(es, name, value)))
 	}
 	f.Add(keySet(f, es, es))
+	private, err := jose.JSONWebKey{Key: keys.eddsa, KeyID: "k", Algorithm: "EdDSA"}.MarshalJSON()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte(`{"keys":[{"iss":"ehr",` + string(private[1:]) + `]}`))
 	f.Add([]byte(`{"keys":[]}`))
 	f.Add([]byte(`{"keys":[null]}`))
 	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AAAA","alg":"ES256","kid":"k","iss":"i"}]}`))

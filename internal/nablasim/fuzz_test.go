@@ -61,7 +61,7 @@ func flat(body []byte, prefix string, into map[string]json.RawMessage) bool {
 func FuzzReadFields(f *testing.F) {
 	for _, body := range []string{
 		goodCreate, `{"structured_context":{"patient_demographics":{"name":"a","name":"b"}}}`, strings.Replace(goodCreate, `"unstructured_context":null`, `"unstructured_context":"`+strings.Repeat("é", 701)+`"`, 1),
-		strings.Replace(goodCreate, `"P-1"`, `" "`, 1), strings.Replace(goodCreate, `"P-1"`, "null", 1), strings.Replace(goodCreate, "ada@", "@", 1), strings.Replace(goodCreate, "{", `{"structured_context.patient_demographics":{},`, 1), goodCreate + "x", "{}", "[]",
+		strings.Replace(goodCreate, `"P-1"`, `" "`, 1), strings.Replace(goodCreate, `"P-1"`, "null", 1), strings.Replace(goodCreate, "ada@", "@", 1), strings.Replace(goodCreate, "{", `{"structured_context.patient_demographics":{},`, 1), goodCreate + "x", "{}", strings.Replace(goodCreate, `{"patient_demographics":`, `{},"structured_context.patient_demographics":`, 1), strings.Replace(strings.Replace(goodCreate, `{"patient_demographics":`, `{},"structured_context.patient_demographics":`, 1), "}}", "}", 1), "[]",
 		`{"external_provider_id":"D","external_encounter_id":"E"}`, `{"grant_type":"client_credentials","client_assertion_type":"x","client_assertion":"y"}`, strings.Replace(goodCreate, `"pronouns":null`, `"pronouns":{}`, 1),
 	} {
 		f.Add([]byte(body))

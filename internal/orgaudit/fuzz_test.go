@@ -16,7 +16,7 @@ func FuzzSearch(f *testing.F) {
 	const line = `{"time":"2026-11-03T09:00:00Z","action":"encounter_opened","outcome":"done","subject":"s","email":"Ada@hospital.example","provider":"D","encounter":"E","patient":"P"}`
 	for _, text := range []string{
 		line + "\n", line, line + "\n" + line[:40], "\n\n{}\nnull\n[]\n" + line + "\n", line + "\r\n", strings.Replace(line, `"P"`, `"\u0050"`, 1) + "\n", strings.Repeat("x", maxLine+5) + "\n" + line + "\n", strings.Replace(line, "2026", "x", 1) + "\n", "{" + line + "\n", " " + line + "\n",
-		strings.Replace(line, `"patient"`, `"Patient"`, 1) + "\n", line + line + "\n", "\xff\n" + line + "\n", strings.Replace(line, `"done"`, `7`, 1) + "\n",
+		strings.Replace(line, `"patient"`, `"Patient"`, 1) + "\n", line + line + "\n", strings.NewReplacer(`"P"`, `"P1"`, `"D"`, `"P"`).Replace(line) + "\n", "\xff\n" + line + "\n", strings.Replace(line, `"done"`, `7`, 1) + "\n",
 	} {
 		f.Add([]byte(text), "P", "", "", int64(0))
 		f.Add([]byte(text), "", "ada@hospital.example", "D", int64(3600))

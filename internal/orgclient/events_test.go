@@ -254,7 +254,7 @@ func TestALineOrAnEventThatIsTooLargeEndsTheStream(t *testing.T) {
 func FuzzEvents(f *testing.F) {
 	for _, seed := range []string{
 		"event: encounter.exported\nid: 7\ndata: " + exported + "\n\n", ":\r\n\r\ndata: a\rdata: b\n\r\n", "\xef\xbb\xbfretry: 99999999999\n\nid\n\n",
-		"data\n\n", "data:\x00\n\n", "id: \x00\ndata: " + exported + "\n\n",
+		"data\n\n", "data:\x00\n\n", "data: " + strings.Repeat("x", orgapi.MaxEventBytes+9) + "\n\n", "event: " + strings.Repeat("x", orgapi.MaxEventBytes) + "\ndata: x\n\n", "id: \x00\ndata: " + exported + "\n\n",
 	} {
 		f.Add([]byte(seed))
 	}

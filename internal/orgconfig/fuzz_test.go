@@ -57,6 +57,15 @@ func FuzzConfiguration(f *testing.F) {
 			t.Errorf("%q is refused in words of a library: %q", text, said)
 		}
 		if err == nil {
+			var document yaml.Node
+			if yaml.Unmarshal(text, &document) != nil {
+				t.Fatalf("%q was read, and is no YAML", text)
+			}
+			for _, top := range document.Content {
+				if name := unknownIn(top, reflect.TypeFor[Config]()); name != "" {
+					t.Fatalf("%q was read with the key %q", text, name)
+				}
+			}
 			var lax Config
 			if yaml.Unmarshal(text, &lax) != nil || !reflect.DeepEqual(lax, direct) && !hasNaN(lax) {
 				t.Fatalf("%q was read as %+v", text, direct)
@@ -144,4 +153,33 @@ func filesIn(v reflect.Value) map[string]string {
 		}
 	}
 	return all
+}
+
+// unknownIn returns a key that no field of a type has, at any depth. Merged maps and
+// aliases are the library's.
+func unknownIn(n *yaml.Node, t reflect.Type) string {
+	switch {
+	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
+		for _, item := range n.Content {
+			if name := unknownIn(item, t.Elem()); name != "" {
+				return name
+			}
+		}
+	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct:
+	keys:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			for f := range t.NumField() {
+				if t.Field(f).Tag.Get("yaml") == n.Content[i].Value {
+					if name := unknownIn(n.Content[i+1], t.Field(f).Type); name != "" {
+						return name
+					}
+					continue keys
+				}
+			}
+			if n.Content[i].Tag != "!!merge" {
+				return n.Content[i].Value
+			}
+		}
+	}
+	return ""
 }

@@ -204,7 +204,7 @@ func FuzzSignedRequest(f *testing.F) {
 	for _, c := range []string{
 		claims, strings.Replace(claims, `"ehr"`, `"another"`, 1), strings.Replace(claims, `"iss"`, `"ISS"`, 1), strings.Replace(claims, `{`, `{"external_patient_id":"Q",`, 1),
 		strings.Replace(claims, `{`, `{"Jti":"5",`, 1), strings.Replace(claims, `{`, `{"name":"Grace",`, 1), strings.Replace(claims, `"P"`, `"\ud800"`, 1), strings.Replace(claims, "1800000300", "1.8000003e9", 1),
-		strings.Replace(claims, "1800000300", "1800000301", 1), claims + "{}", strings.Replace(claims, `"4f1c"`, `null`, 1), strings.Replace(claims, `"`+audience+`"`, `["`+audience+`","x"]`, 1),
+		strings.Replace(claims, "1800000300", "1800000301", 1), claims + "{}", strings.Replace(claims, `"4f1c"`, `null`, 1), strings.Replace(claims, audience, audience+"/x", 1), strings.Replace(claims, `"`+audience+`"`, `["`+audience+`","x"]`, 1),
 	} {
 		f.Add([]byte(header), []byte(c), uint16(0), int64(0))
 	}

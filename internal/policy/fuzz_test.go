@@ -110,6 +110,7 @@ func FuzzRegistryValues(f *testing.F) {
 	keys := Keys()
 	for i := range keys {
 		f.Add(uint8(i), uint64(1), "https://backend.example/api")
+		f.Add(uint8(i), uint64(2), "")
 	}
 	for _, text := range []string{
 		"", "a\x00b", "\x00", "a\x00a", ".vendor.example\x00app.vendor.example", `{"keys":[{"kty":"EC"}]}`, `{"keys":[],"keys":[]}`, "\xed\xa0\x80", " x", "openid", "8400\x008401", "true", "a;b", ".nabla.com;", "name\x00\u202e", strings.Repeat("x", 2049),
@@ -168,7 +169,7 @@ func FuzzRegistryValues(f *testing.F) {
 					t.Fatalf("%s: %d was taken as %d", k.Name, n, v.number)
 				}
 			case YesNo:
-				if v.yes != (n == 1) {
+				if v.yes != (n == 1) || n > 1 {
 					t.Fatalf("%s: %d was taken as %v", k.Name, n, v.yes)
 				}
 			case List:

@@ -23,7 +23,7 @@ func quoted(fields []string) string {
 func FuzzAList(f *testing.F) {
 	for _, seed := range []string{
 		head + "a@a.example,D-1,OTHER,x,,\n", "provider_email,external_provider_id\r\na@a.example,\"D\"\"1\"\r\n", "\xef\xbb\xbf" + head, "a;b", "\"", head + "a@a.example,D\u200b,,,,\n",
-		head + "canary@a.example,canary,canary,,,\n", "canary,external_provider_id\n", head + "canary\n", head + "\"canary\n", head + "a@a.example,D,,,,\nA@A.example,E,,,,\n", "\xffcanary", head + "a@a.example,D 1,,,,\n\n\nb@a.example,\"E\n1\",,,,\n", "external_provider_id,provider_email\nD,a@a.example\nE,b@a.example\n",
+		head + "canary@a.example,canary,canary,,,\n", "canary,external_provider_id\n", head + "canary\n", head + "\"canary\n", head + "a@a.example,D,,,,\nA@A.example,E,,,,\n", "\xffcanary", head + "+a@a.example,@D,,,,\n", head + "-a@a.example,=D,,,,\n", head + "a@a.example,D 1,,,,\n\n\nb@a.example,\"E\n1\",,,,\n", "external_provider_id,provider_email\nD,a@a.example\nE,b@a.example\n",
 	} {
 		f.Add(seed)
 	}

@@ -107,7 +107,7 @@ var groupLine = regexp.MustCompile(`^\s*\[`)
 // write whatever name is shown.
 func FuzzDesktopFiles(f *testing.F) {
 	for _, text := range []string{
-		"[Desktop Entry]\nExec=/a %u\n", "[Other]\nExec=/b\n[Desktop Entry]\n Exec = /a %u \nExec=/c\n", "Exec=/a\n", "[Desktop Entry]\r\nExec=/a\r\n", "[Desktop Entry]x\nExec=/a", "[Desktop Entry]\nExec[de]=/b\nExec=\n", "[Desktop Entry]\n#Exec=/a\n[Desktop Entry]\nExec=/d", "\x00[Desktop Entry]\nExec==\n",
+		"[Desktop Entry]\nExec=/a %u\n", "[Other]\nExec=/b\n[Desktop Entry]\n Exec = /a %u \nExec=/c\n", "Exec=/a\n", "[Desktop Entry]\r\nExec=/a\r\n", "[Desktop Entry]x\nExec=/a", "[Desktop Entry]\nX=1\n[Other]\nExec=/b\n", "[Desktop Entry]\nExec[de]=/b\nExec=\n", "[Desktop Entry]\n#Exec=/a\n[Desktop Entry]\nExec=/d", "\x00[Desktop Entry]\nExec==\n",
 	} {
 		f.Add(text, "/usr/bin/x", "Encounter Launcher")
 	}

@@ -34,9 +34,9 @@ func FuzzWords(f *testing.F) {
 		catalogues = append(catalogues, For(language))
 	}
 	for first := 0; first < len(all); first += 8 {
-		f.Add(uint16(first), "", "<b>{sentence}</b>", "\u202e\x00")
+		f.Add(uint16(first), "", " <b>{sentence}</b> ", "\u202e\x00")
 	}
-	for _, seed := range [][3]string{{"tray.open_recent", "14:05", "Ada"}, {"notice.body", "{next_step}", "{{sentence}"}, {"fact.", "}", "{"}, {"error.internal", "%d", "${x}"}} {
+	for _, seed := range [][3]string{{"tray.open_recent", "14:05", "Ada"}, {"notice.body", "{next_step}", "{{sentence}"}, {"fact.", "}", "{"}, {"error.internal", "%d", "${x}"}, {"", " a ", "\t"}} {
 		f.Add(uint16(0), seed[0], seed[1], seed[2])
 	}
 	f.Fuzz(func(t *testing.T, first uint16, key, a, b string) {

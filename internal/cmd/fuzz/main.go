@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime"
+	"syscall"
 
 	"encounterlauncher/internal/fuzzing"
 )
@@ -51,7 +52,8 @@ func run() (int, error) {
 			return 0, err
 		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	o.After = func(r fuzzing.Report) error { return r.Save(*report) }
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	r, err := fuzzing.Run(ctx, o)
 	if len(r.Targets) > 0 {
