@@ -32,6 +32,7 @@ func FuzzProxyList(f *testing.F) {
 	} {
 		f.Add(list, "*.example;<local>;10.*;https://a.example:443;[::1]", "https://b.example:8443/x")
 		f.Add(list, "*", "http://host/")
+		f.Add(list, "b.example:443;https://c.example:8443", "https://b.example:8443/x")
 	}
 	f.Fuzz(func(t *testing.T, list, exceptions, target string) {
 		for _, scheme := range []string{"http", "https"} {
