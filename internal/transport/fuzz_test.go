@@ -8,7 +8,11 @@ import (
 	"testing"
 )
 
-var separators = regexp.MustCompile(`[; \t]+`)
+var (
+	separators = regexp.MustCompile(`[; \t]+`)
+	withPort   = regexp.MustCompile(`(?s)^(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)$`)
+	direct     = regexp.MustCompile(`(?i)(^|[; \t=])DIRECT($|[; \t])`)
+)
 
 // serverForm is a name or an address, with a port or without.
 var serverForm = regexp.MustCompile(`^(?:[\pL\p{Nd}._-]+|\[[0-9a-fA-F:.]+(?:%.+)?\])(?::0*[1-9][0-9]*)?$`)
@@ -43,7 +47,7 @@ func FuzzProxyList(f *testing.F) {
 			fields := separators.Split(list, -1)
 			for _, u := range got {
 				if u == nil {
-					if !regexp.MustCompile(`(?i)(^|[; \t=])DIRECT($|[; \t])`).MatchString(list) {
+					if !direct.MatchString(list) {
 						t.Fatalf("%q goes without a proxy", list)
 					}
 					continue
@@ -94,7 +98,7 @@ func FuzzProxyList(f *testing.F) {
 				entry = rest
 			}
 			// host:port, with an address of IPv6 in brackets.
-			if m := regexp.MustCompile(`(?s)^(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)$`).FindStringSubmatch(entry); m != nil {
+			if m := withPort.FindStringSubmatch(entry); m != nil {
 				if m[3] != port {
 					continue
 				}
