@@ -25,6 +25,9 @@ const (
 	// it grows to longestLook, so that a machine that is slow is not kept busy.
 	dialAgain   = 2 * time.Millisecond
 	longestLook = 25 * time.Millisecond
+	// startAgain is how long another agent that was first may take until it listens. One
+	// that was about to end never does, and then one is started again.
+	startAgain = 250 * time.Millisecond
 	// longestOffer is the longest pause before a link is offered again.
 	longestOffer = 250 * time.Millisecond
 )
@@ -102,6 +105,7 @@ func reach(layout paths.Layout) (*control.Client, error) {
 		return nil, problem.New(problem.AgentUnreachable, err)
 	}
 	pause := dialAgain
+	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -110,7 +114,12 @@ func reach(layout paths.Layout) (*control.Client, error) {
 			if err != nil {
 				return nil, problem.With(problem.AgentUnreachable, "It ended at once.", withoutPath(err))
 			}
-			ended = nil // another agent was first, and will listen in a moment
+			ended, again = nil, time.After(startAgain) // another agent was first
+		case <-again:
+			if ended, err = startAgent(); err != nil {
+				return nil, problem.New(problem.AgentUnreachable, withoutPath(err))
+			}
+			again = nil
 		case <-time.After(pause):
 			pause = min(pause*11/10, longestLook)
 		}

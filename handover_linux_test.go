@@ -389,6 +389,35 @@ func TestALinkThatARunningAgentTakesWaitsForNothingElseOfTheProgram(t *testing.T
 	}
 }
 
+// An agent that ends holds its role until it has ended, and does not listen any more.
+func TestALinkThatComesWhileAnAgentEndsStartsTheNextOne(t *testing.T) {
+	t.Parallel()
+	path, h := program(t, released), newHome(t, "encounter-launcher")
+	if err := os.Mkdir(h.runtimeDir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	role, err := os.Create(filepath.Join(h.runtimeDir(), "agent.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer role.Close()
+	if err := unix.Flock(int(role.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	handed := make(chan result, 1)
+	handler := h.command(path, link)
+	go func() { handed <- h.finish(handler) }()
+	h.until("the handler has started an agent, which has found the role taken", func() bool {
+		_, err := os.Stat(filepath.Join(h.stateDir(), "agent.log"))
+		return err == nil && len(h.processes()) == 1
+	})
+	if err := role.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.expect(<-handed, 2, "policy_missing")
+	h.agent()
+}
+
 // stranger is the test program in the role of somebody else's process: it listens
 // on the socket that it inherited and prints how many bytes came.
 func stranger() int {

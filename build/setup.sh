@@ -4,7 +4,7 @@
 set -euo pipefail
 
 window="build-essential pkg-config libgtk-3-dev libwebkit2gtk-4.1-dev"
-test="$window xvfb xauth xdotool imagemagick openbox gnome-keyring libsecret-tools dbus dbus-x11 xdg-utils desktop-file-utils \
+test="$window xvfb xauth xdotool x11-utils xclip imagemagick openbox gnome-keyring libsecret-tools dbus dbus-x11 xdg-utils desktop-file-utils \
   libglib2.0-bin at-spi2-core fonts-dejavu-core chromium curl dunst jq openssl \
   wine wine64 wixl msitools osslsigncode softhsm2 libengine-pkcs11-openssl lintian rpm man-db procps strace systemd python3 tinyproxy squid-openssl nginx"
 

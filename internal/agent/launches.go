@@ -277,7 +277,7 @@ func (q *launches) refused(r launch.Request, arrived flow.Person, click any, p *
 
 // track makes a launch and queues it; the caller holds mu.
 func (q *launches) track(l flow.Launch, digest linkDigest, now time.Time) *tracked {
-	l.RequestID = q.newID()
+	l.RequestID, l.At = q.newID(), now
 	t := &tracked{id: l.RequestID, digest: digest, launch: l, startedAt: now, ms: make(map[view.Stage]int64)}
 	t.reach(view.Received, now)
 	if l.Reopen != nil {

@@ -108,7 +108,7 @@ func (w *workstation) leftNothing() {
 		w.t.Errorf("recents on the disk: %d files", len(files))
 	}
 	for n := range 3 {
-		if w.agent.tabs.OpenedWithin(flow.Encounter{ExternalEncounterID: encounterID(n)}, time.Hour, w.clock.now()) {
+		if w.agent.tabs.OpenedWithin(flow.Encounter{ExternalEncounterID: encounterID(n)}, time.Hour, time.Time{}, w.clock.now()) {
 			w.t.Errorf("encounter %d is still known", n)
 		}
 	}

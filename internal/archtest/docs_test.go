@@ -194,30 +194,35 @@ func TestEveryTestThatADocumentNamesExists(t *testing.T) {
 	}
 }
 
-func TestEveryTestOfTheWindowThatADocumentNamesExists(t *testing.T) {
-	var tests []byte
-	err := filepath.WalkDir(filepath.Join(root(t), "frontend", "src"), func(path string, _ os.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".test.ts") {
+func TestEveryTestInJavaScriptThatADocumentNamesExists(t *testing.T) {
+	for _, of := range []struct{ mark, folder, ends, begins string }{
+		{"vitest", "frontend/src", ".test.ts", "('"},
+		{"e2e", "build/e2e", ".mjs", "step('"},
+	} {
+		var tests []byte
+		err := filepath.WalkDir(filepath.Join(root(t), filepath.FromSlash(of.folder)), func(path string, _ os.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, of.ends) {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			tests = append(tests, text...)
 			return err
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		text, err := os.ReadFile(path)
-		tests = append(tests, text...)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := 0
-	for name, text := range documents(t) {
-		for _, m := range regexp.MustCompile(`vitest “([^”]+)”`).FindAllStringSubmatch(text, -1) {
-			found++
-			if !bytes.Contains(tests, []byte("('"+m[1]+"',")) {
-				t.Errorf("%s names the test “%s” of the window, which does not exist", name, m[1])
+		found := 0
+		for name, text := range documents(t) {
+			for _, m := range regexp.MustCompile(of.mark+` “([^”]+)”`).FindAllStringSubmatch(text, -1) {
+				found++
+				if !bytes.Contains(tests, []byte(of.begins+m[1]+"',")) {
+					t.Errorf("%s names “%s” of %s, which does not exist", name, m[1], of.folder)
+				}
 			}
 		}
-	}
-	if found == 0 {
-		t.Error("no document names a test of the window")
+		if found == 0 {
+			t.Errorf("no document names a test of %s", of.folder)
+		}
 	}
 }
 
@@ -249,7 +254,7 @@ func TestEveryPromiseNamesATestAndStandsOnce(t *testing.T) {
 		for _, row := range rows {
 			cells := strings.Split(strings.Trim(row, "| "), " | ")
 			test := cells[len(cells)-1]
-			if !strings.Contains(test, "`Test") && !strings.Contains(test, "`Fuzz") && !strings.Contains(test, "vitest “") && !strings.Contains(test, "`make ") {
+			if !strings.Contains(test, "`Test") && !strings.Contains(test, "`Fuzz") && !strings.Contains(test, "vitest “") && !strings.Contains(test, "e2e “") && !strings.Contains(test, "`make ") {
 				t.Errorf("%s: no test shows this promise:\n%s", name, row)
 			}
 			for _, one := range regexp.MustCompile(`\bTest\w+`).FindAllString(test, -1) {

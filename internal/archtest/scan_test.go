@@ -405,7 +405,11 @@ func started(all map[string]*source) inventory {
 				from = 0
 			case "os/exec.CommandContext":
 				from = 1
-			case "os.StartProcess", "syscall.Exec", "syscall.ForkExec", "syscall.StartProcess", "syscall.CreateProcess",
+			case "os.StartProcess":
+				if u.call != nil {
+					found.add(u.where, strings.TrimPrefix(u.arg(1), `[]string`))
+				}
+			case "syscall.Exec", "syscall.ForkExec", "syscall.StartProcess", "syscall.CreateProcess",
 				"golang.org/x/sys/unix.Exec", "golang.org/x/sys/windows.CreateProcess", "golang.org/x/sys/windows.ShellExecute",
 				"plugin.Open", "golang.org/x/sys/windows.LoadLibrary", "golang.org/x/sys/windows.NewLazyDLL", "syscall.NewLazyDLL":
 				from = 0

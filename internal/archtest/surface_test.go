@@ -147,8 +147,11 @@ func modulesOf(t *testing.T, b build, program string, packages map[string]*sourc
 			continue
 		}
 		files := append(p.GoFiles, p.CgoFiles...)
-		packages[p.ImportPath+" "+b.name] = readSource(t, p.Dir, p.ImportPath, func(name string) bool { return slices.Contains(files, name) })
 		of[p.ImportPath] = p.Module.Path
+		as := p.ImportPath + " " + strings.Join(files, " ")
+		if packages[as] == nil {
+			packages[as] = readSource(t, p.Dir, p.ImportPath, func(name string) bool { return slices.Contains(files, name) })
+		}
 	}
 }
 
@@ -296,6 +299,8 @@ var facts = []struct{ says, file, code string }{
 	{"no bit of 022", "internal/paths/paths_unix.go", "stat.Uid == owner && info.Mode().Perm()&0o022 == 0"},
 	{"no bit of 077", "internal/ground/ground_unix.go", "info.Mode().Perm()&0o077 != 0"},
 	{"no bit of 027", "internal/transport/certificate_unix.go", "info.Mode().Perm()&0o027 != 0"},
+	{"`ExtraCAFile` this user's or root's, with no bit of 022", "internal/transport/certificate_unix.go", "info.Mode().Perm()&0o022 != 0"},
+	{"refused where everybody can write them", "internal/orgconfig/secret_unix.go", "info.Mode().Perm()&0o002 != 0"},
 	{"`O_NOFOLLOW`", "internal/policy/file_unix.go", "syscall.O_NOFOLLOW"},
 	// The backend.
 	{"its user and root (`SO_PEERCRED`)", "internal/orgserver/admin.go", "uid == 0 || uid == os.Getuid()"},

@@ -72,6 +72,7 @@ type hospital struct {
 	// webhookFails and recordFails have the EHR answer 500; recordIncomplete takes the
 	// birth date out of the EHR's record.
 	webhookFails, recordFails, recordIncomplete atomic.Bool
+	seen                                        atomic.Value // string: the newest Authorization of the launcher's
 	received                                    atomic.Int64 // notes at the webhook
 	documents                                   atomic.Int64 // notes at the FHIR server
 	traced                                      atomic.Int64
@@ -394,6 +395,7 @@ func (h *hospital) hearIssuer(r *http.Request, body []byte, _ int, header http.H
 // each other. Refusals are evidence.
 func (h *hospital) hearLauncher(r *http.Request, body []byte, status int, header http.Header, answer []byte) {
 	if r.URL.Path == "/encounters" || r.URL.Path == "/encounters/url" {
+		h.seen.Store(r.Header.Get("Authorization"))
 		// That of a reopening is the id of the request, which logs and audits tell on
 		// purpose: it stands for no link.
 		if key := r.Header.Get("Idempotency-Key"); key != r.Header.Get("X-Request-Id") {
@@ -409,6 +411,11 @@ func (h *hospital) hearLauncher(r *http.Request, body []byte, status int, header
 		h.oneTime(address)
 	}
 	h.refusal(r, status, header, answer)
+}
+
+func (h *hospital) bearerSeen() string {
+	text, _ := h.seen.Load().(string)
+	return text
 }
 
 func (h *hospital) refusal(r *http.Request, status int, header http.Header, answer []byte) {

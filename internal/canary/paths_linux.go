@@ -13,8 +13,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/go-jose/go-jose/v4/jwt"
 
 	"encounterlauncher/internal/sandbox"
 	"encounterlauncher/internal/stage"
@@ -30,11 +33,15 @@ type step struct {
 	do   func(context.Context) error
 }
 
+// crash has Go's runtime end a process that crashes as others end, with a core where
+// the process lets the system write one.
+const crash = "GOTRACEBACK=crash"
+
 const linkStart = "encounter-launcher://launch?"
 
 // paths goes every path.
 func (r *run) paths(ctx context.Context) error {
-	for _, s := range slices.Concat(r.launches(), r.commands(), r.callbacks(), r.refusals(), r.failures(), r.endings()) {
+	for _, s := range slices.Concat(r.launches(), r.commands(), r.callbacks(), r.refusals(), r.failures(), r.more(), r.endings()) {
 		if s.full && r.Short {
 			continue
 		}
@@ -93,6 +100,7 @@ func (r *run) ask(ctx context.Context, method, path, authorization string, body 
 	}
 	q.Header.Set("Content-Type", "application/json")
 	q.Header.Set("Authorization", authorization)
+	q.Header.Set("Idempotency-Key", word("key-"))
 	client := r.hospital.authority.Client()
 	defer client.CloseIdleConnections()
 	answer, err := client.Do(q)
@@ -582,9 +590,21 @@ func (r *run) failures() []step {
 		}, "handle_expired")},
 		{"another clinician's encounter", "provider_mismatch", false, r.ends(func(ctx context.Context) (string, error) { return r.mint(ctx, ben(), r.newIDs()) }, "provider_mismatch")},
 		{"the backend's answer leads to another host", "address_not_allowed", false, r.instead(elsewhere, "address_not_allowed")},
-		{"a page of HTML in place of the backend's answer", "org_answer_invalid", false, r.instead(html, "org_answer_invalid")},
 		{"SIGABRT of the agent while the backend is asked", "goroutines printed, no core", false, func(ctx context.Context) error { return r.crashInFlight(ctx, syscall.SIGABRT) }},
 		{"the agent once more", "it listens, signed in", false, func(ctx context.Context) error { return r.again(ctx) }},
+		{"the window, which stays open", "it is there", true, func(ctx context.Context) error {
+			if !r.Window {
+				return nil
+			}
+			if err := r.does(ctx, 0, "window"); err != nil {
+				return err
+			}
+			return stage.Await(ctx, "the window", func() bool {
+				tree, _ := r.session.Command(ctx, "xwininfo", "-root", "-tree").Output()
+				return bytes.Contains(tree, []byte("Encounter Launcher"))
+			})
+		}},
+		{"a page of HTML in place of the backend's answer", "org_answer_invalid", false, r.instead(html, "org_answer_invalid")},
 		{"an opener that fails", "browser_unavailable", false, func(ctx context.Context) error {
 			if err := os.WriteFile(r.folder("opener-fails"), nil, 0o600); err != nil {
 				return err
@@ -674,6 +694,111 @@ func (r *run) failures() []step {
 	}
 }
 
+// afresh ends the agent and starts one under a policy that is changed as said.
+func (r *run) afresh(ctx context.Context, change map[string]any) error {
+	if err := r.does(ctx, 0, "quit"); err != nil {
+		return err
+	}
+	if err := r.policy(change); err != nil {
+		return err
+	}
+	r.taken = nil
+	return r.startAgent(ctx, crash)
+}
+
+// under goes a way under another policy, and then brings the first one back.
+func (r *run) under(change map[string]any, do func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := r.afresh(ctx, change); err != nil {
+			return err
+		}
+		if err := do(ctx); err != nil {
+			return err
+		}
+		r.sweep(ctx)
+		return errors.Join(r.does(ctx, 0, "quit"), r.policy(nil), r.again(ctx))
+	}
+}
+
+// requestOf is a signed request whose time and id are chosen.
+func (r *run) requestOf(at time.Time, id string) (string, error) {
+	i := r.newIDs()
+	request, err := jwt.Signed(r.hospital.secrets.Link).Claims(map[string]any{
+		"iss": stage.LinkIssuer, "aud": r.hospital.backend.URL, "iat": at.Unix(), "exp": at.Add(4 * time.Minute).Unix(), "jti": id,
+		"external_encounter_id": i.encounter, "external_patient_id": i.patient, "external_provider_id": ada().ProviderID,
+	}).Serialize()
+	if err == nil {
+		r.marks.Add(SignedRequest, request)
+	}
+	return request, err
+}
+
+// more are the rest of the codes that can be provoked from outside.
+func (r *run) more() []step {
+	again := ""
+	busy := func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Retry-After", "120")
+		problemOf(http.StatusTooManyRequests, "org_busy")(w, q)
+	}
+	return []step{
+		{"a new agent", "it listens, signed in", true, func(ctx context.Context) error { return errors.Join(r.does(ctx, 0, "quit"), r.again(ctx)) }},
+		{"a signed request that is too old", "link_expired", true, r.ends(func(context.Context) (string, error) {
+			request, err := r.requestOf(time.Now().Add(-time.Hour), word("jti-"))
+			return linkStart + "request=" + request, err
+		}, "link_expired")},
+		{"a signed request, for the first time", "opened", true, r.ends(func(context.Context) (string, error) {
+			again = word("jti-")
+			request, err := r.requestOf(time.Now(), again)
+			return linkStart + "request=" + request, err
+		}, "opened")},
+		{"another signed request with the id of that one", "link_replayed", true, r.ends(func(context.Context) (string, error) {
+			request, err := r.requestOf(time.Now(), again)
+			return linkStart + "request=" + request, err
+		}, "link_replayed")},
+		{"a handle, for the first time", "opened", true, r.ends(func(ctx context.Context) (link string, err error) {
+			again, err = r.fresh(ctx)
+			return again, err
+		}, "opened")},
+		{"the same handle under another key, as a thief of the link and the token would", "handle_spent", true, func(ctx context.Context) error {
+			_, handle, _ := strings.Cut(again, "handle=")
+			status, said, err := r.ask(ctx, http.MethodPost, "/encounters", r.hospital.bearerSeen(), fmt.Appendf(nil, `{"handle":%q}`, handle))
+			if err == nil && (status != http.StatusGone || texts(said)["code"] != "handle_spent") {
+				err = fmt.Errorf("it was answered %d, %s", status, texts(said)["code"])
+			}
+			return err
+		}},
+		{"a new agent once more", "it listens, signed in", true, func(ctx context.Context) error { return errors.Join(r.does(ctx, 0, "quit"), r.again(ctx)) }},
+		{"the backend is busy", "org_busy", true, r.instead(busy, "org_busy")},
+		{"the backend does not know the clinician", "identity_unmapped", true, r.instead(problemOf(403, "identity_unmapped"), "identity_unmapped")},
+		{"Nabla knows the clinician otherwise", "provider_conflict", true, r.instead(problemOf(409, "provider_conflict"), "provider_conflict")},
+		{"an encounter that is not known any more", "encounter_unknown", true, func(ctx context.Context) error {
+			if err := r.hospital.sim.Ask(ctx, http.MethodPost, "/reset", nil, nil); err != nil {
+				return err
+			}
+			if _, _, err := r.launcher(ctx, "", "open-recent", "--last"); err != nil {
+				return err
+			}
+			return stage.Await(ctx, "the refusal", func() bool { return r.last(ctx).Code == "encounter_unknown" })
+		}},
+		{"the window, which is not installed", "window_unavailable", true, func(ctx context.Context) error {
+			if r.Window {
+				return nil // here it is
+			}
+			return r.does(ctx, 2, "window")
+		}},
+		{"no policy", "policy_missing", true, r.under(map[string]any{"BackendURL": nil}, r.ends(r.identifiers, "policy_missing"))},
+		{"a backend whose authority is not known", "tls_untrusted", true, r.under(map[string]any{"ExtraCAFile": nil}, r.ends(r.fresh, "tls_untrusted"))},
+		{"a keyring that is locked", "keyring_locked", true, func(ctx context.Context) error {
+			if err := r.session.LockKeyring(ctx); err != nil {
+				return err
+			}
+			return r.under(nil, func(ctx context.Context) error {
+				return errors.Join(r.ends(r.fresh, "keyring_locked")(ctx), r.session.UnlockKeyring(ctx))
+			})(ctx)
+		}},
+	}
+}
+
 // hold keeps the backend's answers to launches back until release is called.
 func (r *run) hold() (release func()) {
 	held := make(chan struct{})
@@ -713,8 +838,7 @@ func (r *run) crashInFlight(ctx context.Context, with syscall.Signal) error {
 // again starts an agent that finds its sign-in in the keyring.
 func (r *run) again(ctx context.Context) error {
 	r.taken = nil
-	// With this the runtime would write a core where the process lets it.
-	if err := r.startAgent(ctx, "GOTRACEBACK=crash"); err != nil {
+	if err := r.startAgent(ctx, crash); err != nil {
 		return err
 	}
 	return stage.Await(ctx, "the sign-in from the keyring", func() bool {
@@ -726,7 +850,20 @@ func (r *run) again(ctx context.Context) error {
 	})
 }
 
+// basic reads a credential of HTTP's Basic scheme (RFC 7617).
+func basic(header string) (name, password string, ok bool) {
+	return (&http.Request{Header: http.Header{"Authorization": {header}}}).BasicAuth()
+}
+
 func (r *run) endings() []step {
+	var told atomic.Bool
+	proxy := http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if _, word, ok := basic(q.Header.Get("Proxy-Authorization")); ok && word == proxyWord {
+			told.Store(true)
+		}
+		w.Header().Set("Proxy-Authenticate", `Basic realm="`+familyName+`"`)
+		http.Error(w, "no way out for "+givenName, http.StatusProxyAuthRequired)
+	})
 	return []step{
 		{"sign-out, with the issuer's page", "the page is opened", false, func(ctx context.Context) error {
 			r.sweep(ctx)
@@ -750,6 +887,33 @@ func (r *run) endings() []step {
 			})
 			defer r.hospital.signIns.use(nil)
 			return r.first(ctx, ada().Key, "signin_failed")
+		}},
+		{"a proxy that is told the name and the password, and refuses them", "proxy_auth_needed", true, func(ctx context.Context) error {
+			address, err := r.hospital.serve(proxy)
+			if err != nil {
+				return err
+			}
+			// What is on this computer is reached without a proxy, so the backend is not.
+			if err := r.afresh(ctx, map[string]any{"ProxyMode": "manual", "ProxyURL": address, "BackendURL": "https://backend.canary.example"}); err != nil {
+				return err
+			}
+			if err := r.doesWith(ctx, proxyName+"\n"+proxyWord+"\n", 0, "proxy-credential", "set"); err != nil {
+				return err
+			}
+			link, err := r.identifiers(ctx)
+			if err != nil {
+				return err
+			}
+			if err := r.held(ctx, link, ada().Key, "proxy_auth_needed"); err != nil {
+				return err
+			}
+			if !told.Load() {
+				return errors.New("the proxy was not told the password, so this shows nothing")
+			}
+			if err := r.does(ctx, 2, "doctor"); err != nil {
+				return err
+			}
+			return r.afresh(ctx, nil)
 		}},
 		{"SIGKILL of the agent", "nothing is said", false, func(ctx context.Context) error { return r.endAgent(ctx, syscall.SIGKILL) }},
 		{"a link that starts the agent, without a keyring", "opened", false, func(ctx context.Context) error {

@@ -1,5 +1,10 @@
 package canary
 
+import (
+	"fmt"
+	"strings"
+)
+
 // PlaceName is where something may have been left, as a reader of the report knows it.
 type PlaceName string
 
@@ -135,4 +140,23 @@ func Allowed() []Allowance {
 		{BackendSecrets, []Kind{ClientSecret, PrivateKey},
 			"The files that the configuration names for keys and secrets, which only the backend's user may read: org-backend refuses others."},
 	}
+}
+
+// Markdown is the list of places and the list of what may stand where, for the page
+// docs/canary.md.
+func Markdown() string {
+	var b strings.Builder
+	b.WriteString("| searched | how it is read |\n|---|---|\n")
+	for _, p := range Places() {
+		fmt.Fprintf(&b, "| %s | %s |\n", p.Name, p.How)
+	}
+	b.WriteString("\n| place | what may stand there | why |\n|---|---|---|\n")
+	for _, a := range Allowed() {
+		kinds := make([]string, len(a.Kinds))
+		for i, k := range a.Kinds {
+			kinds[i] = string(k)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", a.Place, strings.Join(kinds, ", "), a.Reason)
+	}
+	return b.String()
 }

@@ -293,6 +293,9 @@ func (r *run) sweep(ctx context.Context) {
 	r.process(h.backend.PID(), role{BackendArgv, BackendEnv})
 	if a, err := s.Agent(); err == nil {
 		r.process(a.PID, role{AgentArgv, AgentEnv})
+		for _, child := range stage.Family(a.PID) {
+			r.noCore(child)
+		}
 	}
 	if page, err := http.Get("http://" + h.metrics + "/metrics"); err == nil {
 		text, _ := io.ReadAll(page.Body)
@@ -307,7 +310,23 @@ func (r *run) sweep(ctx context.Context) {
 	}
 }
 
+// noCore notes where a process may leave its memory on the disk.
+func (r *run) noCore(pid int) {
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil {
+		return // it has ended
+	}
+	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	_, rest, _ := strings.Cut(string(limits), "Max core file size")
+	soft, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	r.evidence.add(CoreDumps, strings.TrimSpace(string(name)), fmt.Appendf(nil, "core limit of %s: %s", name, soft))
+	if soft != "0" {
+		r.wrong = append(r.wrong, fmt.Sprintf("%s may write a core: its limit is %s", strings.TrimSpace(string(name)), soft))
+	}
+}
+
 func (r *run) process(pid int, as role) {
+	r.noCore(pid)
 	argv, err1 := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	env, err2 := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	if err1 == nil && err2 == nil && len(argv) > 0 {

@@ -69,6 +69,7 @@ type station struct {
 	inFlight  int  // token calls under way
 	lastToken time.Time
 	lastCrash time.Time
+	trace []string
 	// signedOut says that a sign-in page has a cause; unstored that the newest token may
 	// be in memory only.
 	signedOut, unstored bool
@@ -110,6 +111,7 @@ func (s *station) gotToken(e *Exchange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inFlight--
+	s.trace = append(s.trace, fmt.Sprintf("%s token carried %d status %d delivered %v fault %s began %s conn %s body %.40s ans %.60s", time.Now().Format(time.StampMilli), e.Carried, e.Status, e.Delivered, e.Fault, e.Began.Format(time.StampMilli), e.Connected.Format(time.StampMilli), e.Body, e.Answer))
 	s.lastToken = time.Now()
 	switch {
 	case e.Carried == 0:
@@ -117,6 +119,8 @@ func (s *station) gotToken(e *Exchange) {
 		s.signedOut = true
 	case e.Status != 200 || !e.Delivered || e.Fault.carriedOut():
 		s.signedOut = true
+	case bytes.Contains(e.Body, []byte("grant_type=authorization_code")):
+		s.unstored = s.unwell // whether it can be used the audit says
 	default:
 		s.signedOut = false
 		s.unstored = s.unwell
@@ -131,6 +135,7 @@ func (s *station) crashed() {
 		s.signedOut = true
 	}
 	s.taken, s.lastCrash = nil, time.Now()
+	s.trace = append(s.trace, fmt.Sprintf("%s crashed inflight %d out %v unstored %v", time.Now().Format(time.StampMilli), s.inFlight, s.signedOut, s.unstored))
 }
 
 func (s *station) setUnwell(on bool) {
@@ -144,7 +149,7 @@ func (s *station) setUnwell(on bool) {
 
 func (s *station) violate(format string, args ...any) {
 	text, _ := os.ReadFile(filepath.Join(s.session.Folder("state"), "encounter-launcher", "agent.log"))
-	s.w.ledger.violate(s.plan.Step, "station %d, %s: %s (before: %s) %s LOG %s", s.number, s.plan.Event, fmt.Sprintf(format, args...), strings.Join(s.history, ", "), time.Now().Format(time.StampMilli), text[max(0, len(text)-3000):])
+	s.w.ledger.violate(s.plan.Step, "station %d, %s: %s (before: %s) %s LOG %s TRACE %s", s.number, s.plan.Event, fmt.Sprintf(format, args...), strings.Join(s.history, ", "), time.Now().Format(time.StampMilli), text[max(0, len(text)-1500):], strings.Join(s.trace[max(0,len(s.trace)-14):],"\n"))
 }
 
 func (s *station) count(what string) { s.counts[what]++ }
@@ -330,7 +335,8 @@ func (s *station) perform(ctx context.Context, p Plan, links []string) (clicks [
 	now := time.Now()
 	counted := map[string]bool{}
 	for _, c := range clicks {
-		if (c.accepts || c.killed) && !counted[canonical(c.link)] {
+		// A link whose handler had no answer may have been accepted all the same.
+		if (c.accepts || c.killed || c.ended.Status == 3) && !counted[canonical(c.link)] {
 			counted[canonical(c.link)] = true
 			s.taken = append(s.taken, now)
 		}
@@ -397,8 +403,10 @@ func (s *station) before(ctx context.Context, p Plan) (restore func(context.Cont
 			if err := s.killAgent(ctx); err != nil {
 				return nothing, err
 			}
+		}
+		if _, err := s.session.Agent(); err != nil {
 			s.mu.Lock()
-			s.signedOut = true // without a keyring nobody knows who was signed in
+			s.signedOut = true // without a keyring no agent that is started knows who was signed in
 			s.mu.Unlock()
 		}
 		if p.Order%4 < 2 {
@@ -438,6 +446,10 @@ func (s *station) meanwhile(ctx context.Context, p Plan, handler <-chan int) (cr
 		}
 		began := time.Now()
 		err = a.Stop(ctx)
+		if took := time.Since(began); took > 2*time.Second {
+			text, _ := os.ReadFile(filepath.Join(s.session.Folder("state"), "encounter-launcher", "agent.log"))
+			fmt.Fprintf(os.Stderr, "END TOOK %v began %v step %d\n%s\n", took, began, p.Step, text[max(0, len(text)-1500):])
+		}
 		if took := time.Since(began); took > quick {
 			s.violate("the agent took %v to end", took)
 		}
@@ -506,6 +518,13 @@ func (s *station) settle(ctx context.Context, wanted int, encounters []string) e
 		if moved || s.audit.lines() > before {
 			alive, quiet = time.Now(), 0
 		}
+		for _, l := range s.audit.all[before:] {
+			if l.Outcome == "signed_in" {
+				s.mu.Lock()
+				s.signedOut = false
+				s.mu.Unlock()
+			}
+		}
 		if s.audit.outcomes() >= wanted || s.plan.Event == DiskFull || s.plan.Event == ReadOnly {
 			over, err := s.over(ctx)
 			if err != nil {
@@ -559,6 +578,11 @@ func (s *station) look(ctx context.Context) (moved bool, err error) {
 		s.signedOut = true // until a token has come
 		s.mu.Unlock()
 		if !cause {
+			items, err := s.session.KeyringItems(ctx)
+			for k, v := range items {
+				s.trace = append(s.trace, fmt.Sprintf("ITEM %s: %d bytes %.30q", k, len(v), v))
+			}
+			s.trace = append(s.trace, fmt.Sprint("ITEMS ", err))
 			s.violate("asked to sign in without a cause")
 		}
 		s.w.ledger.signsIn(queryOf(note.Text).Get("state"), s)

@@ -126,9 +126,8 @@ func start() *os.Process {
 			env = append(env, v)
 		}
 	}
-	agent, err := os.StartProcess(executable, []string{executable, "agent"}, &os.ProcAttr{
-		Dir: "/", Env: env, Files: []*os.File{null, null, null}, Sys: &syscall.SysProcAttr{Setsid: true},
-	})
+	how := &os.ProcAttr{Dir: "/", Env: env, Files: []*os.File{null, null, null}, Sys: &syscall.SysProcAttr{Setsid: true}}
+	agent, err := os.StartProcess(executable, []string{executable, "agent"}, how)
 	if err != nil {
 		return nil
 	}

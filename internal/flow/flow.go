@@ -28,10 +28,14 @@ const (
 	Opened    Stage = "opened"
 )
 
-// OneTab is how long after an encounter was opened another link for the same
+// OneTab is how long after an encounter was opened another click for the same
 // encounter opens nothing: a double press mints two links, and the clinician
-// wants one tab.
+// wants one tab. The click counts, however long its launch then takes.
 const OneTab = 3 * time.Second
+
+// keepTabs is how long it is remembered that an encounter was opened: longer than a
+// click waits for the sign-in (five minutes) and for its turn.
+const keepTabs = 6 * time.Minute
 
 // Person is who is signed in, as the issuer says.
 type Person struct {
@@ -65,6 +69,8 @@ type Launch struct {
 	Request *launch.Request
 	// Reopen is an encounter to open again through a fresh address.
 	Reopen *Encounter
+	// At is when the person clicked; zero for now.
+	At time.Time
 	// RequestID names the launch in both sides' logs.
 	RequestID string
 	// Arrived is who was signed in when the launch arrived; zero for nobody.
@@ -152,7 +158,7 @@ func Run(ctx context.Context, do Steps, l Launch, at func(Stage)) (out Outcome, 
 	}
 	out.Person, out.Encounter = session.Person, encounter
 
-	if l.Reopen == nil && do.Tabs.OpenedWithin(encounter, OneTab, do.Now()) {
+	if l.Reopen == nil && do.Tabs.OpenedWithin(encounter, OneTab, l.At, do.Now()) {
 		out.Dropped = true
 		at(Opened)
 		return out, nil

@@ -11,7 +11,7 @@ const maxAuthorityBytes = 1 << 20
 // (PEM) of at most 1 MB: what a key that ends in ca_file means. On a system without
 // authorities it returns the file's alone.
 func ReadAuthorities(file string) (*x509.CertPool, error) {
-	text, err := ReadBounded(file, maxAuthorityBytes)
+	text, err := ReadTrusted(file, maxAuthorityBytes)
 	if err != nil {
 		return nil, err
 	}

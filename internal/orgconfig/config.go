@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
@@ -296,7 +297,7 @@ const (
 // at what the values say; Values and orgserver.Check do. With a FormError that says
 // so, what could be read is returned beside it.
 func Load(file string) (Config, error) {
-	text, err := ReadBounded(file, maxConfigBytes)
+	text, err := ReadTrusted(file, maxConfigBytes)
 	if err != nil {
 		return Config{}, fmt.Errorf("reading the configuration: %w", err)
 	}
@@ -361,12 +362,37 @@ func ReadYAML(text []byte, into any) error {
 }
 
 // ReadBounded reads a whole file of at most limit bytes.
-func ReadBounded(file string, limit int64) ([]byte, error) {
+func ReadBounded(file string, limit int64) ([]byte, error) { return read(file, limit, nil) }
+
+// ReadTrusted is ReadBounded for a file that decides whom and what the backend believes:
+// its configuration, authorities, keys of links, identities, contexts. It refuses one
+// that everybody on the computer can write. On Windows the access list decides, which
+// this does not look at.
+func ReadTrusted(file string, limit int64) ([]byte, error) {
+	return read(file, limit, func(info fs.FileInfo) error {
+		if everybodyWrites(info) {
+			return errors.New("everybody can write the file; chmod o-w it")
+		}
+		return nil
+	})
+}
+
+// read judges what it has opened, so that nothing can be exchanged in between.
+func read(file string, limit int64, judge func(fs.FileInfo) error) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
+	if judge != nil {
+		info, err := f.Stat()
+		if err == nil {
+			err = judge(info)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	text, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, err

@@ -203,7 +203,7 @@ func Reference() []byte {
 	p("One YAML file. An unknown key is refused and its line named, and so is a second document. `org-backend check-config --config FILE` says everything")
 	p("that is wrong at once. Names of files are relative to the folder of the configuration. A duration is written as `90s`, `10m` or `24h`.\n")
 	p("Secrets are never values: a key that ends in `_file` or `_files` names where they stand, and a file with a secret that others than its owner may")
-	p("read is refused (`chmod 0600`; credentials that systemd hands over are accepted). Changes take effect with a restart; read again while running are only")
+	p("read is refused (`chmod 0600`; credentials that systemd hands over are accepted); so is the configuration itself, and a file of authorities, link keys, identities or contexts, that everybody can write. Changes take effect with a restart; read again while running are only")
 	p("the contents of TLS files, of Nabla's keys, and, with each connection, of what belongs to NATS.")
 	types := Types()
 	for _, s := range sections {

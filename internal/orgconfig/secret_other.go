@@ -6,3 +6,6 @@ import "io/fs"
 
 // open trusts the access list that the file inherits.
 func open(fs.FileInfo) bool { return false }
+
+// everybodyWrites trusts the access list too.
+func everybodyWrites(fs.FileInfo) bool { return false }

@@ -18,3 +18,7 @@ func open(info fs.FileInfo) bool {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	return !ok || owner.Uid != 0 || owner.Gid != 0 || mode&0o037 != 0
 }
+
+// everybodyWrites reports whether anybody can change a file; a group that may was given
+// it on purpose.
+func everybodyWrites(info fs.FileInfo) bool { return info.Mode().Perm()&0o002 != 0 }

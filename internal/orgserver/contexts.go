@@ -53,7 +53,7 @@ func newContextSource(file string, server *fhir.Client) (contextSource, error) {
 	if file == "" {
 		return noSource{}, nil
 	}
-	body, err := orgconfig.ReadBounded(file, 64<<20)
+	body, err := orgconfig.ReadTrusted(file, 64<<20)
 	if err != nil {
 		return nil, fmt.Errorf("context_file: %w", err)
 	}

@@ -166,7 +166,7 @@ func clientCertificates(cfg orgconfig.Config) (*x509.CertPool, error) {
 	if cfg.ClientCAFile == "" {
 		return nil, nil
 	}
-	text, err := orgconfig.ReadBounded(cfg.ClientCAFile, 1<<20)
+	text, err := orgconfig.ReadTrusted(cfg.ClientCAFile, 1<<20)
 	if err != nil {
 		return nil, fmt.Errorf("client_ca_file: %w", withoutFile(err))
 	}

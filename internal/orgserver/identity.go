@@ -48,7 +48,7 @@ func newIdentities(c orgconfig.Config) (*identities, error) {
 	if c.MappingFile == "" {
 		return i, nil
 	}
-	text, err := orgconfig.ReadBounded(c.MappingFile, 16<<20)
+	text, err := orgconfig.ReadTrusted(c.MappingFile, 16<<20)
 	if err != nil {
 		return nil, fmt.Errorf("mapping_file: %w", err)
 	}

@@ -54,7 +54,7 @@ func newRequestKeys(file string) (requestKeys, error) {
 	if file == "" {
 		return nil, nil
 	}
-	body, err := orgconfig.ReadBounded(file, 1<<20)
+	body, err := orgconfig.ReadTrusted(file, 1<<20)
 	if err != nil {
 		return nil, fmt.Errorf("link_keys_file: %w", err)
 	}

@@ -1355,3 +1355,35 @@ func TestReachAsksTheProviderAnewAndKeepsWhatItKnowsWhenThatFails(t *testing.T) 
 	cancel()
 	wantCode(t, client.Reach(ctx), problem.Cancelled)
 }
+
+func TestWhatARefreshNeedsOfTheProviderIsFetchedAheadAndOnce(t *testing.T) {
+	i := newIssuer(t)
+	_, err := New(configOf(i)).Refresh(t.Context(), secret.New("unknown"))
+	if err == nil {
+		t.Fatal("a token that was never given is good")
+	}
+	first := New(configOf(i))
+	g, _, err := signIn(t, i, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents, keys := i.hit("/.well-known/openid-configuration"), i.hit("/keys")
+	asked := make(chan struct{}, 4)
+	i.setTake("/keys", func(w http.ResponseWriter, r *http.Request) {
+		i.setTake("/keys", nil)
+		i.ServeHTTP(w, r)
+		asked <- struct{}{}
+	})
+	next := New(configOf(i)) // another start of the program
+	next.Prepare(t.Context())
+	<-asked // without a refresh
+	next.Prepare(t.Context())
+	got, err := next.Refresh(t.Context(), g.Refresh)
+	if err != nil || got.Subject != g.Subject {
+		t.Fatalf("%+v, %v", got.Subject, err)
+	}
+	// The one that asked counts twice: it was handed on to the real one.
+	if d, k := i.hit("/.well-known/openid-configuration")-documents, i.hit("/keys")-keys; d != 1 || k != 2 {
+		t.Errorf("the document was fetched %d times, the keys %d", d, k-1)
+	}
+}

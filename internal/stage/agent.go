@@ -68,7 +68,7 @@ func listener(socket string) (int, error) {
 
 // StartAgent starts the agent without a link and returns when it listens.
 func (s *Session) StartAgent(ctx context.Context) (Agent, error) {
-	p, err := s.Start(s.Command(ctx, s.programs.Path(LauncherName), "agent"))
+	p, err := s.Start(s.Command(context.WithoutCancel(ctx), s.programs.Path(LauncherName), "agent"))
 	if err != nil {
 		return Agent{}, err
 	}

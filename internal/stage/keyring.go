@@ -23,7 +23,7 @@ const (
 // StartKeyring starts a gnome-keyring-daemon, unlocked. NewSession has called it
 // already; it is for after StopKeyring. What was kept before is there again.
 func (s *Session) StartKeyring(ctx context.Context) error {
-	cmd := s.Command(ctx, "gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets", "--control-directory="+filepath.Join(s.Folder("run"), "keyring"))
+	cmd := s.Command(context.WithoutCancel(ctx), "gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets", "--control-directory="+filepath.Join(s.Folder("run"), "keyring"))
 	cmd.Stdin = strings.NewReader(keyringPassword)
 	var err error
 	if s.keyring, err = s.Start(cmd); err != nil {

@@ -161,7 +161,7 @@ func (s *Session) StartBus(ctx context.Context) error {
 		return err
 	}
 	_ = os.Remove(filepath.Join(s.Dir, "bus")) // what one that was killed has left
-	daemon, _, err := s.StartAndHear(s.Command(ctx, "dbus-daemon", "--nofork", "--print-address=1", "--config-file="+config))
+	daemon, _, err := s.StartAndHear(s.Command(context.WithoutCancel(ctx), "dbus-daemon", "--nofork", "--print-address=1", "--config-file="+config))
 	if err != nil {
 		return fmt.Errorf("starting a session bus: %w", err)
 	}
@@ -255,7 +255,7 @@ func (s *Session) startDisplay(ctx context.Context) error {
 	// With -displayfd the server chooses a free number itself and says it when it
 	// is ready. Without -noreset it starts anew, and answers nobody meanwhile,
 	// whenever its last client leaves.
-	_, number, err := s.StartAndHear(s.Command(ctx, "Xvfb", "-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-noreset"))
+	_, number, err := s.StartAndHear(s.Command(context.WithoutCancel(ctx), "Xvfb", "-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-noreset"))
 	if err != nil {
 		return fmt.Errorf("starting a display: %w", err)
 	}

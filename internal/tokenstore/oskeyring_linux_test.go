@@ -352,3 +352,33 @@ func TestAnUnknownErrorOfALockedServiceIsLocked(t *testing.T) {
 		t.Errorf("locked keyring: %v", err)
 	}
 }
+
+func TestThePlainCaseIsReadShortlyAndEveryOtherIsLeftToTheLibrary(t *testing.T) {
+	startBus(t)
+	if _, ok := shortcut(testService, "one"); ok {
+		t.Error("read without a keyring")
+	}
+	startKeyring(t, keyringPassword)
+	if _, ok := shortcut(testService, "one"); ok {
+		t.Error("read what is not there")
+	}
+	for user, value := range map[string]string{"one": "the value of one", "two": "the value of two"} {
+		if err := OS().Set(testService, user, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if value, ok := shortcut(testService, "one"); !ok || value != "the value of one" {
+		t.Errorf("%q, %v", value, ok)
+	}
+	if _, ok := shortcut(testService+"-of-another", "one"); ok {
+		t.Error("read of another service")
+	}
+	lockKeyring(t)
+	if _, ok := shortcut(testService, "one"); ok {
+		t.Error("read from a locked keyring")
+	}
+	unlockKeyring(t)
+	if value, ok := shortcut(testService, "two"); !ok || value != "the value of two" {
+		t.Errorf("after unlocking: %q, %v", value, ok)
+	}
+}

@@ -523,3 +523,51 @@ func TestACallWaitsForTheRootsAndTrustsNothingWithoutThem(t *testing.T) {
 		t.Errorf("without roots: %v", err)
 	}
 }
+
+func TestAConnectionThatWasOpenedAheadIsUsedByTheNextRequestAndCarriesNothingBefore(t *testing.T) {
+	for _, http2 := range []bool{true, false} {
+		var requests atomic.Int32
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { requests.Add(1); greeting(w, r) }))
+		s.EnableHTTP2 = http2
+		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		opened := make(chan struct{}, 8)
+		ready := make(chan struct{}, 8)
+		s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew:
+				opened <- struct{}{}
+			case http.StateActive:
+				ready <- struct{}{}
+			}
+		}
+		s.StartTLS()
+		t.Cleanup(s.Close)
+		c := client(t, policy.Snapshot{ProxyMode: "direct", ExtraCAFile: caFile(t, s)})
+		Connect(t.Context(), c, s.URL)
+		<-opened
+		if http2 {
+			<-ready // a server of HTTP/2 speaks first, once TLS is there
+		}
+		if n := requests.Load(); n != 0 {
+			t.Errorf("%d requests were made", n)
+		}
+		if text, err := get(t, c, s.URL); err != nil || text != "hello" {
+			t.Fatalf("%q, %v", text, err)
+		}
+		if requests.Load() != 1 || http2 && len(opened) != 0 {
+			t.Errorf("HTTP/2 %v: %d requests, %d more connections", http2, requests.Load(), len(opened))
+		}
+	}
+}
+
+func TestOpeningAheadOfAServerThatIsNotThereIsNoProblem(t *testing.T) {
+	s := server(t, greeting)
+	c := client(t, policy.Snapshot{ProxyMode: "direct"})
+	Connect(t.Context(), c, s.URL) // whose authority is not known
+	s.Close()
+	Connect(t.Context(), c, s.URL)
+	Connect(t.Context(), c, "::")
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	Connect(over, c, s.URL)
+}

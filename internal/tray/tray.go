@@ -40,9 +40,14 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Run shows each snapshot until ctx ends, and then takes the icon away and returns
-// nil. It always drains snapshots, also where there is no notification area, and
-// it never waits for a desktop that does not answer. It may be called once in the
+// drawAfter is how long the icon waits for a newer snapshot before it draws one. A launch
+// changes five within the milliseconds that it takes, and each would be drawn, and told
+// over the bus, beside the work for which somebody waits.
+const drawAfter = 60 * time.Millisecond
+
+// Run shows the newest snapshot, a moment after it came, until ctx ends, and then takes
+// the icon away and returns nil. It always drains snapshots, also where there is no
+// notification area, and it never waits for a desktop that does not answer. It may be called once in the
 // life of a process, from any goroutine: the library under it has one tray.
 func Run(ctx context.Context, snapshots <-chan view.Snapshot, do Intents, opts Options) error {
 	if opts.Now == nil {
@@ -74,6 +79,7 @@ func Run(ctx context.Context, snapshots <-chan view.Snapshot, do Intents, opts O
 		words   text.Catalogue
 		spoken  string
 		showing board
+		due     <-chan time.Time // when newest is drawn
 	)
 	show := func() {
 		if icons == nil || !have {
@@ -98,6 +104,11 @@ func Run(ctx context.Context, snapshots <-chan view.Snapshot, do Intents, opts O
 				continue
 			}
 			newest, have = s, true
+			if due == nil {
+				due = time.After(drawAfter)
+			}
+		case <-due:
+			due = nil
 			show()
 		case o := <-started:
 			if o.err != nil {

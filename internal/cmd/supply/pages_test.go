@@ -3,9 +3,11 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -37,5 +39,30 @@ func TestPagesOfAnotherStateOfTheTreeAreNotDescribed(t *testing.T) {
 	defer os.Remove(stray)
 	if _, err := repo.bundled(); err == nil || !strings.Contains(err.Error(), "stray.js differs") {
 		t.Errorf("it ended with %v", err)
+	}
+}
+
+func TestThePageForTheSecurityOfficerSaysWhatThePartsReallyAre(t *testing.T) {
+	repo := clone(t)
+	page, err := os.ReadFile(filepath.Join(repo.root, "docs", "supply-chain.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, row := range map[string]string{
+		"encounter-launcher": "`encounter-launcher`, Linux x64", "encounter-launcher-window": "`encounter-launcher-window`, Linux x64", "org-backend": "`org-backend`, Linux x64",
+		"encounter-launcher.exe": "`encounter-launcher.exe`, Windows x64 and arm64", "arm64/encounter-launcher.exe": "`encounter-launcher.exe`, Windows x64 and arm64",
+		"encounter-launcher.com": "`encounter-launcher.com`, Windows x64 and arm64", "arm64/encounter-launcher.com": "`encounter-launcher.com`, Windows x64 and arm64",
+	} {
+		p, err := repo.read(filepath.Join(repo.root, "build", "bin", filepath.FromSlash(file)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		npm := "–"
+		if n := len(slices.DeleteFunc(slices.Clone(p.parts), func(of part) bool { return of.kind != "npm" })); n > 0 {
+			npm = strconv.Itoa(n)
+		}
+		if want := fmt.Sprintf("| %s | %d | %s |", row, len(p.parts), npm); !strings.Contains(string(page), want) {
+			t.Errorf("docs/supply-chain.md does not say %s", want)
+		}
 	}
 }

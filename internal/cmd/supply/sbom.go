@@ -138,7 +138,7 @@ func billOf(t *tree, path, version string, at time.Time) ([]byte, string, error)
 	bom.Components = &components
 	bom.Dependencies = graph(links)
 	var out bytes.Buffer
-	if err := cdx.NewBOMEncoder(&out, cdx.BOMFileFormatJSON).SetPretty(true).EncodeVersion(bom, specification); err != nil {
+	if err := cdx.NewBOMEncoder(&out, cdx.BOMFileFormatJSON).SetPretty(true).SetEscapeHTML(false).EncodeVersion(bom, specification); err != nil {
 		return nil, "", fmt.Errorf("writing the bill of %s: %w", name, err)
 	}
 	return out.Bytes(), platform, nil
