@@ -227,12 +227,13 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	a.take(<-policies)
 	defer a.audit.close()
 
-	// A link that started this agent waits: it is taken before the audit, which
-	// writes through to the disk, and opened after it.
+	// A link that started this agent waits. It is taken and goes its way while the audit
+	// writes the start through to the disk; its own line waits for that one.
+	begun := a.audit.begin()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, a) }()
 	others.Go(func() { a.session.refreshAhead(ctx, a.wakeUp) })
-	a.audit.note(audit.Record{Outcome: audit.Started})
+	others.Go(begun)
 
 	others.Go(func() {
 		for p := range policies {
