@@ -167,6 +167,7 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	a.roots = roots
+	a.store.Prepare()
 	return a.run(ctx, server)
 }
 
