@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,11 +49,6 @@ const keyringDeadline = 4 * time.Second
 // a connection to the session bus and many calls over it, when the keyring is asked over
 // the same bus.
 const viewsAfter = 250 * time.Millisecond
-
-// leastProcs is of how many goroutines the runtime lets run at the same time at least.
-// With one for each of two processors, one of them reads certificates at the start and
-// the other sits in a write-through of the audit, while the sign-in waits for its turn.
-const leastProcs = 4
 
 // Options are what main gives the agent.
 type Options struct {
@@ -160,7 +154,6 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer server.Close()
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), leastProcs)))
 	roots := transport.BeginRoots()
 	a, err := newAgent(opts)
 	if err != nil {
