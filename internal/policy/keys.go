@@ -270,19 +270,19 @@ func table() []Key {
 			Name: "ExtraCAFile", Type: Text, Default: nothing, Since: v01, Scope: Machine, OnError: RefuseLaunches, Safest: nothing,
 			Sentence: "A file of PEM certificates that are trusted in addition to the system's.",
 			Example:  `"/etc/encounter-launcher/extra-ca.pem"`,
-			Windows:  `"C:\\ProgramData\\EncounterLauncher\\extra-ca.pem"`,
+			Windows:  `"C:\\Program Files\\Hospital IT\\extra-ca.pem"`,
 			check:    checkFile,
 			put:      func(s *Snapshot, v value) { s.ExtraCAFile = v.text },
 		}, {
 			Name: "ClientCertificateFile", Type: Text, Default: nothing, Since: v01, Scope: Machine, OnError: RefuseLaunches, Safest: nothing,
 			Sentence: "A PEM file with the certificate, and those between it and its root, that is shown to the host of BackendURL when it asks for one, and to no other host; on Linux, with ClientKeyFile.",
-			Only:     Linux, Example: `"/etc/encounter-launcher/client.pem"`, Windows: `"C:\\ProgramData\\EncounterLauncher\\client.pem"`,
+			Only:     Linux, Example: `"/etc/encounter-launcher/client.pem"`, Windows: `"C:\\Program Files\\Hospital IT\\client.pem"`,
 			check: checkFile,
 			put:   func(s *Snapshot, v value) { s.ClientCertificateFile = v.text },
 		}, {
 			Name: "ClientKeyFile", Type: Text, Default: nothing, Since: v01, Scope: Machine, OnError: RefuseLaunches, Safest: nothing,
 			Sentence: "The PEM file with the private key of ClientCertificateFile, not encrypted; the user must be able to read it, and neither everybody to read it nor others to write it.",
-			Only:     Linux, Example: `"/etc/encounter-launcher/client.key"`, Windows: `"C:\\ProgramData\\EncounterLauncher\\client.key"`,
+			Only:     Linux, Example: `"/etc/encounter-launcher/client.key"`, Windows: `"C:\\Program Files\\Hospital IT\\client.key"`,
 			check: checkFile,
 			put:   func(s *Snapshot, v value) { s.ClientKeyFile = v.text },
 		}, {
