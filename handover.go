@@ -43,11 +43,12 @@ func handOver(layout paths.Layout, link intake.Candidate) int {
 	// link. Handing the same link over again is safe: it is joined, and its
 	// Idempotency-Key is the same.
 	again := time.Now().Add(agentPatience)
-	taken := offeredFirst
+	taken, start := offeredFirst, startedFirst
 	for pause := dialAgain; ; pause = min(2*pause, longestOffer) {
 		ack, asked, err := taken()
 		if !asked {
-			ack, asked, err = offer(layout, link, click)
+			ack, asked, err = offer(layout, link, click, start)
+			start = startAgent // the one that was started first has had its time
 		}
 		taken = nobodyAsked
 		ending := err == nil && !ack.Accepted && ack.Code == problem.AgentUnreachable
@@ -73,8 +74,8 @@ func nobodyAsked() (ack control.Ack, asked bool, err error) { return control.Ack
 // offer reaches the agent and hands it the link once. asked says that an agent
 // was there; the error of one that did not answer in time is
 // context.DeadlineExceeded.
-func offer(layout paths.Layout, link intake.Candidate, click control.Activation) (ack control.Ack, asked bool, err error) {
-	client, err := reach(layout)
+func offer(layout paths.Layout, link intake.Candidate, click control.Activation, start func() (<-chan error, error)) (ack control.Ack, asked bool, err error) {
+	client, err := reach(layout, start)
 	if err != nil {
 		return control.Ack{}, false, err
 	}
@@ -89,15 +90,15 @@ func offer(layout paths.Layout, link intake.Candidate, click control.Activation)
 	return ack, true, err
 }
 
-// reach dials the agent and starts one where none listens.
-func reach(layout paths.Layout) (*control.Client, error) {
+// reach dials the agent, and starts one by start where none listens.
+func reach(layout paths.Layout, start func() (<-chan error, error)) (*control.Client, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), agentPatience)
 	defer cancel()
 	client, err := control.Dial(ctx, layout)
 	if !errors.Is(err, control.ErrNoAgent) {
 		return client, err
 	}
-	ended, err := startedFirst()
+	ended, err := start()
 	if errors.Is(err, fs.ErrNotExist) { // a .com without its .exe
 		return nil, problem.With(problem.AgentUnreachable, "Its program is not installed.", err)
 	}

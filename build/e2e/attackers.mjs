@@ -398,20 +398,27 @@ metrics: {listen: "127.0.0.1:${metrics}"}
     }
   });
 
-  await steps.step('attackers: a browser of today asks the person before a page may talk to this computer at all', async () => {
-    await hostile?.close();
-    hostile = undefined;
-    const evil = createServer((_, r) => r.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>evil</title><body>'));
+  await steps.step('attackers: a browser of today lets no page talk to this computer without the person’s leave', async () => {
+    // It lets everybody read what it says: only the browser is in the way.
+    const evil = createServer((_, r) => r.writeHead(200, { 'content-type': 'text/html', 'access-control-allow-origin': '*' }).end('<!doctype html><title>evil</title><body>'));
     const port = await listen(evil, 0);
-    try {
-      const tab = await browser.context.newPage();
-      await tab.goto(`http://${stranger}:${port}/`);
+    const ask = async (context) => {
+      const tab = await context.newPage();
+      // The page is of somewhere else: who has it on this computer may talk to it.
+      await tab.route(`http://${stranger}:${port}/attack`, (route) => route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>attack</title><body>' }));
+      await tab.goto(`http://${stranger}:${port}/attack`);
       const asked = await tab.evaluate(async (url) => fetch(url, { signal: AbortSignal.timeout(2000) }).then((r) => r.status, (e) => e.name), `http://127.0.0.1:${port}/`);
-      expect(asked !== 200, 'it was answered');
-      console.log(`      without an answer of the person it ends as ${asked}`);
       await tab.close();
+      return asked;
+    };
+    try {
+      expect((await ask(hostile)) === 200, 'the browser that protects nothing gets no answer either: this proves nothing');
+      const asked = await ask(browser.context);
+      expect(asked !== 200, 'it was answered, and nobody was asked'); // refused at once, or waiting for the person
     } finally {
       await close(evil);
+      await hostile.close();
+      hostile = undefined;
     }
   });
 

@@ -23,10 +23,14 @@ npm-audit: frontend/node_modules/.stamp ## ask the npm registry for advisories a
 	@$(GO) build -o build/out/supply/supply ./internal/cmd/supply
 	$(call asked,build/out/supply/supply npm-audit $(if $(NPM_REGISTRY),--registry '$(NPM_REGISTRY)') --report build/out/supply/npm-audit.json)
 
-licences: builds ## hold the licences of everything in every program against build/supply/rules.json
+# What is asked of every program wants every program, and the demo's window is in no other target.
+.PHONY: programs
+programs: builds build-demo-window
+
+licences: programs ## hold the licences of everything in every program against build/supply/rules.json
 	@$(SUPPLY) licences $(PROGRAMS)
 
-sbom: builds ## write the bill of materials (CycloneDX) of every program into build/out/sbom, and check each
+sbom: programs ## write the bill of materials (CycloneDX) of every program into build/out/sbom, and check each
 	@rm -rf $(SBOM)
 	@$(SUPPLY) sbom --version '$(VERSION)' --into $(SBOM) $(PROGRAMS)
 
@@ -37,6 +41,6 @@ test-supply: licences sbom reproducible-one ## licences, bills of materials, one
 reproducible-one: build-agent ## build the launcher for Linux again elsewhere, with nothing compiled before, and compare
 	@VERSION='$(VERSION)' build/supply/reproducible.sh build-agent -- build/bin/encounter-launcher
 
-reproducible: builds package package-backend-deb sbom ## build every program, page, package and bill of materials again elsewhere, with nothing compiled before, and compare
-	@VERSION='$(VERSION)' MAINTAINER='$(MAINTAINER)' build/supply/reproducible.sh builds package package-backend-deb sbom -- $(PROGRAMS) frontend/dist \
+reproducible: programs package package-backend-deb sbom ## build every program, page, package and bill of materials again elsewhere, with nothing compiled before, and compare
+	@VERSION='$(VERSION)' MAINTAINER='$(MAINTAINER)' build/supply/reproducible.sh programs package package-backend-deb sbom -- $(PROGRAMS) frontend/dist \
 	  $(DEB) $(RPM) $(MSI) $(BACKEND_DEB) $(foreach p,$(DEB) $(RPM) $(MSI) $(BACKEND_DEB),$(p).cdx.json) $(SBOM) build/out/linux build/out/backend

@@ -362,6 +362,9 @@ type auditOf struct {
 	sink func() (audit.Sink, error)
 	// changed is called without the lock when finding says something else.
 	changed func()
+	// begun is closed once the start of the program is in the audit; nil where nobody
+	// waits for that.
+	begun <-chan struct{}
 
 	mu       sync.Mutex
 	to       string     // guarded by mu: the destination in force
@@ -449,7 +452,25 @@ func (a *auditOf) Record(_ context.Context, l flow.Launch, o flow.Outcome, err e
 	a.note(r)
 }
 
+// begin has every later note wait until the function that it returns has written the
+// start of the program. It is called before anybody else can note something.
+func (a *auditOf) begin() (write func()) {
+	begun := make(chan struct{})
+	a.begun = begun
+	return func() {
+		defer close(begun)
+		a.write(audit.Record{Outcome: audit.Started})
+	}
+}
+
 func (a *auditOf) note(r audit.Record) {
+	if a.begun != nil {
+		<-a.begun
+	}
+	a.write(r)
+}
+
+func (a *auditOf) write(r audit.Record) {
 	a.mu.Lock()
 	var err error
 	if a.file == nil {

@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,11 +49,6 @@ const keyringDeadline = 4 * time.Second
 // a connection to the session bus and many calls over it, when the keyring is asked over
 // the same bus.
 const viewsAfter = 250 * time.Millisecond
-
-// leastProcs is of how many goroutines the runtime lets run at the same time at least.
-// With one for each of two processors, one of them reads certificates at the start and
-// the other sits in a write-through of the audit, while the sign-in waits for its turn.
-const leastProcs = 4
 
 // Options are what main gives the agent.
 type Options struct {
@@ -160,13 +154,13 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer server.Close()
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), leastProcs)))
 	roots := transport.BeginRoots()
 	a, err := newAgent(opts)
 	if err != nil {
 		return err
 	}
 	a.roots = roots
+	a.store.Prepare()
 	return a.run(ctx, server)
 }
 
@@ -227,12 +221,13 @@ func (a *Agent) run(parent context.Context, server *control.Server) error {
 	a.take(<-policies)
 	defer a.audit.close()
 
-	// A link that started this agent waits: it is taken before the audit, which
-	// writes through to the disk, and opened after it.
+	// A link that started this agent waits. It is taken and goes its way while the audit
+	// writes the start through to the disk; its own line waits for that one.
+	begun := a.audit.begin()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, a) }()
 	others.Go(func() { a.session.refreshAhead(ctx, a.wakeUp) })
-	a.audit.note(audit.Record{Outcome: audit.Started})
+	others.Go(begun)
 
 	others.Go(func() {
 		for p := range policies {

@@ -3,11 +3,16 @@ package agent
 import (
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"encounterlauncher/internal/audit"
 	"encounterlauncher/internal/paths"
+	"encounterlauncher/internal/problem"
 )
 
 // deaf is a system's log that takes hashes only while it hears.
@@ -61,4 +66,39 @@ func TestAMissingSystemsLogIsAFindingUntilPolicyWantsNone(t *testing.T) {
 	if a.finding() != "" {
 		t.Errorf("finding %q", a.finding())
 	}
+}
+
+func TestTheStartIsInTheAuditBeforeWhatHappensMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := paths.Under(t.TempDir(), "")
+		a := newAuditOf(l, time.Now, slog.New(slog.DiscardHandler), func() {})
+		a.destination("file")
+		write := a.begin()
+		noted := make(chan struct{})
+		go func() {
+			a.note(audit.Record{Outcome: audit.Refused, Code: problem.LinkInvalid})
+			close(noted)
+		}()
+		synctest.Wait()
+		select {
+		case <-noted:
+			t.Error("it was noted before the start")
+		default:
+		}
+		write()
+		<-noted
+		a.close()
+		files, err := filepath.Glob(filepath.Join(l.AuditDir(), "*.jsonl"))
+		if err != nil || len(files) != 1 {
+			t.Fatalf("%v, %v", files, err)
+		}
+		text, err := os.ReadFile(files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		start, refusal := strings.Index(string(text), `"`+audit.Started+`"`), strings.Index(string(text), `"`+audit.Refused+`"`)
+		if start < 0 || refusal < start {
+			t.Errorf("the audit says %s", text)
+		}
+	})
 }

@@ -79,7 +79,7 @@ func (r *run) mint(ctx context.Context, who sandbox.Person, i ids) (link string,
 		"unstructured_context": freeText,
 	})
 	if err != nil || status != http.StatusOK {
-		return "", fmt.Errorf("POST /launches answered %d, %w", status, errors.Join(err))
+		return "", fmt.Errorf("POST /launches answered %d, %w", status, because(err))
 	}
 	return texts(answer)["link"], nil
 }
@@ -93,7 +93,7 @@ func (r *run) ehr(ctx context.Context, secret string, body any) (int, []byte, er
 }
 
 // ask calls the backend by the address that launchers know.
-func (r *run) ask(ctx context.Context, method, path, authorization string, body []byte) (int, []byte, error) {
+func (r *run) ask(ctx context.Context, method, path, authorization string, body []byte, headers ...string) (int, []byte, error) {
 	q, err := http.NewRequestWithContext(ctx, method, r.hospital.backend.URL+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
@@ -101,6 +101,9 @@ func (r *run) ask(ctx context.Context, method, path, authorization string, body 
 	q.Header.Set("Content-Type", "application/json")
 	q.Header.Set("Authorization", authorization)
 	q.Header.Set("Idempotency-Key", word("key-"))
+	for i := 0; i+1 < len(headers); i += 2 {
+		q.Header.Set(headers[i], headers[i+1])
+	}
 	client := r.hospital.authority.Client()
 	defer client.CloseIdleConnections()
 	answer, err := client.Do(q)
@@ -144,6 +147,14 @@ func (r *run) click(ctx context.Context, link string) (launched, error) {
 		return end.ID != before.ID && end.over()
 	})
 	return end, err
+}
+
+// because is an error, or says that there was none.
+func because(err error) error {
+	if err == nil {
+		return errors.New("which is not the end that it should have")
+	}
+	return err
 }
 
 // codeIn is the code that the handler prints with a refusal.
@@ -218,7 +229,7 @@ func (r *run) held(ctx context.Context, link, person, code string) error {
 		return err
 	}
 	if status, said, err := r.launcher(ctx, "", link); err != nil || status != 0 {
-		return fmt.Errorf("the handler ended with %d (%s), %w", status, codeIn(said), errors.Join(err))
+		return fmt.Errorf("the handler ended with %d (%s), %w", status, codeIn(said), because(err))
 	}
 	if err := r.signIn(ctx, person); err != nil {
 		return err
@@ -248,7 +259,7 @@ func (r *run) launches() []step {
 			}
 			for range 2 {
 				if end, err := r.click(ctx, link); err != nil || end.Stage != "opened" {
-					return fmt.Errorf("it ended with %q, %w", end.Code, errors.Join(err))
+					return fmt.Errorf("it ended with %q, %w", end.Code, because(err))
 				}
 				if err := stage.Sleep(ctx, 3200*time.Millisecond); err != nil { // later it opens anew
 					return err
@@ -478,6 +489,27 @@ func (r *run) refusals() []step {
 		{"a verb with a link and an unknown verb with a name", "request_invalid", false, func(ctx context.Context) error {
 			return errors.Join(r.does(ctx, 2, "status", linkStart+"handle="+handle), r.does(ctx, 2, familyName), r.does(ctx, 2, "status", "--"+familyName))
 		}},
+		{"a configuration of the backend with secrets in place of the names of their files", "refused", false, func(ctx context.Context) error {
+			seal, err := os.ReadFile(filepath.Join(r.hospital.secrets.Dir, "seal.key"))
+			if err != nil {
+				return err
+			}
+			file := filepath.Join(r.dir, "pasted.yaml")
+			text := fmt.Sprintf("listen: 127.0.0.1:0\npublic_url: %[1]q\nehrs: [{name: ehr, secret_file: %[2]q}, {name: %[2]q, secret: %[2]q}]\ncallbacks: {secret_files: [%[3]q]}\n"+
+				"nats: {seal_key_files: [%[4]q]}\ntraces: {endpoint: %[5]q}\nlog_level: %[2]q\n%[2]s: 1\n",
+				"https://user:"+stage.EHRSecret+"@x.example", stage.EHRSecret, stage.CallbackSecret, strings.TrimSpace(string(seal)), "https://u:"+stage.EHRSecret+"@otel.example")
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				return err
+			}
+			for _, verb := range []string{"check-config", "serve"} {
+				said, err := r.session.Command(ctx, r.hospital.programs.Path(stage.BackendName), verb, "--config", file).CombinedOutput()
+				if err == nil {
+					return errors.New(verb + " took it")
+				}
+				r.evidence.add(BackendAnswers, verb, said)
+			}
+			return nil
+		}},
 		{"bad bodies at POST /launches", "400 and so on", false, func(ctx context.Context) error {
 			for _, body := range []any{
 				map[string]any{familyName: givenName}, map[string]any{"provider_email": familyName}, []string{familyName, birthDate, freeText},
@@ -486,10 +518,33 @@ func (r *run) refusals() []step {
 				map[string]any{"unstructured_context": strings.Repeat(freeText, 4000)},
 			} {
 				if status, _, err := r.ehr(ctx, stage.EHRSecret, body); err != nil || status < 400 || status > 499 {
-					return fmt.Errorf("a bad body was answered %d, %w", status, errors.Join(err))
+					return fmt.Errorf("a bad body was answered %d, %w", status, because(err))
 				}
 			}
 			return nil
+		}},
+		{"headers full of the patient at the backend, good calls and bad", "as without them", false, func(ctx context.Context) error {
+			i := r.newIDs()
+			trace := "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+			headers := []string{
+				"User-Agent", familyName, "Referer", "https://ehr.example/" + i.patient, "Tracestate", "ehr=" + i.patient, "Traceparent", trace, "Baggage", "patient=" + i.patient,
+				"Cookie", "patient=" + url.QueryEscape(givenName), "X-Forwarded-For", familyName, "Forwarded", "for=" + familyName, "X-Patient", birthDate,
+			}
+			for _, c := range []struct {
+				path, bearer, body string
+				status             int
+			}{
+				{"/encounters", r.hospital.bearerSeen(), fmt.Sprintf(`{"external_encounter_id":%q,"external_patient_id":%q,"external_provider_id":%q}`, i.encounter, i.patient, ada().ProviderID), http.StatusOK},
+				{"/encounters/url", r.hospital.bearerSeen(), fmt.Sprintf(`{"external_encounter_id":%q,"external_provider_id":%q}`, i.encounter, ada().ProviderID), http.StatusOK},
+				{"/encounters/url", r.hospital.bearerSeen(), fmt.Sprintf(`{"external_encounter_id":%q,"external_provider_id":%q}`, i.encounter, ben().ProviderID), http.StatusForbidden},
+				{"/launches", "Bearer " + stage.EHRSecret, `{"name":"` + familyName + `"}`, http.StatusBadRequest},
+			} {
+				if status, _, err := r.ask(ctx, http.MethodPost, c.path, c.bearer, []byte(c.body), headers...); err != nil || status != c.status {
+					return fmt.Errorf("%s was answered %d, %w", c.path, status, because(err))
+				}
+			}
+			_, _, err := r.ask(ctx, http.MethodPost, "/launches", "Bearer "+stage.EHRSecret, nil, "X-Request-Id", familyName+" "+birthDate)
+			return err
 		}},
 		{"wrong credentials, routes, queries and headers at the backend", "401, 404, 405", false, func(ctx context.Context) error {
 			for _, c := range []struct{ method, path, bearer, body string }{
@@ -499,7 +554,7 @@ func (r *run) refusals() []step {
 				{http.MethodPost, "/nabla/callbacks", "Bearer " + handle, `{"note":"` + noteText + `"}`},
 			} {
 				if status, _, err := r.ask(ctx, c.method, c.path, c.bearer, []byte(c.body)); err != nil || status < 400 {
-					return fmt.Errorf("%s %s was answered %d, %w", c.method, c.path[:3], status, errors.Join(err))
+					return fmt.Errorf("%s %s was answered %d, %w", c.method, c.path[:3], status, because(err))
 				}
 			}
 			return nil
@@ -786,6 +841,22 @@ func (r *run) more() []step {
 			}
 			return r.does(ctx, 2, "window")
 		}},
+		{"a policy into which somebody has written a password", "policy_invalid", false, r.under(
+			map[string]any{"ProxyMode": "manual", "ProxyURL": "http://" + proxyName + ":" + proxyWord + "@proxy.canary.example:3128", "Language": proxyWord},
+			func(ctx context.Context) error {
+				archive := filepath.Join(r.dir, "support.zip")
+				for _, args := range [][]string{{"policy"}, {"policy", "--json"}, {"status", "--json"}, {"doctor"}, {"doctor", "--json", "--bundle", archive}} {
+					if _, _, err := r.launcher(ctx, "", args...); err != nil {
+						return err
+					}
+				}
+				data, err := os.ReadFile(archive)
+				if err != nil {
+					return err
+				}
+				r.evidence.add(Bundle, "support.zip", data)
+				return errors.Join(os.Remove(archive), r.ends(r.identifiers, "policy_invalid")(ctx))
+			})},
 		{"no policy", "policy_missing", true, r.under(map[string]any{"BackendURL": nil}, r.ends(r.identifiers, "policy_missing"))},
 		{"a backend whose authority is not known", "tls_untrusted", true, r.under(map[string]any{"ExtraCAFile": nil}, r.ends(r.fresh, "tls_untrusted"))},
 		{"a keyring that is locked", "keyring_locked", true, func(ctx context.Context) error {

@@ -13,6 +13,7 @@ const (
 	AgentSays      PlaceName = "launcher: standard output and error of the agent"
 	HandlerSays    PlaceName = "launcher: standard output and error of the link handler"
 	CommandsSay    PlaceName = "launcher: answers of its commands"
+	Snapshots      PlaceName = "launcher: snapshots and policy, as the control channel tells them"
 	LauncherLog    PlaceName = "launcher: log files"
 	LauncherAudit  PlaceName = "launcher: audit"
 	RecentsFile    PlaceName = "launcher: recents"
@@ -68,6 +69,7 @@ func Places() []Place {
 		{AgentSays, "both streams of `encounter-launcher agent`, from its start to its end", false},
 		{HandlerSays, "both streams of `encounter-launcher LINK`", false},
 		{CommandsSay, "both streams of every other verb", false},
+		{Snapshots, "`GET /v1/snapshot` and `GET /v1/policy` at the agent's socket, after every path", false},
 		{LauncherLog, "the files, with those that were rotated", false},
 		{LauncherAudit, "the files, with what `audit verify` needs", false},
 		{RecentsFile, "the file", false},
@@ -129,6 +131,8 @@ func Allowed() []Allowance {
 			"The Secret Service gives and takes secrets over the session bus, in clear within the bus. The bus is a socket of the user alone, and whoever may listen to it may as well ask the keyring."},
 		{BusTray, []Kind{PatientName},
 			"Only where policy says RecentsLabel name: the tray's host draws the menu, so it is told the labels. With initials, which is the default, and with none there is no name."},
+		{Snapshots, []Kind{PatientName},
+			"Only where policy says RecentsLabel name: tray and window draw what the snapshot holds. The socket is the user's alone, and both ends check each other."},
 		{CommandsSay, []Kind{PatientName},
 			"Only where policy says RecentsLabel name: recents lists what the tray shows, to the same person."},
 		{BackendAudit, []Kind{PatientID, EncounterID},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -224,6 +225,28 @@ func (r *run) fleetingPlace(path string) PlaceName {
 	return FleetingFiles
 }
 
+// channel asks the agent for what its window would be told.
+func (r *run) channel(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", r.session.Socket())
+	}}}
+	for _, route := range []string{"/v1/snapshot", "/v1/policy"} {
+		q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://encounter-launcher"+route, nil)
+		if err != nil {
+			continue
+		}
+		if answer, err := client.Do(q); err == nil {
+			text, _ := io.ReadAll(answer.Body)
+			_ = answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				r.evidence.add(Snapshots, route, text)
+			}
+		}
+	}
+}
+
 // tray asks for the icon and the menu, as the host of a tray does.
 func (r *run) tray(ctx context.Context) {
 	bus := r.session.Bus()
@@ -250,6 +273,7 @@ func (r *run) tray(ctx context.Context) {
 func (r *run) sweep(ctx context.Context) {
 	e, s, h := r.evidence, r.session, r.hospital
 	r.tray(ctx)
+	r.channel(ctx)
 	for _, folder := range []string{"home", "state", "config", "data", "cache"} {
 		e.files(s.Folder(folder), func(name string) PlaceName {
 			rest := strings.TrimPrefix(name, "encounter-launcher/")

@@ -21,6 +21,12 @@ import (
 	"encounterlauncher/internal/orgstore"
 )
 
+var (
+	keyForm  = regexp.MustCompile(`^[0-9a-f]{24}$`)
+	ourWords = regexp.MustCompile(`^[a-z ,:']+$`)
+	fileForm = regexp.MustCompile(`^[0-9A-Za-z-]{1,64}_(note_export|patient_instructions_export)\.json$`)
+)
+
 // FuzzMessages reads messages of JetStream of any content. What was not sealed by our
 // key, for just this delivery, gives no content and no words of its own; what was comes
 // back byte for byte, packed or not, and never more of it than a callback may hold.
@@ -54,7 +60,7 @@ func FuzzMessages(f *testing.F) {
 		if again, ok := parseKey(string(k)); !ok || again != k || k.shard() < 0 || k.shard() >= shards || k.subject() != subjectOf(k.shard(), string(k)) {
 			t.Fatalf("the key of %q is %q", id, k)
 		}
-		if again, ok := parseKey(other); ok && (string(again) != other || !regexp.MustCompile(`^[0-9a-f]{24}$`).MatchString(other)) {
+		if again, ok := parseKey(other); ok && (string(again) != other || !keyForm.MatchString(other)) {
 			t.Fatalf("%q is a key", other)
 		}
 		message := func(place key, about, content []byte) (nats.Header, []byte) {
@@ -100,7 +106,7 @@ func FuzzMessages(f *testing.F) {
 			t.Fatalf("%q, %s, %d bytes: %v", state, about, len(content), err)
 		}
 		if err != nil {
-			if text := err.Error(); !regexp.MustCompile(`^[a-z ,:']+$`).MatchString(text) {
+			if text := err.Error(); !ourWords.MatchString(text) {
 				t.Fatalf("an error that is not in our words: %q", text)
 			}
 			return
@@ -141,7 +147,7 @@ func FuzzWhatIsDelivered(f *testing.F) {
 	f.Fuzz(func(t *testing.T, id, kind string, raw []byte, status int, retryAfter string) {
 		for _, kind := range []string{nabla.NoteExport, nabla.PatientInstructionsExport} {
 			name := fileName(id, kind)
-			if filepath.Base(name) != name || !regexp.MustCompile(`^[0-9A-Za-z-]{1,64}_(note_export|patient_instructions_export)\.json$`).MatchString(name) || !filepath.IsLocal(name) {
+			if filepath.Base(name) != name || !fileForm.MatchString(name) || !filepath.IsLocal(name) {
 				t.Fatalf("%q makes the file %q", id, name)
 			}
 			if word, _, _ := strings.Cut(name, "_"); word != id && word != string(keyOf(id)) {

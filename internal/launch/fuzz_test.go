@@ -435,6 +435,8 @@ func FuzzLinkKeys(f *testing.F) {
 
 var openable = regexp.MustCompile(`^https://((?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?::([1-9][0-9]{0,4}))?(/(?:[A-Za-z0-9._~!$&()*+,;=:@/\[\]-]|%[0-9A-Fa-f]{2})*)?(\?(?:[A-Za-z0-9._~!$&()*+,;=:@/?\[\]-]|%[0-9A-Fa-f]{2})*)?(#(?:[A-Za-z0-9._~!$&()*+,;=:@/?\[\]#-]|%[0-9A-Fa-f]{2})*)?$`)
 
+var loopbackForm = regexp.MustCompile(`^http://127\.0\.0\.1:[1-9][0-9]{0,4}/`)
+
 // FuzzAddress: what is opened has exactly the shape of RFC 3986 that a browser and we
 // read alike, on a host of the list; nothing else is, and a refusal does not quote it.
 func FuzzAddress(f *testing.F) {
@@ -471,7 +473,7 @@ func FuzzAddress(f *testing.F) {
 		if _, err := (Addresses{AnyPort: true}).Check(secret.New(address)); err == nil {
 			t.Fatalf("no list opened %q", address)
 		}
-		if target, err := (Addresses{LoopbackHTTP: true}).Check(secret.New(address)); err == nil && !regexp.MustCompile(`^http://127\.0\.0\.1:[1-9][0-9]{0,4}/`).MatchString(address) {
+		if target, err := (Addresses{LoopbackHTTP: true}).Check(secret.New(address)); err == nil && !loopbackForm.MatchString(address) {
 			t.Fatalf("%v opened as loopback: %q", target, address)
 		}
 	})

@@ -17,6 +17,11 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
+var (
+	reasonForm = regexp.MustCompile(`^[A-Za-z0-9_. -]+$`)
+	methodForm = regexp.MustCompile(`^[A-Z]{1,10}$`)
+)
+
 // slowly reads a JSON text by tokens: an object, each name once, nothing after it.
 func slowly(body []byte) (map[string]json.RawMessage, bool) {
 	if !json.Valid(body) || !utf8.Valid(body) {
@@ -97,7 +102,7 @@ func FuzzReadFields(f *testing.F) {
 				t.Fatalf("%s: %v", body, err)
 			}
 			if err != nil {
-				if !regexp.MustCompile(`^[A-Za-z0-9_. -]+$`).MatchString(err.Error()) {
+				if !reasonForm.MatchString(err.Error()) {
 					t.Fatalf("refused with %q", err)
 				}
 				continue
@@ -141,7 +146,7 @@ func FuzzSimulator(f *testing.F) {
 	f.Add("POST", "/encounters/url", token, "application/json", "2026-02-13", []byte(`{"external_provider_id":"D-17","external_encounter_id":"E-1"}`))
 	f.Add("POST", "/oauth/token", "", "application/json", "2026-02-13", []byte(`{"grant_type":"client_credentials","client_assertion_type":"`+assertionType+`","client_assertion":"`+base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`))+`.e30."}`))
 	f.Fuzz(func(t *testing.T, method, path, bearer, contentType, version string, body []byte) {
-		if !regexp.MustCompile(`^[A-Z]{1,10}$`).MatchString(method) || !strings.HasPrefix(path, "/") {
+		if !methodForm.MatchString(method) || !strings.HasPrefix(path, "/") {
 			return // no request of HTTP
 		}
 		sim.mu.Lock()

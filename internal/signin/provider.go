@@ -315,6 +315,9 @@ func (c *Client) verify(ctx context.Context, d *description, got tokens) (person
 		return refuse("the claims of the ID token are not of their form")
 	}
 	switch {
+	// The library lets the very second of exp pass; OpenID Connect Core §3.1.3.7 does not.
+	case !c.now().Add(-skew).Before(token.Expiry):
+		return refuse("the ID token has expired, or this computer's clock is wrong")
 	// The library makes an exception for one provider; there is none here.
 	case !same(token.Issuer, c.config.Issuer):
 		return refuse("the ID token names another issuer")

@@ -47,6 +47,13 @@ func hasSessionBus(address, runtimeDir string) bool {
 	return err == nil
 }
 
+// Prepare connects to the session bus, where there is one.
+func (osKeyring) Prepare() {
+	if reachable() == nil {
+		_, _ = dbus.SessionBus() // the same for everybody in this process
+	}
+}
+
 // shortcut reads an item in two turns over the bus, where go-keyring takes seven: it
 // asks for a session and for the item at once, then for the secret (Secret Service API,
 // OpenSession, SearchItems, GetSecret). ok is false for whatever is not the plain case,

@@ -93,6 +93,14 @@ func New(k Keyring, service, lockFile string, deadline time.Duration) *Store {
 	}
 }
 
+// Prepare begins to open the way to the keyring, where there is one to open, so that the
+// first read need not wait for that. The keyring is asked for nothing.
+func (s *Store) Prepare() {
+	if k, ok := s.calls.keyring.(interface{ Prepare() }); ok {
+		go k.Prepare()
+	}
+}
+
 // Load reads the stored sign-in. found is false, without an error, only when
 // the keyring is open and holds none. Errors are keyring_locked (also when the
 // keyring does not answer within the deadline), keyring_unavailable,

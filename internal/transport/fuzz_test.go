@@ -8,7 +8,11 @@ import (
 	"testing"
 )
 
-var separators = regexp.MustCompile(`[; \t]+`)
+var (
+	separators = regexp.MustCompile(`[; \t]+`)
+	withPort   = regexp.MustCompile(`(?s)^(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)$`)
+	direct     = regexp.MustCompile(`(?i)(^|[; \t=])DIRECT($|[; \t])`)
+)
 
 // serverForm is a name or an address, with a port or without.
 var serverForm = regexp.MustCompile(`^(?:[\pL\p{Nd}._-]+|\[[0-9a-fA-F:.]+(?:%.+)?\])(?::0*[1-9][0-9]*)?$`)
@@ -32,6 +36,7 @@ func FuzzProxyList(f *testing.F) {
 	} {
 		f.Add(list, "*.example;<local>;10.*;https://a.example:443;[::1]", "https://b.example:8443/x")
 		f.Add(list, "*", "http://host/")
+		f.Add(list, "b.example:443;https://c.example:8443", "https://b.example:8443/x")
 	}
 	f.Fuzz(func(t *testing.T, list, exceptions, target string) {
 		for _, scheme := range []string{"http", "https"} {
@@ -42,7 +47,7 @@ func FuzzProxyList(f *testing.F) {
 			fields := separators.Split(list, -1)
 			for _, u := range got {
 				if u == nil {
-					if !regexp.MustCompile(`(?i)(^|[; \t=])DIRECT($|[; \t])`).MatchString(list) {
+					if !direct.MatchString(list) {
 						t.Fatalf("%q goes without a proxy", list)
 					}
 					continue
@@ -93,7 +98,7 @@ func FuzzProxyList(f *testing.F) {
 				entry = rest
 			}
 			// host:port, with an address of IPv6 in brackets.
-			if m := regexp.MustCompile(`(?s)^(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)$`).FindStringSubmatch(entry); m != nil {
+			if m := withPort.FindStringSubmatch(entry); m != nil {
 				if m[3] != port {
 					continue
 				}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"encounterlauncher/internal/canary"
 )
@@ -35,8 +37,19 @@ func marked(ctx context.Context, o options, tell progress) ([]row, error) {
 		{Tried: "marks that flowed through the programs", Times: marks, Found: fmt.Sprintf("%d kinds", len(r.Marks)), Allowed: "every kind", Met: marks > 0},
 		count("ways through the programs that end as they should, and show what they have to", int64(len(r.Tried)), int64(len(r.Wrong)), r.Wrong...),
 	}
+	listed := map[canary.PlaceName][]string{}
+	for _, f := range r.Met {
+		if !slices.Contains(listed[f.Place], string(f.Kind)) {
+			listed[f.Place] = append(listed[f.Place], string(f.Kind))
+		}
+	}
 	for _, l := range r.Looks {
-		rows = append(rows, count("searched: "+string(l.Place), int64(l.Items), int64(len(found[l.Place])), found[l.Place]...))
+		place := count("searched: "+string(l.Place), int64(l.Items), int64(len(found[l.Place])), found[l.Place]...)
+		if kinds := listed[l.Place]; len(kinds) > 0 {
+			place.Allowed = "0 beyond the list"
+			place.Notes = append(place.Notes, "what the list of docs/canary.md allows there, and was there: "+strings.Join(kinds, ", "))
+		}
+		rows = append(rows, place)
 	}
 	return rows, nil
 }

@@ -43,10 +43,11 @@ func growth(readings []chart.Point) float64 {
 	if len(slopes) == 0 {
 		return math.NaN()
 	}
-	return median(slopes) * (readings[len(readings)-1].X - readings[0].X)
+	return Median(slopes) * (readings[len(readings)-1].X - readings[0].X)
 }
 
-func median(values []float64) float64 {
+// Median returns the value in the middle.
+func Median(values []float64) float64 {
 	v := slices.Sorted(slices.Values(values))
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
