@@ -172,6 +172,9 @@ func (c click) code() string {
 	return ""
 }
 
+// outOfTime says that the link was refused for its time, by a clock that was set.
+func (c click) outOfTime() bool { return c.code() == "link_expired" || c.code() == "link_invalid" }
+
 // press does what a plan says and looks that everything has come to its end.
 func (s *station) press(ctx context.Context, p Plan) error {
 	s.mu.Lock()
@@ -337,7 +340,7 @@ func (s *station) perform(ctx context.Context, p Plan, links []string) (clicks [
 	counted := map[string]bool{}
 	for _, c := range clicks {
 		// A link whose handler had no answer may have been accepted all the same.
-		if (c.accepts || c.killed || c.ended.Status == 3 || c.code() == "link_expired") && !counted[canonical(c.link)] {
+		if (c.accepts || c.killed || c.ended.Status == 3 || c.outOfTime()) && !counted[canonical(c.link)] {
 			counted[canonical(c.link)] = true
 			s.taken = append(s.taken, now)
 		}
@@ -680,8 +683,8 @@ func (s *station) judge(p Plan, clicks []click, encounters []string, lines []aud
 		if c.accepts {
 			accepted++
 			distinct[canonical(c.link)] = true
-		} else if c.killed || c.ended.Status == 3 || c.code() == "link_expired" {
-			maybe++ // a link that has expired is a launch too, which the person sees and may try again
+		} else if c.killed || c.ended.Status == 3 || c.outOfTime() {
+			maybe++ // a link out of its time is a launch too, which the person sees and may try again
 		}
 	}
 	outcomes, opened := 0, 0
