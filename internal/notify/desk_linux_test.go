@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,7 +82,7 @@ type daemon struct {
 	next   uint32
 	notes  chan seen
 	closed chan uint32
-	stuck  chan struct{} // non-nil: Notify waits for it
+	stuck  atomic.Pointer[chan struct{}] // non-nil: Notify waits for it
 	props  *prop.Properties
 	looked chan struct{}
 }
@@ -112,8 +113,8 @@ func (d *daemon) GetCapabilities() ([]string, *dbus.Error) {
 func (d *daemon) asked(t *testing.T) { t.Helper(); receive(t, d.looked, "the agent did not ask") }
 
 func (d *daemon) Notify(sender dbus.Sender, app string, older uint32, icon, title, body string, actions []string, hints map[string]dbus.Variant, timeout int32) (uint32, *dbus.Error) {
-	if d.stuck != nil {
-		<-d.stuck
+	if stuck := d.stuck.Load(); stuck != nil {
+		<-*stuck
 	}
 	d.next++
 	d.notes <- seen{d.next, older, app, icon, title, body, actions, hints, timeout, sender, len(d.closed)}
@@ -439,8 +440,9 @@ func TestWithoutABusNothingIsShownAndNothingFails(t *testing.T) {
 func TestABusOrServiceThatNeverAnswersHoldsNothingUp(t *testing.T) {
 	address, _ := bus(t)
 	d := startDaemon(t, address, "body")
-	d.stuck = make(chan struct{})
-	defer close(d.stuck)
+	stuck := make(chan struct{})
+	d.stuck.Store(&stuck)
+	defer close(stuck)
 	snapshots, _, stop := start(t)
 	for id := range uint64(20) {
 		snapshots <- failed(id+1, "l1")
