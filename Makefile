@@ -69,7 +69,7 @@ window-dev: setup-window frontend/node_modules/.stamp ## the window with live re
 # --- prove ---------------------------------------------------------------------------
 
 .PHONY: test check format vet unit test-cluster frontend-check bindings builds play e2e
-test: setup-test check unit test-cluster test-fhir test-idp frontend-check bindings builds play wine test-msi msi-reproducible test-sign test-deb test-rpm test-backend-deb e2e ## everything that must pass before anything lands
+test: setup-test check unit test-cluster test-fhir test-idp frontend-check bindings builds play wine test-msi msi-reproducible test-sign test-deb test-rpm test-backend-deb test-supply test-attackers e2e ## everything that must pass before anything lands
 
 check: format vet
 

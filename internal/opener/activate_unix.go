@@ -13,8 +13,11 @@ const maxTokenBytes = 1024
 // Changing the environment of the process is done nowhere else: the library
 // offers no other way to give its child a variable. A value of an earlier click,
 // or of this process's own start, is removed even when there is none to set,
-// because a stale token would be refused in place of a good one. With it the opener
-// gets, and is looked for in, what closedPath leaves of PATH.
+// because a stale token would be refused in place of a good one.
+//
+// What closedPath takes out of PATH is gone for the rest of this process: whatever
+// else it starts is not to come from there either, and putting it back would undo what
+// others have set meanwhile.
 func activate(a Activation) (forget func()) {
 	set := func(name, value string) {
 		if value == "" || len(value) > maxTokenBytes || os.Setenv(name, value) != nil {
@@ -24,9 +27,10 @@ func activate(a Activation) (forget func()) {
 	set("XDG_ACTIVATION_TOKEN", a.Token)
 	set("DESKTOP_STARTUP_ID", a.StartupID)
 	path := os.Getenv("PATH")
-	_ = os.Setenv("PATH", closedPath(path))
+	if closed := closedPath(path); closed != path {
+		_ = os.Setenv("PATH", closed)
+	}
 	return func() {
-		_ = os.Setenv("PATH", path)
 		set("XDG_ACTIVATION_TOKEN", "")
 		set("DESKTOP_STARTUP_ID", "")
 	}

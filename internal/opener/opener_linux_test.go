@@ -261,6 +261,24 @@ func TestWithoutAnOpenerThereIsNoBrowser(t *testing.T) {
 	checkUnavailable(t, err)
 }
 
+func TestWhatOthersSetWhileABrowserStartsStays(t *testing.T) {
+	calls := fake(t)
+	good := os.Getenv("PATH")
+	for _, first := range []string{"", t.TempDir() + ":"} {
+		t.Setenv("PATH", first+good)
+		forget := activate(Activation{})
+		other := t.TempDir() + ":" + good
+		t.Setenv("PATH", other)
+		if forget(); os.Getenv("PATH") != other {
+			t.Errorf("PATH becomes %q", os.Getenv("PATH"))
+		}
+	}
+	if err := patient(io.Discard).Open(context.Background(), target(t, "https://app.nabla.com/e"), Activation{}); err != nil {
+		t.Fatal(err)
+	}
+	next(t, calls)
+}
+
 func TestAProgramThatAnybodyCanPutIntoThePathNeverGetsAnAddress(t *testing.T) {
 	calls := fake(t)
 	good := os.Getenv("PATH")
@@ -284,7 +302,7 @@ func TestAProgramThatAnybodyCanPutIntoThePathNeverGetsAnAddress(t *testing.T) {
 				t.Fatalf("%q first: %v", first, err)
 			}
 			next(t, calls) // the right one
-			if path := os.Getenv("PATH"); path != first+":"+good {
+			if path := os.Getenv("PATH"); path != good {
 				t.Errorf("PATH stays as %q", path)
 			}
 			t.Setenv("PATH", first)
