@@ -368,10 +368,20 @@ func (h *host) until(want ...string) []row {
 	}
 }
 
-func (h *host) signal(otherwise string) {
+func (h *host) signal(otherwise string) { h.t.Helper(); h.next(otherwise) }
+
+// told waits for a signal of this name.
+func (h *host) told(name, otherwise string) {
+	h.t.Helper()
+	for !strings.HasSuffix(h.next(otherwise), "."+name) {
+	}
+}
+
+func (h *host) next(otherwise string) (name string) {
 	h.t.Helper()
 	select {
 	case s := <-h.signals:
+		name = s.Name
 		if strings.HasSuffix(s.Name, ".ItemsPropertiesUpdated") {
 			for _, item := range s.Body[0].([][]any) {
 				h.updated[item[0].(int32)]++
@@ -380,6 +390,7 @@ func (h *host) signal(otherwise string) {
 	case <-time.After(patience):
 		h.t.Fatal(otherwise)
 	}
+	return name
 }
 
 func (h *host) click(r row) { h.t.Helper(); h.event(r.id, "clicked") }

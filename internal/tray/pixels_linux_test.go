@@ -35,25 +35,30 @@ func TestTheDesktopGetsTheIconWithoutAColouredFringe(t *testing.T) {
 	shortCheck(t)
 	address, _ := bus(t)
 	h := startHost(t, address)
-	if err := h.conn.AddMatchSignal(dbus.WithMatchInterface("org.kde.StatusNotifierItem")); err != nil {
+	if err := h.conn.AddMatchSignal(dbus.WithMatchInterface("org.kde.StatusNotifierItem"), dbus.WithMatchMember("NewIcon")); err != nil {
 		t.Fatal(err)
 	}
 	a := startAgent(t, "DBUS_SESSION_BUS_ADDRESS="+address)
 	h.wait()
 	a.show(recents("r1"))
 	h.until("(Signed in as a)", "Sign out", "Recent encounters", "12:00 · r1", "Open Encounter Launcher", "Quit")
-	for f, s := range map[face]view.Snapshot{
-		idle:      {SignIn: signedInAs("a")},
-		working:   {SignIn: view.SignIn{State: view.SigningInNow}},
-		attention: {SignIn: signedInAs("a"), Launch: &view.Launch{ID: "l", Stage: view.Failed}},
-		signedOut: {SignIn: view.SignIn{State: view.SignedOut}},
+	for n, of := range []struct {
+		f face
+		s view.Snapshot
+	}{
+		{idle, view.Snapshot{SignIn: signedInAs("a")}}, // as it is drawn already
+		{working, view.Snapshot{SignIn: view.SignIn{State: view.SigningInNow}}},
+		{attention, view.Snapshot{SignIn: signedInAs("a"), Launch: &view.Launch{ID: "l", Stage: view.Failed}}},
+		{signedOut, view.Snapshot{SignIn: view.SignIn{State: view.SignedOut}}},
 	} {
-		a.show(s)
-		sizes := h.property("IconPixmap").([][]any)
-		for len(sizes) == 1 && !bytes.Equal(sizes[0][2].([]byte), argb(t, picture(f, "32"))) {
-			h.signal(faces[f] + " is sent otherwise than it is drawn")
-			sizes = h.property("IconPixmap").([][]any)
+		f := of.f
+		a.show(of.s)
+		if n > 0 {
+			// The library changes the picture in place while it answers who asks for it, so
+			// a desktop asks when it is told, and so does this one.
+			h.told("NewIcon", faces[f]+" is not drawn")
 		}
+		sizes := h.property("IconPixmap").([][]any)
 		if len(sizes) != 1 || sizes[0][0] != int32(32) || sizes[0][1] != int32(32) {
 			t.Fatalf("%s: %d sizes", faces[f], len(sizes))
 		}
