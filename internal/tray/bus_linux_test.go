@@ -232,9 +232,9 @@ type host struct {
 	hidden  string        // what hidden lines said in the menu read last
 }
 
-type watcher struct{ items chan dbus.Sender }
+type area struct{ items chan dbus.Sender }
 
-func (w *watcher) RegisterStatusNotifierItem(_ string, sender dbus.Sender) *dbus.Error {
+func (w *area) RegisterStatusNotifierItem(_ string, sender dbus.Sender) *dbus.Error {
 	w.items <- sender
 	return nil
 }
@@ -261,7 +261,7 @@ func startHost(t *testing.T, address string) *host {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.Export(&watcher{h.items}, path, name); err != nil {
+	if err := conn.Export(&area{h.items}, path, name); err != nil {
 		t.Fatal(err)
 	}
 	conn.Signal(h.signals)

@@ -32,7 +32,7 @@ func start(ctx context.Context, id string, build func()) (gone <-chan struct{}, 
 	systray.SetTitle(id)
 	begin, _ := systray.RunWithExternalLoop(nil, nil)
 	build()
-	begin()
+	meanwhile(conn, begin)
 	return conn.Context().Done(), func() {}, ender(conn), nil
 }
 
@@ -47,8 +47,61 @@ func restart(ctx context.Context) (gone <-chan struct{}, stop func(), err error)
 		return nil, nil, errors.New("the session bus cannot be reached")
 	}
 	begin, _ := systray.RunWithExternalLoop(nil, nil)
-	begin()
+	meanwhile(conn, begin)
 	return conn.Context().Done(), ender(conn), nil
+}
+
+const (
+	watcher     = "org.kde.StatusNotifierWatcher"
+	watcherPath = "/StatusNotifierWatcher"
+	itemPath    = "/StatusNotifierItem"
+	// listensBy is when the library surely listens by itself.
+	listensBy = 2 * time.Second
+)
+
+// meanwhile shows the icon to a notification area that comes while the library begins:
+// it asks for one first, and only then listens for one that comes. To be told of an
+// icon twice is nothing to a notification area.
+func meanwhile(conn *dbus.Conn, begin func()) {
+	comes := []dbus.MatchOption{
+		dbus.WithMatchSender("org.freedesktop.DBus"), dbus.WithMatchInterface("org.freedesktop.DBus"),
+		dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, watcher),
+	}
+	signals := make(chan *dbus.Signal, 16)
+	conn.Signal(signals)
+	if conn.AddMatchSignal(comes...) != nil {
+		conn.RemoveSignal(signals)
+		begin()
+		return
+	}
+	begin()
+	go func() {
+		defer conn.RemoveSignal(signals)
+		defer func() { _ = conn.RemoveMatchSignal(comes...) }()
+		for end := time.After(listensBy); ; {
+			select {
+			case s := <-signals:
+				if s == nil {
+					return // the bus is gone
+				}
+				if name, owner := changed(s); name == watcher && owner != "" {
+					_ = conn.Object(watcher, watcherPath).Call(watcher+".RegisterStatusNotifierItem", 0, itemPath).Err
+				}
+			case <-end:
+				return
+			}
+		}
+	}()
+}
+
+// changed reads NameOwnerChanged; another signal changes nothing.
+func changed(s *dbus.Signal) (name, owner string) {
+	if s.Name != "org.freedesktop.DBus.NameOwnerChanged" || len(s.Body) < 3 {
+		return "", ""
+	}
+	name, _ = s.Body[0].(string)
+	owner, _ = s.Body[2].(string)
+	return name, owner
 }
 
 func ender(conn *dbus.Conn) func() {
