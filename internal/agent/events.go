@@ -153,7 +153,7 @@ func (a *Agent) readEvents(ctx context.Context, f *following, session flow.Sessi
 	ended := make(chan error, 1)
 	go func() {
 		ended <- f.goal.rooms.org.Events(reading, session.Token, &f.cursor,
-			func() { opened = true; a.backendMet(nil) },
+			func() { opened = true; a.backendMet(nil); a.wasUsed() },
 			func(e orgapi.ExportedEvent) error { a.exported(reading, f.goal.person, e); return nil })
 	}()
 	var err error

@@ -26,8 +26,9 @@ const (
 	// rememberLinks is how long a link is known after its launch ended: longer
 	// than any link lives, so that a further click finds what became of it.
 	rememberLinks = 30 * time.Minute
-	// mostRemembered bounds the memory of links; the oldest ended goes first.
-	mostRemembered = 1024
+	// mostRemembered bounds the memory of links, 1 KB each; the oldest ended goes first.
+	// It is more than linkWindow lets in while a handle lives: 300 in ten minutes.
+	mostRemembered = 512
 )
 
 // errEnding says that a link came to an agent that is about to end.

@@ -59,6 +59,7 @@ func (a *Agent) sessionChanged() {
 	a.eventsChanged()
 	a.wake()
 	a.guard.look()
+	a.wasUsed() // a renewed sign-in has brought back what nothing else needs
 }
 
 // launchChanged publishes the launch to show, and a notice when it failed.
