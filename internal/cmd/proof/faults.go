@@ -14,8 +14,9 @@ import (
 	"encounterlauncher/internal/faults"
 )
 
-// faulted is the part faults: 10,000 launches by a seeded schedule, and then a
-// run that is spoilt on purpose, which has to be found.
+// faulted is the part faults: 10,000 launches by a seeded schedule, runs that are spoilt
+// on purpose, which have to be found, and servers of NATS and backends that are killed
+// under load. The short form has the first only.
 func faulted(ctx context.Context, o options, tell progress) ([]row, error) {
 	asked := faults.Options{Seed: 6, Launches: 10_000}
 	if o.short {
@@ -55,5 +56,6 @@ func faulted(ctx context.Context, o options, tell progress) ([]row, error) {
 			Tried: fmt.Sprintf("a run in which %s is noticed", m), Times: int64(spoilt.Launches), Found: number(int64(len(spoilt.Found))), Allowed: "≥ 1", Met: len(spoilt.Found) > 0,
 		})
 	}
-	return rows, nil
+	lost, err := byTests("-tags", "cluster", "-timeout", "10m", "-p", "1", "-run", "InACluster|WhateverDies", "./internal/delivery", "./internal/orgserver")(ctx, o, tell)
+	return append(rows, lost...), err
 }
