@@ -635,8 +635,9 @@ func (r *run) failures() []step {
 			if err := r.ends(r.fresh, "opened")(ctx); err != nil {
 				return err
 			}
+			err := r.inTray(ctx, familyName)
 			r.sweep(ctx)
-			return errors.Join(r.does(ctx, 0, "recents", "--json"), r.policy(nil))
+			return errors.Join(err, r.does(ctx, 0, "recents", "--json"), r.policy(nil))
 		}},
 		{"a handle that nobody made", "handle_expired", false, r.ends(func(context.Context) (string, error) {
 			forged := word("")

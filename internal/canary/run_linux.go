@@ -247,12 +247,13 @@ func (r *run) channel(ctx context.Context) {
 	}
 }
 
-// tray asks for the icon and the menu, as the host of a tray does.
-func (r *run) tray(ctx context.Context) {
+// tray asks for the icon and the menu, as the host of a tray does, and returns what the
+// menu says.
+func (r *run) tray(ctx context.Context) (says string) {
 	bus := r.session.Bus()
 	var names []string
 	if bus.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.ListNames", 0).Store(&names) != nil {
-		return
+		return ""
 	}
 	const item = "org.kde.StatusNotifierItem"
 	for _, name := range names {
@@ -263,10 +264,25 @@ func (r *run) tray(ctx context.Context) {
 		_ = icon.CallWithContext(ctx, "org.freedesktop.DBus.Properties.GetAll", 0, item).Err // the bus hears the answer
 		if menu, err := icon.GetProperty(item + ".Menu"); err == nil {
 			if path, ok := menu.Value().(dbus.ObjectPath); ok {
-				_ = bus.Object(name, path).CallWithContext(ctx, "com.canonical.dbusmenu.GetLayout", 0, int32(0), int32(-1), []string{}).Err
+				says += fmt.Sprint(bus.Object(name, path).CallWithContext(ctx, "com.canonical.dbusmenu.GetLayout", 0, int32(0), int32(-1), []string{}).Body)
 			}
 		}
 	}
+	return says
+}
+
+// inTray waits until the menu says something: the tray draws a moment after a change.
+func (r *run) inTray(ctx context.Context, text string) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for !strings.Contains(r.tray(ctx), text) {
+		select {
+		case <-ctx.Done():
+			return errors.New("the tray does not show what it should")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // sweep reads everything that is not heard as it happens.
