@@ -35,6 +35,7 @@ const looks = {
     expect(values.find(({ key }) => key === 'BackendURL').source === 'machine policy', said.out);
   },
   doctor: (said) => {
+    expect(said.out.includes('{'), () => `it says nothing in JSON, and ended with ${said.code}: ${said.out}${said.err}`);
     const { result } = JSON.parse(said.out.slice(said.out.indexOf('{')));
     expect(['ok', 'warnings', 'broken'].indexOf(result) === said.code, () => `the result is ${result}, and it ended with ${said.code}`);
     const temp = unix(said.out.match(/^TEMP=(.*)$/m)[1]);
@@ -62,8 +63,13 @@ async function language(want) {
 /** Runs commands as a shell does, in the folder of the packages, and stops at the first that fails. */
 async function shell(text) {
   const lines = text.split('\n').filter(Boolean).flatMap((line) => [line, ...[3, 2, 1].map((status) => `if errorlevel ${status} exit /b ${status}`)]);
-  writeFileSync(join(folder, 'block.bat'), ['@echo off', 'z:', `cd ${folder.replaceAll('/', '\\')}`, ...lines, ''].join('\r\n'));
-  return wine(['cmd', '/c', `z:${folder.replaceAll('/', '\\')}\\block.bat`]);
+  writeFileSync(join(folder, 'block.bat'), ['@echo off', 'z:', `cd ${folder.replaceAll('/', '\\')}`, 'echo begun', ...lines, ''].join('\r\n'));
+  // Wine 8 now and then ends cmd before it has read its file: then nothing was run.
+  for (let times = 0; ; times++) {
+    const said = await wine(['cmd', '/c', `z:${folder.replaceAll('/', '\\')}\\block.bat`]);
+    if (said.out.includes('begun')) return { ...said, out: said.out.replace(/^begun\s*/, '') };
+    if (times === 3) throw new Error(`Wine runs no batch file: it ended with ${said.code}: ${said.out}${said.err}`);
+  }
 }
 
 await started();
