@@ -158,18 +158,10 @@ func (q *launches) admit(digest linkDigest, once launch.Once, now time.Time) err
 	if err := q.spend(digest, once, now, false); err != nil {
 		return err
 	}
-	if err := q.count(now); err != nil {
-		return err
-	}
-	return q.spend(digest, once, now, true)
-}
-
-// count applies the rate limit; the caller holds mu.
-func (q *launches) count(now time.Time) error {
 	if !within(&q.arrivals, mostLinks, now) {
 		return problem.New(problem.TooManyLinks, nil)
 	}
-	return nil
+	return q.spend(digest, once, now, true)
 }
 
 // within notes one more moment of a kind of which there may be most in linkWindow, or

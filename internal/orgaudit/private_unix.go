@@ -5,9 +5,10 @@ package orgaudit
 import (
 	"errors"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"encounterlauncher/internal/orgconfig"
 )
 
 // checkFolder refuses a folder in which others could put another file in place of
@@ -20,7 +21,7 @@ func checkFolder(folder string) error {
 	if info.Mode().Perm()&0o022 != 0 {
 		return errors.New("its folder can be written by others; chmod go-w it")
 	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); !ok || stat.Uid != 0 && int(stat.Uid) != os.Getuid() {
+	if orgconfig.OfAnother(info) {
 		return errors.New("its folder belongs to another user; chown it")
 	}
 	return nil

@@ -4,6 +4,7 @@ package orgconfig
 
 import (
 	"io/fs"
+	"os"
 	"syscall"
 )
 
@@ -22,3 +23,11 @@ func open(info fs.FileInfo) bool {
 // everybodyWrites reports whether anybody can change a file; a group that may was given
 // it on purpose.
 func everybodyWrites(info fs.FileInfo) bool { return info.Mode().Perm()&0o002 != 0 }
+
+// OfAnother reports whether a file or folder belongs to neither this process's user nor
+// root: its owner can put something else in its place. On Windows it never does, where
+// the access list decides.
+func OfAnother(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return !ok || stat.Uid != 0 && int(stat.Uid) != os.Getuid()
+}

@@ -70,7 +70,7 @@ func OpenAdmin(cfg orgconfig.Config, server *Server, log *slog.Logger) (closing 
 		return nil, err
 	}
 	// Only here, and not where a configuration is looked at: root may look at a service's.
-	if info, err := os.Stat(filepath.Dir(cfg.AdminSocket)); err != nil || ofAnother(info) {
+	if info, err := os.Stat(filepath.Dir(cfg.AdminSocket)); err != nil || orgconfig.OfAnother(info) {
 		return nil, errors.New("admin_socket: its folder belongs to another user, who could exchange a socket there")
 	}
 	listener, release, err := bindAdmin(cfg.AdminSocket)

@@ -61,12 +61,6 @@ func listenAdmin(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// ofAnother reports whether a folder belongs to neither this process's user nor root.
-func ofAnother(info fs.FileInfo) bool {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	return !ok || stat.Uid != 0 && int(stat.Uid) != os.Getuid()
-}
-
 // peerUID is who the kernel says has connected (SO_PEERCRED, unix(7)).
 func peerUID(c net.Conn) (int, error) {
 	u, ok := c.(*net.UnixConn)

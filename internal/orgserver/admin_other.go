@@ -4,7 +4,6 @@ package orgserver
 
 import (
 	"errors"
-	"io/fs"
 	"net"
 )
 
@@ -15,5 +14,3 @@ var errNoAdmin = errors.New("there is no admin socket on this system")
 func bindAdmin(string) (net.Listener, func(), error) { return nil, nil, errNoAdmin }
 
 func peerUID(net.Conn) (int, error) { return 0, errNoAdmin }
-
-func ofAnother(fs.FileInfo) bool { return false }

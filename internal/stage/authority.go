@@ -79,9 +79,6 @@ func NewAuthority(dir string) (*Authority, error) {
 	)
 }
 
-// Certificate is the one for 127.0.0.1 and localhost.
-func (a *Authority) Certificate() tls.Certificate { return a.cert }
-
 // Client is an HTTP client that trusts the authority. It keeps connections; who is
 // done with it calls CloseIdleConnections.
 func (a *Authority) Client() *http.Client {

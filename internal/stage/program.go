@@ -78,9 +78,6 @@ func (p *Program) PID() int { return p.cmd.Process.Pid }
 // Said is the end of the program's error output so far.
 func (p *Program) Said() string { return p.said.String() }
 
-// Done is closed when the program has ended.
-func (p *Program) Done() <-chan struct{} { return p.done }
-
 // Ended reports whether the program has ended.
 func (p *Program) Ended() bool {
 	select {

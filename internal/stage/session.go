@@ -115,9 +115,6 @@ func NewSession(ctx context.Context, o SessionOptions) (_ *Session, err error) {
 // data or cache.
 func (s *Session) Folder(name string) string { return filepath.Join(s.Dir, name) }
 
-// Env is the environment of everything that runs in the session.
-func (s *Session) Env() []string { return slices.Clone(s.env) }
-
 // Command prepares a program that sees this session and nothing of the person's.
 func (s *Session) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
